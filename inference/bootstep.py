@@ -1,0 +1,23 @@
+"""Hooks the engine into the life of a Celery worker, without importing torch into other processes."""
+
+from typing import Any
+
+from celery import bootsteps
+
+
+class EngineStep(bootsteps.StartStopStep):
+    """Loads the current model before the worker takes tasks. A load that fails stops the worker, loudly."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        from inference import worker
+
+        worker.start(parent.hostname)
+
+    def stop(self, parent: Any) -> None:
+        from inference import worker
+
+        worker.stop()
+
+    terminate = stop

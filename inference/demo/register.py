@@ -1,0 +1,77 @@
+"""Puts the demo model, its SAE and its profiles into the database on the first run."""
+
+import json
+from pathlib import Path
+
+from django.db import transaction
+
+from inference.models import LanguageModel
+from profiles.models import Profile
+from steering.fingerprint import decoder_fingerprint
+from steering.formats import read_config
+from steering.models import SAE
+
+FILES = Path(__file__).parent / "files"
+MODEL, SAE_ID = "demo", "demo-sae"
+
+
+@transaction.atomic
+def register_demo() -> None:
+    """Register the demo unless it is registered; what the user changed or deleted since stays so.
+
+    Only the paths follow the checkout, which may have moved.
+    """
+    LanguageModel.objects.filter(name=MODEL).update(source=str(FILES / "model"))
+    SAE.objects.filter(pk=SAE_ID).update(source=str(FILES / "sae"))
+    if LanguageModel.objects.filter(name=MODEL).exists():
+        return
+    model, sae = _register_model(), _register_sae()
+    if LanguageModel.objects.current() is None:
+        model.make_current()
+        model.attach(sae)
+    for path in sorted((FILES / "profiles").glob("*.json")):
+        _register_profile(path, sae)
+
+
+def _register_model() -> LanguageModel:
+    config = json.loads((FILES / "model" / "config.json").read_text())
+    return LanguageModel.objects.create(
+        name=MODEL,
+        source=str(FILES / "model"),
+        d_model=config["hidden_size"],
+        num_layers=config["num_hidden_layers"],
+        context_length=config["max_position_embeddings"],
+    )
+
+
+def _register_sae() -> SAE:
+    config = read_config(FILES / "sae")
+    sae, _ = SAE.objects.get_or_create(
+        pk=SAE_ID,
+        defaults={
+            "source": str(FILES / "sae"),
+            "architecture": config.architecture,
+            "d_in": config.d_in,
+            "d_sae": config.d_sae,
+            "layer": config.layer,
+            "hook_name": config.hook_name,
+            "model_name": config.model_name,
+            "fingerprint": decoder_fingerprint(config.weights),
+            "status": SAE.Status.READY,
+        },
+    )
+    return sae
+
+
+def _register_profile(path: Path, sae: SAE) -> None:
+    profile = json.loads(path.read_text())["profile"]
+    if not Profile.objects.filter(name=profile["name"]).exists():
+        Profile.objects.create(
+            name=profile["name"],
+            description=profile["description"],
+            model_id=MODEL,
+            sae_id=sae.pk,
+            layer=sae.layer,
+            sae_fingerprint=sae.fingerprint,
+            steering={int(index): strength for index, strength in profile["steering"].items()},
+        )

@@ -1,0 +1,239 @@
+"""The engine: transformers' continuous batching, with a steering of its own for every request.
+
+All that touches internals of transformers' continuous batching is here, in `paged.py` and in
+`sampling.py`; the exact version is pinned. A request's steering vector is a row of the table in
+`steering.hook`; each token of the packed batch carries the row of its request.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
+
+from inference.generation import (
+    ContextLengthExceeded,
+    EngineBusy,
+    EngineClosed,
+    EngineStatistics,
+    Event,
+    GenerationRequest,
+    Listener,
+)
+from inference.paged import steered_manager
+from inference.text import AnswerText
+from steering.hook import NoFreeRow, SteeringHooks
+from steering.spec import SteeringSpec
+
+logger = logging.getLogger(__name__)
+
+Directions = Callable[[SteeringSpec], Tensor]
+"""The steering vector of a spec, (d_model,) float32."""
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """How much an engine holds: requests in a batch, tokens in a step, tokens in the KV cache."""
+
+    max_requests: int = 32
+    max_batch_tokens: int = 512
+    cache_tokens: int = 32_768
+
+
+@dataclass
+class _Answer:
+    """A request in the engine and how much of its answer the listener has seen."""
+
+    request: GenerationRequest
+    text: AnswerText
+    seen: int = 0
+    cached: int = 0
+
+
+@dataclass
+class ContinuousEngine:
+    """Serves requests in one continuous batch; `listener` gets the events of each step, in one call.
+
+    `model` stays on its device and in its dtype. The engine takes it over: its attention is switched to
+    the paged kind and hooks are registered on its blocks. Call `close` to end its threads.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    listener: Listener
+    directions: Directions
+    limits: EngineLimits = field(default_factory=EngineLimits)
+
+    def __post_init__(self) -> None:
+        config = self.model.config.get_text_config()
+        self.context_length = int(config.max_position_embeddings)
+        self._eos = _eos_token_ids(self.model, self.tokenizer)
+        self._backend = cast(Tokenizer, self.tokenizer.backend_tokenizer)
+        # Requests wait inside the engine too; each may have a steering of its own.
+        self._capacity = 4 * self.limits.max_requests
+        self._hooks = SteeringHooks(self.model, max_rows=self._capacity + 1)
+        self._answers: dict[str, _Answer] = {}
+        self._lock = threading.Lock()
+        self._generated_tokens = 0
+        self._closed = False
+        self._outputs: queue.SimpleQueue[list[GenerationOutput] | None] = queue.SimpleQueue()
+        self._manager = steered_manager(
+            self.model, self._generation_config(), self._batching(), self._outputs.put, self._shared
+        )
+        self._listening = threading.Thread(target=self._listen, name="engine-events", daemon=True)
+        self._listening.start()
+        self._manager.start()
+
+    # --- what the rest of miLLM calls (see inference.generation.Engine) ---
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Queue a request; its events go to the listener.
+
+        Raises ContextLengthExceeded, EngineBusy or EngineClosed, and what `directions` raises.
+        """
+        self._check(request)
+        row = self._acquire_row(request.steering)
+        with self._lock:
+            self._answers[request.request_id] = _Answer(request, AnswerText(self._backend, request.stop))
+        self._manager.add_request(
+            list(request.prompt_ids),
+            request_id=request.request_id,
+            max_new_tokens=request.max_new_tokens,
+            streaming=True,
+            eos_token_id=self._eos,
+            sampling=request.sampling,
+            steering_row=row,
+            steering_key=request.steering.fingerprint if request.steering else "",
+        )
+
+    def cancel(self, request_id: str) -> None:
+        """Free the request's place in the batch; its last event is a failure with the code `cancelled`."""
+        if self._forget(request_id):
+            self._manager.cancel_request(request_id)
+            self.listener([Event(request_id, "failed", {"code": "cancelled", "message": "The request was cancelled."})])
+
+    def statistics(self) -> EngineStatistics:
+        scheduler = self._manager.batch_processor.scheduler
+        running = len(scheduler.active_requests)
+        return EngineStatistics(
+            running=running,
+            waiting=max(0, len(self._answers) - running),
+            generated_tokens=self._generated_tokens,
+            cache_tokens=self.limits.cache_tokens,
+            max_requests=self.limits.max_requests,
+        )
+
+    def is_alive(self) -> bool:
+        return not self._closed and self._manager.is_running()
+
+    def close(self) -> None:
+        """Fail what is still running and end the engine's threads."""
+        if not self._closed:
+            self._closed = True
+            self._manager.stop(block=True, timeout=10, hard_stop=True)
+            self._outputs.put(None)
+            self._listening.join(timeout=10)
+
+    # --- before the batch ---
+
+    def _generation_config(self) -> GenerationConfig:
+        # The sampler perturbs the scores, so that the argmax is the sample: see inference.sampling.
+        return GenerationConfig(do_sample=False, eos_token_id=self._eos)
+
+    def _batching(self) -> ContinuousBatchingConfig:
+        page_size = 256 if self.model.device.type == "cuda" else 32  # FlashAttention's block table wants 256
+        return ContinuousBatchingConfig(
+            page_size=page_size,
+            num_blocks=max(1, self.limits.cache_tokens // page_size),
+            max_batch_tokens=max(self.limits.max_batch_tokens, self.limits.max_requests),
+            max_requests_per_batch=self.limits.max_requests,
+            allow_block_sharing=True,
+        )
+
+    def _check(self, request: GenerationRequest) -> None:
+        if self._closed or not self._manager.is_running():
+            raise EngineClosed("the engine is closed")
+        if len(self._answers) >= self._capacity:
+            raise EngineBusy(f"the engine holds {self._capacity} requests: try again later")
+        total = len(request.prompt_ids) + request.max_new_tokens
+        limit = min(self.context_length, self.limits.cache_tokens)
+        if total > limit:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {limit} tokens. However, you requested {total} tokens "
+                f"({len(request.prompt_ids)} in the messages, {request.max_new_tokens} in the completion). "
+                "Please reduce the length of the messages or completion."
+            )
+
+    def _acquire_row(self, spec: SteeringSpec | None) -> int:
+        if spec is None:
+            return 0
+        try:
+            return self._hooks.acquire(spec, self.directions)
+        except NoFreeRow as error:
+            raise EngineBusy(str(error)) from error
+
+    def _forget(self, request_id: str) -> _Answer | None:
+        """Take the request out of the books; whoever gets it back is the one who ends it."""
+        with self._lock:
+            answer = self._answers.pop(request_id, None)
+        if answer is not None and answer.request.steering is not None:
+            self._hooks.release(answer.request.steering)
+        return answer
+
+    def _shared(self, request_id: str, tokens: int) -> None:
+        """The first `tokens` tokens of a prompt were found in the cache."""
+        if answer := self._answers.get(request_id):
+            answer.cached = tokens
+
+    # --- after each step, in the listening thread ---
+
+    def _listen(self) -> None:
+        while (outputs := self._outputs.get()) is not None:
+            events = [event for output in outputs for event in self._events(output)]
+            if events:
+                self.listener(events)
+
+    def _events(self, output: GenerationOutput) -> list[Event]:
+        answer = self._answers.get(output.request_id)
+        if answer is None:  # cancelled while its token was on the way
+            return []
+        if output.status == RequestStatus.FAILED:
+            self._forget(output.request_id)
+            return [Event(output.request_id, "failed", {"code": "engine_error", "message": str(output.error)})]
+        new_ids = output.generated_tokens[answer.seen :]
+        started = [] if answer.seen else [self._started(answer)]
+        answer.seen += len(new_ids)
+        self._generated_tokens += len(new_ids)
+        text = answer.text.push(token_id for token_id in new_ids if token_id not in self._eos)
+        finished = self._finish(answer, output) if output.is_finished() or answer.text.stopped else []
+        text += answer.text.flush() if finished else ""
+        return [*started, Event(output.request_id, "delta", {"text": text, "token_ids": new_ids}), *finished]
+
+    def _started(self, answer: _Answer) -> Event:
+        tokens = {"prompt_tokens": len(answer.request.prompt_ids), "cached_tokens": answer.cached}
+        return Event(answer.request.request_id, "started", tokens)
+
+    def _finish(self, answer: _Answer, output: GenerationOutput) -> list[Event]:
+        if self._forget(output.request_id) is None:
+            return []
+        if not output.is_finished():  # a stop string ended it, the scheduler does not know yet
+            self._manager.cancel_request(output.request_id)
+        ended = answer.text.stopped or output.generated_tokens[-1] in self._eos
+        reason = "stop" if ended else "length"
+        return [Event(output.request_id, "finished", {"reason": reason, "completion_tokens": answer.seen})]
+
+
+def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens that end an answer: the model's own, else the tokenizer's, else none."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    configured = tokenizer.eos_token_id if configured is None else configured
+    if configured is None:
+        return [-1]
+    return [configured] if isinstance(configured, int) else list(configured)

@@ -1,0 +1,52 @@
+"""The probes: alive, and ready to answer."""
+
+import redis
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+
+from inference import stream
+from inference.models import LanguageModel
+from inference.queueing import is_served
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 as soon as the web is up."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when a chat request would be answered, else 503 with what is missing."""
+    checks = {"database": _database, "broker": _broker, "worker": _worker}
+    missing = {name: problem for name, check in checks.items() if (problem := check())}
+    if missing:
+        return JsonResponse({"status": "not ready", "missing": missing}, status=503)
+    return JsonResponse({"status": "ready"})
+
+
+def _database() -> str | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return f"PostgreSQL does not answer: {error}"
+    return None
+
+
+def _broker() -> str | None:
+    try:
+        stream.connection().ping()
+    except redis.RedisError as error:
+        return f"Redis does not answer: {error}"
+    return None
+
+
+def _worker() -> str | None:
+    try:
+        model = LanguageModel.objects.current()
+        if model is None:
+            return "no language model is current: register one"
+        if not is_served(model.name):
+            return f"no worker has {model} loaded (it is {model.status}{': ' + model.error if model.error else ''})"
+    except (DatabaseError, redis.RedisError) as error:
+        return f"unknown: {error}"
+    return None

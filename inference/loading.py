@@ -1,0 +1,36 @@
+"""From a row to a model in memory: transformers, safetensors only, never code from a repository."""
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from inference.models import LanguageModel
+
+
+def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The model, in `row.dtype` on `row.device`, and its tokenizer."""
+    device = pick_device(row.device)
+    options = {"revision": row.revision or None, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(row.source, **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        row.source, dtype=pick_dtype(row.dtype), use_safetensors=True, attn_implementation="sdpa", **options
+    )
+    return model.to(device).eval(), tokenizer
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first accelerator, else the CPU; a device that is not here is an error."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(name: str) -> "torch.dtype | str":
+    """`auto` is the dtype of the files."""
+    if name == "auto":
+        return "auto"
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype {name!r} is unknown: expected auto, float32, bfloat16 or float16")
+    return dtype

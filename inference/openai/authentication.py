@@ -1,0 +1,28 @@
+"""Bearer keys on /v1: the keys of knox, the errors of OpenAI."""
+
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.http import HttpRequest
+from knox.auth import TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+
+from inference.openai.errors import OpenAIError
+
+
+class APIUser(AbstractBaseUser, PermissionsMixin):
+    """What we ask of a user; for types only."""
+
+    class Meta:
+        abstract = True
+
+
+def authenticate(request: HttpRequest) -> APIUser:
+    """The owner of the request's API key. Raises OpenAIError 401."""
+    try:
+        found = TokenAuthentication().authenticate(request)
+    except (AuthenticationFailed, UnicodeDecodeError) as error:
+        raise OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key") from error
+    if found is None:
+        message = "No API key provided: send it in the header `Authorization: Bearer <key>`."
+        raise OpenAIError(401, message, code="invalid_api_key")
+    user: APIUser = found[0]
+    return user

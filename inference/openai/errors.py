@@ -1,0 +1,64 @@
+"""Errors in OpenAI's shape: `{"error": {message, type, param, code}}`."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from django.http import JsonResponse
+
+from steering.errors import SteeringError
+
+# The `code` of a failed event -> HTTP status; what is not here is the server's fault.
+FAILURES = {
+    "context_length_exceeded": 400,
+    "invalid_messages": 400,
+    "invalid_request": 400,
+    "sae_unavailable": 409,
+    "engine_busy": 429,
+    "cancelled": 499,
+    "engine_closed": 503,
+    "no_worker": 503,
+    "worker_lost": 503,
+    "timeout": 504,
+}
+RETRY_AFTER_S = 1
+
+
+class OpenAIError(Exception):
+    """An error that a client of /v1 sees."""
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+
+    @classmethod
+    def from_failure(cls, failure: Mapping[str, Any]) -> Self:
+        """The error of a request's `failed` event."""
+        status = FAILURES.get(failure["code"], 500)
+        param = "messages" if status == 400 else None
+        return cls(status, failure["message"], code=failure["code"], param=param)
+
+    @classmethod
+    def from_steering(cls, error: SteeringError) -> Self:
+        """A rule about profiles, models or SAEs that the request breaks."""
+        return cls(error.status, str(error), code=error.code, param="profile")
+
+    @property
+    def type(self) -> str:
+        if self.status == 401:
+            return "authentication_error"
+        if self.status == 403:
+            return "permission_error"
+        if self.status == 429:
+            return "rate_limit_error"
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def response(self) -> JsonResponse:
+        response = JsonResponse(self.body(), status=self.status)
+        if self.status == 401:
+            response["WWW-Authenticate"] = "Bearer"
+        if self.status in {429, 503}:
+            response["Retry-After"] = str(RETRY_AFTER_S)
+        return response

@@ -1,0 +1,153 @@
+"""The views of /v1: plain async Django views, since DRF has no async and a stream must not be collected."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from functools import wraps
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from inference import stream
+from inference.generation import Event
+from inference.models import LanguageModel
+from inference.openai.authentication import authenticate
+from inference.openai.errors import OpenAIError
+from inference.openai.requests import ChatRequest
+from inference.openai.responses import ChatAnswer, system_fingerprint
+from inference.openai.selection import Selection, select, served_model
+from inference.queueing import enqueue, is_served
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+
+
+def openai_view(*methods: str) -> Callable[[View], View]:
+    """A view for these methods, behind an API key, whose errors are OpenAI's."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                if request.method not in methods:
+                    raise OpenAIError(405, f"Method {request.method} is not allowed: use {' or '.join(methods)}.")
+                user = await sync_to_async(authenticate)(request)
+                return await view(request, user, *args, **kwargs)
+            except OpenAIError as error:
+                return error.response()
+
+        # Bearer keys are not sent by a browser on its own, so there is nothing to forge.
+        return csrf_exempt(checked)
+
+    return decorate
+
+
+@openai_view("POST")
+async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
+    """Answer a chat, as a whole or as a stream."""
+    chat = ChatRequest.parse(request.body)
+    selection = await sync_to_async(select)(user, chat.model, chat.profile)
+    request_id = f"chatcmpl-{uuid.uuid4().hex}"
+    await sync_to_async(enqueue)(selection.queue, _message(request_id, chat, selection))
+    answer = ChatAnswer(request_id, selection.model, system_fingerprint(selection.model, selection.steering))
+    events = _events(request_id, selection)
+    first = await _first(events)
+    if chat.stream:
+        body = _sse(answer, first, events, chat.wants_usage_chunk)
+        return StreamingHttpResponse(body, content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return JsonResponse(await _collect(answer, first, events))
+
+
+@openai_view("GET")
+async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
+    """The models that can be asked for, the served one first."""
+    rows = [row async for row in LanguageModel.objects.filter(is_current=True)]
+    return JsonResponse({"object": "list", "data": [_model(row) for row in rows]})
+
+
+@openai_view("GET")
+async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
+    return JsonResponse(_model(await sync_to_async(served_model)(name)))
+
+
+def _model(row: LanguageModel) -> dict[str, Any]:
+    return {"id": row.name, "object": "model", "created": int(row.created_at.timestamp()), "owned_by": "millm"}
+
+
+def _message(request_id: str, chat: ChatRequest, selection: Selection) -> dict[str, Any]:
+    """The task message: see `inference.worker.Serving.answer`."""
+    return {
+        "request_id": request_id,
+        "messages": [message.as_text() for message in chat.messages],
+        "max_tokens": chat.token_limit,
+        "sampling": asdict(chat.sampling()),
+        "stop": chat.stops,
+        "steering": selection.steering.to_message() if selection.steering else None,
+        "deadline": time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S,
+    }
+
+
+async def _events(request_id: str, selection: Selection) -> AsyncGenerator[Event]:
+    """The request's events; whoever stops reading before the last one cancels the request."""
+    finished = False
+    try:
+        async with aclosing(
+            stream.read_events(request_id, lambda: is_served(selection.model), settings.INFERENCE_REQUEST_TIMEOUT_S)
+        ) as events:
+            async for event in events:
+                finished = event.is_last
+                yield event
+    finally:
+        if not finished:
+            # The client is gone and this task is being cancelled: the cancellation must go out all the same.
+            await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))
+        await asyncio.shield(asyncio.to_thread(stream.forget, request_id))
+
+
+async def _first(events: AsyncGenerator[Event]) -> Event:
+    """The first event: read before the status line is sent, so that an early error is an HTTP error."""
+    first = await anext(events)
+    if first.kind == "failed":
+        await events.aclose()
+        raise OpenAIError.from_failure(first.data)
+    return first
+
+
+async def _collect(answer: ChatAnswer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
+    answer.take(first.kind, first.data)
+    async with aclosing(events):
+        async for event in events:
+            if event.kind == "failed":
+                raise OpenAIError.from_failure(event.data)
+            answer.take(event.kind, event.data)
+    return answer.whole()
+
+
+async def _sse(
+    answer: ChatAnswer, first: Event, events: AsyncGenerator[Event], with_usage: bool
+) -> AsyncIterator[bytes]:
+    """The answer as server-sent events, ended by `[DONE]` or by an error."""
+    answer.take(first.kind, first.data)
+    yield _data(answer.chunk({"role": "assistant", "content": ""}))
+    async with aclosing(events):
+        async for event in events:
+            if event.kind == "failed":
+                yield _data(OpenAIError.from_failure(event.data).body())
+                return
+            answer.take(event.kind, event.data)
+            if event.kind == "delta" and event.data["text"]:
+                yield _data(answer.chunk({"content": event.data["text"]}))
+    yield _data(answer.chunk({}, answer.finish_reason))
+    if with_usage:
+        yield _data(answer.usage_chunk())
+    yield b"data: [DONE]\n\n"
+
+
+def _data(payload: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"

@@ -1,0 +1,124 @@
+"""Sampling of the next token for every row of a batch at once, each row by its own parameters and seed.
+
+The engine takes the argmax of what this returns. For a sampled row that is Gumbel-max sampling
+(Gumbel 1954; Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an
+exact sample of p. The noise depends on seed, position and token only, so that a seed
+gives the same text whatever else is in the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+from transformers.generation.continuous_batching.requests import FutureRequestState
+from transformers.generation.logits_process import LogitsProcessorList
+
+from inference.generation import SamplingParams
+
+GREEDY = SamplingParams(temperature=0.0)
+UINT32 = 0xFFFFFFFF
+
+
+class BatchSampler(ContinuousBatchingLogitsProcessorList):
+    """Scales, filters and perturbs the logits of each row as its request asks.
+
+    Its arguments are int32 rows of the engine's input tensor, one column a new token:
+    temperature, top_p, min_p (float32 bits), top_k, seed (two halves), position.
+    """
+
+    FLOATS = ("temperature", "top_p", "min_p")
+    ARGUMENTS = len(FLOATS) + 4
+
+    def __init__(self) -> None:
+        super().__init__(LogitsProcessorList())
+        self.tensors_required = self.ARGUMENTS + 1  # the last line is the steering rows': see inference.paged
+        self.do_processing = True
+        # Known on the host before each step; under CUDA graphs both branches are always captured.
+        self.skip_greedy = True
+        self._all_greedy = False
+
+    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Requests carry `sampling`, which `GenerationRequest` has typed already."""
+
+    def fill_defaults(self, int32_tensor: Tensor) -> None:
+        int32_tensor.zero_()
+        int32_tensor[: self.ARGUMENTS, 0] = self._columns([GREEDY], [0])[:, 0]
+
+    def prepare_tensor_args(self, requests_in_batch: list[FutureRequestState], arg_storage: Tensor) -> Tensor:
+        """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
+        states = [future.state for future in requests_in_batch if future.has_new_token]
+        params = [state.logit_processor_kwargs.get("sampling", GREEDY) for state in states]
+        positions = [state.position_offset for state in states]
+        self._all_greedy = all(param.temperature == 0 for param in params)
+        if params:
+            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, positions).to(arg_storage.device)
+        return arg_storage
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
+        """`scores` (rows, vocab) float32 in, scores whose argmax is each row's next token out."""
+        if self.skip_greedy and self._all_greedy:
+            return scores
+        arguments = logits_processor_args[: self.ARGUMENTS, : scores.size(0)]
+        temperature, top_p, min_p = arguments[:3].contiguous().view(torch.float32).unsqueeze(-1)
+        top_k, seed_low, seed_high, position = arguments[3:].to(torch.int64).unsqueeze(-1)
+        scaled = scores / torch.where(temperature > 0, temperature, 1.0)
+        kept = scaled.masked_fill(~_allowed(scaled, top_p, min_p, top_k), -torch.inf)
+        noisy = kept + gumbel_noise(scores.size(-1), seed_low, seed_high, position)
+        return torch.where(temperature > 0, noisy, scores)
+
+    def _columns(self, params: Sequence[SamplingParams], positions: Sequence[int]) -> Tensor:
+        floats = torch.tensor([[getattr(param, name) for param in params] for name in self.FLOATS])
+        integers = [
+            [param.top_k for param in params],
+            [_int32(param.seed) for param in params],
+            [_int32(param.seed >> 32) for param in params],
+            list(positions),
+        ]
+        return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
+
+
+def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:
+    """Which tokens pass top-k, then top-p, then min-p, in the order of transformers' `generate`; (rows, vocab) bool."""
+    vocab = scores.size(-1)
+    ordered, order = scores.sort(dim=-1, descending=True)
+    rank = torch.arange(vocab, device=scores.device)
+    in_top_k = (rank < torch.where(top_k > 0, top_k, vocab)) | (ordered >= _kth(ordered, top_k))
+    probs = ordered.masked_fill(~in_top_k, -torch.inf).softmax(dim=-1)
+    # The tokens before this one must not hold top_p yet: the first token always passes.
+    in_top_p = (probs.cumsum(dim=-1) - probs < top_p) | (rank == 0) | (top_p >= 1)
+    nucleus = torch.where(in_top_p & in_top_k, probs, 0.0)
+    in_min_p = nucleus >= min_p * nucleus[:, :1]
+    return torch.zeros_like(in_top_k).scatter(-1, order, in_top_p & in_top_k & in_min_p)
+
+
+def _kth(ordered: Tensor, top_k: Tensor) -> Tensor:
+    """The k-th largest score of each row, so that ties with it pass, as in transformers."""
+    return ordered.gather(-1, (top_k - 1).clamp(0, ordered.size(-1) - 1))
+
+
+def gumbel_noise(vocab: int, seed_low: Tensor, seed_high: Tensor, position: Tensor) -> Tensor:
+    """Standard Gumbel noise, (rows, vocab) float32, a function of seed, position and token alone.
+
+    The 32 random bits are a keyed hash (the `lowbias32` finaliser of C. Wellons' hash prospector) of the
+    token; -log1p(-v) keeps its resolution at the small v that decide an argmax.
+    """
+    token = torch.arange(vocab, device=position.device, dtype=torch.int64)
+    key = _mix(_mix(_mix(seed_low & UINT32) ^ (seed_high & UINT32)) ^ (position & UINT32))
+    bits = _mix(_mix(token ^ key) ^ (key >> 7))
+    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-32
+    exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
+    return -torch.log(exponential)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """lowbias32 on the low 32 bits of an int64 tensor."""
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & UINT32
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & UINT32
+    return x ^ (x >> 16)
+
+
+def _int32(value: int) -> int:
+    """The low 32 bits of `value` as a signed integer."""
+    return ((value & UINT32) ^ 0x80000000) - 0x80000000

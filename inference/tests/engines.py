@@ -1,0 +1,86 @@
+"""An engine under test whose events are collected per request."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from inference.engine import ContinuousEngine, EngineLimits
+from inference.generation import Event, GenerationRequest, SamplingParams
+from steering.directions import steering_vector
+from steering.formats import read_config
+from steering.spec import SteeringSpec
+
+GREEDY = SamplingParams(temperature=0.0)
+
+
+@dataclass
+class Collected:
+    """Submits requests and waits for their events."""
+
+    events: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    arrived: threading.Condition = field(default_factory=threading.Condition)
+    ids: Iterator[int] = field(default_factory=count)
+    engine: ContinuousEngine = field(init=False)
+
+    def listen(self, events: list[Event]) -> None:
+        with self.arrived:
+            for event in events:
+                self.events[event.request_id].append(event)
+            self.arrived.notify_all()
+
+    def submit(self, prompt: Sequence[int], steering: SteeringSpec | None = None, **kwargs: object) -> str:
+        request_id = f"r{next(self.ids)}"
+        defaults: dict[str, object] = {"max_new_tokens": 16, "sampling": GREEDY}
+        self.engine.submit(GenerationRequest(request_id, prompt, steering=steering, **(defaults | kwargs)))  # type: ignore[arg-type]
+        return request_id
+
+    def wait(self, request_id: str, kind: str = "last", timeout_s: float = 60) -> list[Event]:
+        def done() -> bool:
+            return any(event.is_last or event.kind == kind for event in self.events[request_id])
+
+        with self.arrived:
+            assert self.arrived.wait_for(done, timeout_s), f"{request_id} got only {self.events[request_id]}"
+            return list(self.events[request_id])
+
+    def tokens(self, request_id: str) -> list[int]:
+        events = self.wait(request_id)
+        assert events[-1].kind == "finished", events[-1]
+        return [token for event in events if event.kind == "delta" for token in event.data["token_ids"]]
+
+    def text(self, request_id: str) -> str:
+        return "".join(event.data["text"] for event in self.wait(request_id) if event.kind == "delta")
+
+    def greedy(self, jobs: Sequence[tuple[list[int], SteeringSpec | None]], new_tokens: int) -> list[list[int]]:
+        ids = [self.submit(prompt, steering, max_new_tokens=new_tokens) for prompt, steering in jobs]
+        return [self.tokens(request_id) for request_id in ids]
+
+    def cached_tokens(self, request_id: str) -> int:
+        return int(self.wait(request_id, "started")[0].data["cached_tokens"])
+
+
+@contextmanager
+def run_engine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    sae: Path,
+    limits: EngineLimits = EngineLimits(max_requests=16, max_batch_tokens=256, cache_tokens=8192),  # noqa: B008
+) -> Iterator[Collected]:
+    collected = Collected()
+    config = read_config(sae)
+    collected.engine = ContinuousEngine(
+        model=model,
+        tokenizer=tokenizer,
+        listener=collected.listen,
+        directions=lambda spec: steering_vector(config.weights, spec.features, config.d_in),
+        limits=limits,
+    )
+    try:
+        yield collected
+    finally:
+        collected.engine.close()

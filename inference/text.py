@@ -1,0 +1,57 @@
+"""From token ids to the text of an answer, as it grows."""
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+
+class AnswerText:
+    """Decodes the tokens of one answer and ends it before a stop string.
+
+    What may still become something else is held back: the bytes of an unfinished character and
+    text that may be the start of a stop string. So the pieces that `push` and `flush` return are
+    final, and the stop string is in none of them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._stop = tuple(stop)
+        self._held = ""
+        self.stopped = False
+
+    def push(self, token_ids: Iterable[int]) -> str:
+        """The text that these tokens make final; none after a stop string."""
+        if self.stopped:
+            return ""
+        for token_id in token_ids:
+            self._held += self._stream.step(self._tokenizer, token_id) or ""
+            if self._cut_at_stop():
+                break
+        return self._take(len(self._held) - self._undecided())
+
+    def flush(self) -> str:
+        """The text still held back when no more tokens come; half a character is dropped."""
+        return self._take(len(self._held))
+
+    def _take(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        return taken
+
+    def _cut_at_stop(self) -> bool:
+        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if found:
+            self._held = self._held[: min(found)]
+            self.stopped = True
+        return self.stopped
+
+    def _undecided(self) -> int:
+        """How many characters at the end may be the start of a stop string."""
+        if self.stopped:
+            return 0
+        longest = max((len(stop) for stop in self._stop), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stop):
+                return length
+        return 0

@@ -1,0 +1,194 @@
+"""What a worker process keeps resident: the current model, its engine, a heartbeat."""
+
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import close_old_connections
+from torch import Tensor
+
+from inference import stream
+from inference.engine import ContinuousEngine, EngineLimits
+from inference.generation import ContextLengthExceeded, Event, GenerationError, GenerationRequest, SamplingParams
+from inference.loading import load
+from inference.models import LanguageModel
+from inference.prompts import prompt_ids
+from steering.directions import BrokenDecoder, steering_vector
+from steering.formats import UnreadableSAE, read_config
+from steering.models import SAE
+from steering.spec import SteeringSpec
+
+logger = logging.getLogger(__name__)
+
+
+class SAEGone(GenerationError):
+    """The SAE that a request's steering names is no longer what it was."""
+
+    code = "sae_unavailable"
+
+
+class Serving:
+    """A loaded model with its engine; answers the tasks of one worker process."""
+
+    def __init__(self, hostname: str, model: LanguageModel) -> None:
+        # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
+        self.worker = f"{hostname}:{uuid.uuid4().hex[:8]}"
+        self.model = model
+        loaded, self.tokenizer = load(model)
+        self.device = str(loaded.device)
+        self._finished: dict[str, threading.Event] = {}
+        self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
+        self._stopping = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._beating.start()
+        self._cancellations = stream.listen_for_cancellations(self.engine.cancel)
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._cancellations.stop()
+        self.engine.close()
+        self._beating.join(timeout=5)
+        stream.clear_heartbeat(self.worker)
+
+    # --- a task ---
+
+    def answer(self, message: Mapping[str, Any]) -> None:
+        """Answer one request; every way out writes a last event.
+
+        `message`: request_id, messages (role, content) or prompt, max_tokens or None, sampling, stop,
+        steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
+        """
+        request_id = message["request_id"]
+        if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
+            return
+        stream.write_events([Event(request_id, "claimed", {"worker": self.worker})])
+        finished = self._finished[request_id] = threading.Event()
+        try:
+            self.engine.submit(self._request(message))
+            if stream.is_cancelled(request_id):  # between the first look and the submission
+                self.engine.cancel(request_id)
+            if not finished.wait(timeout=message["deadline"] - time.time()):
+                self.engine.cancel(request_id)
+        except (GenerationError, BrokenDecoder, UnreadableSAE) as error:
+            code = getattr(error, "code", "sae_unavailable")
+            stream.write_events([Event(request_id, "failed", {"code": code, "message": str(error)})])
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
+            stream.write_events([Event(request_id, "failed", failure)])
+        finally:
+            self._finished.pop(request_id, None)
+
+    def _request(self, message: Mapping[str, Any]) -> GenerationRequest:
+        ids = prompt_ids(self.tokenizer, message["messages"])
+        steering = message["steering"]
+        return GenerationRequest(
+            request_id=message["request_id"],
+            prompt_ids=ids,
+            max_new_tokens=self._max_new_tokens(message["max_tokens"], len(ids)),
+            sampling=SamplingParams(**message["sampling"]),
+            steering=SteeringSpec.from_message(steering) if steering else None,
+            stop=tuple(message["stop"]),
+        )
+
+    def _max_new_tokens(self, asked: int | None, prompt_tokens: int) -> int:
+        """As asked; else what the context leaves, within INFERENCE_MAX_NEW_TOKENS."""
+        if asked is not None:
+            return asked
+        left = self.engine.context_length - prompt_tokens
+        if left <= 0:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {self.engine.context_length} tokens. However, your messages "
+                f"resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
+            )
+        return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
+
+    def _listen(self, events: list[Event]) -> None:
+        stream.write_events(events)
+        for event in events:
+            if event.is_last and (finished := self._finished.get(event.request_id)):
+                finished.set()
+
+    # --- the heartbeat ---
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            if not self.engine.is_alive():
+                logger.critical("the engine died: stopping this worker")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            self._write_heartbeat()
+            self._stopping.wait(settings.INFERENCE_HEARTBEAT_S)
+
+    def _write_heartbeat(self) -> None:
+        statistics = self.engine.statistics()
+        heartbeat = stream.Heartbeat(
+            worker=self.worker,
+            model=self.model.name,
+            status="ready",
+            device=self.device,
+            running=statistics.running,
+            waiting=statistics.waiting,
+            max_requests=statistics.max_requests,
+            generated_tokens=statistics.generated_tokens,
+        )
+        try:
+            stream.write_heartbeat(heartbeat)
+        except ConnectionError as error:  # the broker may come back; without it nobody reads heartbeats
+            logger.warning("no heartbeat: %s", error)
+
+
+def limits_from_settings() -> EngineLimits:
+    return EngineLimits(settings.INFERENCE_BATCH_SIZE, settings.INFERENCE_BATCH_TOKENS, settings.INFERENCE_CACHE_TOKENS)
+
+
+def steering_direction(spec: SteeringSpec) -> Tensor:
+    """The vector of a spec, read from the files of its SAE. Raises SAEGone, UnreadableSAE or BrokenDecoder."""
+    close_old_connections()
+    sae = SAE.objects.filter(pk=spec.sae_id).first()
+    if sae is None or sae.fingerprint != spec.sae_fingerprint:
+        found = "it was deleted" if sae is None else f"its fingerprint is {sae.fingerprint}"
+        raise SAEGone(f"SAE {spec.sae_id} with fingerprint {spec.sae_fingerprint} is not here any more: {found}")
+    config = read_config(Path(sae.source) / sae.path)
+    return steering_vector(config.weights, spec.features, config.d_in)
+
+
+_serving: Serving | None = None
+
+
+def start(hostname: str) -> None:
+    """Load the current model and make its engine. The row says how far it is, and what went wrong."""
+    global _serving
+    model = LanguageModel.objects.current()
+    if model is None:
+        raise RuntimeError("no language model is current: register one and make it current")
+    rows = LanguageModel.objects.filter(pk=model.pk)
+    rows.update(status=LanguageModel.Status.LOADING, error="")
+    logger.info("loading %s from %s", model, model.source)
+    try:
+        _serving = Serving(hostname, model)
+    except Exception as error:
+        rows.update(status=LanguageModel.Status.ERROR, error=str(error))
+        raise
+    rows.update(status=LanguageModel.Status.READY, progress=1.0)
+    logger.info("%s is ready on %s", model, _serving.device)
+
+
+def stop() -> None:
+    global _serving
+    if _serving is not None:
+        _serving.close()
+        _serving = None
+
+
+def serving() -> Serving:
+    """What this process serves; only an inference worker serves something."""
+    assert _serving is not None, "inference.generate runs in an inference worker only"
+    return _serving

@@ -1,0 +1,13 @@
+"""The Celery application; the inference worker is `celery -A millm_site worker -Q <model>`."""
+
+import os
+
+from celery import Celery
+
+from inference.bootstep import EngineStep
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millm_site.settings")
+app = Celery("millm")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.steps["worker"].add(EngineStep)

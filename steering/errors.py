@@ -1,0 +1,45 @@
+"""What steering and profiles refuse. SteeringError <- InvalidSteering, NoSAEAttached, SteeringUnavailable."""
+
+from typing import Any
+
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+
+class SteeringError(Exception):
+    """A rule that a person or a program broke; nothing was changed. `status` is its HTTP status."""
+
+    code = "steering_error"
+    status = 400
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class InvalidSteering(SteeringError):
+    """Strengths that are not {feature index: finite number}; `field` names the first bad one."""
+
+    code = "invalid_steering"
+
+    def __init__(self, message: str, field: str = "steering") -> None:
+        super().__init__(f"{field}: {message}", field=field)
+
+
+class NoSAEAttached(SteeringError):
+    code = "no_sae_attached"
+    status = 409
+
+
+class SteeringUnavailable(SteeringError):
+    """Something is said to steer, and cannot: refused, never served unsteered."""
+
+    code = "steering_unavailable"
+    status = 409
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's, and for our own errors `{"detail", "code", …details}` with their status."""
+    if isinstance(error, SteeringError):
+        return Response({"detail": str(error), "code": error.code, **error.details}, status=error.status)
+    return drf_exception_handler(error, context)

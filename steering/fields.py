@@ -1,0 +1,23 @@
+"""The column of feature strengths."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from steering.errors import InvalidSteering
+from steering.strengths import parse_strengths
+
+
+class FeatureStrengthsField(models.JSONField):
+    """{feature index: strength}: integer keys in Python, string keys in JSONB, checked by `parse_strengths`."""
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        loaded = super().from_db_value(value, expression, connection)
+        return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return parse_strengths(super().to_python(value))
+        except InvalidSteering as error:
+            raise ValidationError(str(error), code=error.code) from error

@@ -1,0 +1,51 @@
+"""The immutable snapshot of what steers one request."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SteeringSpec:
+    """The strengths of SAE features at one hook point; it travels inside the task message.
+
+    `features` are (feature index, strength) pairs in order of index, without zeros: two equal
+    steerings are equal specs and have equal fingerprints. An unsteered request has no spec (`None`).
+    """
+
+    sae_id: str
+    sae_fingerprint: str
+    layer: int
+    hook_name: str
+    features: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def build(
+        cls, sae_id: str, sae_fingerprint: str, layer: int, hook_name: str, strengths: Mapping[int, float]
+    ) -> "SteeringSpec | None":
+        """The spec of these strengths, or None where they steer nothing."""
+        features = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
+        return cls(sae_id, sae_fingerprint, layer, hook_name, features) if features else None
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> "SteeringSpec":
+        """The inverse of `to_message`."""
+        features = tuple((int(index), float(strength)) for index, strength in message["features"])
+        return cls(message["sae_id"], message["sae_fingerprint"], message["layer"], message["hook_name"], features)
+
+    def to_message(self) -> dict[str, Any]:
+        """The spec as JSON-ready values for the task message."""
+        return {
+            "sae_id": self.sae_id,
+            "sae_fingerprint": self.sae_fingerprint,
+            "layer": self.layer,
+            "hook_name": self.hook_name,
+            "features": [list(pair) for pair in self.features],
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that name this steering: equal for equal steerings, whoever built them."""
+        return hashlib.sha256(json.dumps(self.to_message(), sort_keys=True).encode()).hexdigest()[:16]
