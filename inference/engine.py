@@ -10,9 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
 
-from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
@@ -75,7 +73,7 @@ class ContinuousEngine:
         config = self.model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)
         self._eos = _eos_token_ids(self.model, self.tokenizer)
-        self._backend = cast(Tokenizer, self.tokenizer.backend_tokenizer)
+        self._backend = self.tokenizer.backend_tokenizer
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = 4 * self.limits.max_requests
         self._hooks = SteeringHooks(self.model, max_rows=self._capacity + 1)

@@ -93,10 +93,10 @@ class SteeredIOs(ContinuousBatchingIOs):
         self.is_steered = any(rows)
 
     def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
-        kwargs: dict[str, Any] = super().get_model_kwargs(use_padding)  # type: ignore[assignment]
+        kwargs: dict[str, Any] = super().get_model_kwargs(use_padding)
         if use_padding or self.is_steered:
             kwargs[ROWS] = self._bulk_input_tensor[-1, : self.num_q_tokens]
-        return kwargs  # type: ignore[return-value]
+        return kwargs
 
 
 def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, int], None]) -> None:
@@ -108,7 +108,7 @@ def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, i
         return str(state.logit_processor_kwargs.get("steering_key", ""))
 
     def search(request_id: str, token_ids: list[int]) -> int:
-        found = PagedAttentionCache.search_prefix_match(cache, request_id, seeded(token_ids, key_of(request_id)))
+        found: int = PagedAttentionCache.search_prefix_match(cache, request_id, seeded(token_ids, key_of(request_id)))
         shared(request_id, found)
         return found
 

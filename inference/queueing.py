@@ -14,7 +14,7 @@ def enqueue(queue: str, message: dict[str, Any]) -> None:
     waiting = stream.connection().llen(queue)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
-    generate.apply_async(args=[message], queue=queue)
+    generate.apply_async(args=(message,), queue=queue)
 
 
 def is_served(model: str) -> bool:

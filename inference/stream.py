@@ -38,15 +38,15 @@ def _heartbeat_key(worker: str) -> str:
 
 
 @cache
-def connection() -> "redis.Redis[str]":
+def connection() -> redis.Redis:
     """This process's pool of connections, for threads."""
     return redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
 
 
-_async_connections: "WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis[str]]" = WeakKeyDictionary()
+_async_connections: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
 
 
-def async_connection() -> "redis.asyncio.Redis[str]":
+def async_connection() -> redis.asyncio.Redis:
     """The pool of connections of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _async_connections:
@@ -114,7 +114,7 @@ def forget(request_id: str) -> None:
     connection().delete(_events_key(request_id))
 
 
-def listen_for_cancellations(cancelled: Callable[[str], None]) -> "redis.client.PubSubWorkerThread":
+def listen_for_cancellations(cancelled: Callable[[str], None]) -> redis.client.PubSubWorkerThread:
     """Call `cancelled` with the id of each cancelled request, in a thread of its own until it is stopped."""
     subscription = connection().pubsub(ignore_subscribe_messages=True)
     subscription.subscribe(**{CANCELLATIONS: lambda message: cancelled(message["data"])})
@@ -131,7 +131,8 @@ async def read_events(request_id: str, queue_is_served: Callable[[], bool], time
     deadline = time.monotonic() + timeout_s
     while True:
         entries = await reader.xread({_events_key(request_id): last_id}, block=int(POLL_S * 1000))
-        for last_id, fields in entries[0][1] if entries else []:
+        for entry_id, fields in entries[0][1] if entries else []:
+            last_id = entry_id
             for kind, data in json.loads(fields["events"]):
                 event = Event(request_id, kind, data)
                 if kind == "claimed":

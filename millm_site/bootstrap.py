@@ -38,7 +38,7 @@ def _create_admin() -> str | None:
     if users.filter(is_superuser=True).exists():
         return None
     password = os.environ.get("MILLM_ADMIN_PASSWORD") or secrets.token_urlsafe(12)
-    users.create_superuser(ADMIN, password=password)  # type: ignore[attr-defined]
+    users.create_superuser(ADMIN, password=password)
     return password
 
 

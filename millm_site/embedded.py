@@ -20,6 +20,7 @@ from typing import IO
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 START_TIMEOUT_S = 10
+_spawned: list["subprocess.Popen[bytes]"] = []
 
 
 def home() -> Path:
@@ -112,6 +113,8 @@ def _stop_redis(users: IO[str], owner: int) -> None:
     except BlockingIOError:
         return
     _redis_command("shutdown", "nosave")
+    for server in _spawned:
+        server.wait()
 
 
 def _spawn_redis() -> None:
@@ -121,6 +124,7 @@ def _spawn_redis() -> None:
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal must reach it through its users only.
         server = subprocess.Popen([_redis_server(), *options], stdout=output, stderr=output, start_new_session=True)
+    _spawned.append(server)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _redis_answers():
         if server.poll() is not None or time.monotonic() > deadline:

@@ -7,7 +7,7 @@ from knox.models import AbstractAuthToken
 class APIKey(AbstractAuthToken):
     """A bearer key of one user; only its SHA-512 digest and its first characters are stored."""
 
-    name = models.CharField(max_length=100, help_text="What uses this key.")
+    name: models.CharField[str, str] = models.CharField(max_length=100, help_text="What uses this key.")
 
     class Meta:
         verbose_name = "API key"

@@ -16,7 +16,7 @@ env = environ.FileAwareEnv()
 
 def positive_int(name: str, default: int) -> int:
     """An environment variable that must be a whole number above zero."""
-    value = env.int(name, default=default)
+    value: int = env.int(name, default=default)
     if value <= 0:
         raise ImproperlyConfigured(f"{name} is {value}: expected a whole number above 0")
     return value
@@ -24,7 +24,7 @@ def positive_int(name: str, default: int) -> int:
 
 def positive_float(name: str, default: float) -> float:
     """An environment variable that must be a number above zero."""
-    value = env.float(name, default=default)
+    value: float = env.float(name, default=default)
     if not 0 < value < float("inf"):
         raise ImproperlyConfigured(f"{name} is {value}: expected a number above 0")
     return value
@@ -48,7 +48,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = MILLM_HOME / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns where it is missing
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 
@@ -116,6 +117,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+MIGRATION_MODULES = {"knox": None}  # its migrations make the table of its own model, for which ours stands
 KNOX_TOKEN_MODEL = "millm_site.APIKey"
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": KNOX_TOKEN_MODEL, "TOKEN_PREFIX": "sk-"}
 

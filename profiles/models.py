@@ -33,12 +33,25 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
     @transaction.atomic
     def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
         """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""
-        state, model, sae = SteeringState.objects.lock(), current_model(), SAE.objects.attached()
-        fields.setdefault("model_id", model.name if model else None)
-        if fields.setdefault("sae_id", sae.id if sae else None) and sae and fields["sae_id"] == sae.id:
-            fields.setdefault("layer", sae.layer)
-            fields.setdefault("sae_fingerprint", sae.fingerprint)
-        return self.create(steering=state.values if steering is None else steering, **fields)
+        SteeringState.objects.lock()
+        now = self.defaults()
+        if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
+            # The layer and the fingerprint here are those of another SAE.
+            now |= {"layer": None, "sae_fingerprint": ""}
+        if steering is not None:
+            fields["steering"] = steering
+        return self.create(**{**now, **fields})
+
+    def defaults(self) -> dict[str, Any]:
+        """The fields of a profile for what is here now: current model, attached SAE, live steering."""
+        model, sae = current_model(), SAE.objects.attached()
+        return {
+            "model_id": model.name if model else None,
+            "sae_id": sae.id if sae else None,
+            "layer": sae.layer if sae else None,
+            "sae_fingerprint": sae.fingerprint if sae else "",
+            "steering": SteeringState.objects.load().values,
+        }
 
     def save_current(self, **fields: Any) -> "Profile":
         """The live steering as a new profile. Raises NoSAEAttached where there is nothing it would be for."""
@@ -101,11 +114,9 @@ class Profile(models.Model):
         state = SteeringState.objects.lock()
         before = Profile.objects.filter(pk=self.pk).first()
         self.is_active = before is not None and before.is_active
-        self._normalise()
-        if self.is_active:
-            self.check_compatible()
+        self.check_rules()
         super().save(*args, **kwargs)
-        if before is not None and before.is_active and before.steering != self.steering:
+        if before is not None and self.is_active and before.steering != self.steering:
             state.replace(self.steering)
 
     @transaction.atomic
@@ -145,7 +156,9 @@ class Profile(models.Model):
 
     def _differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
         """What the profile is for (got) beside what is here (expected)."""
-        pairs = [("model", self.model_id, model.name if model else "a current model (none is)")]
+        pairs: list[tuple[str, Any, Any]] = [
+            ("model", self.model_id, model.name if model else "a current model (none is)")
+        ]
         if sae is None:
             pairs.append(("sae", self.sae_id, "an attached SAE (none is)"))
         else:
@@ -166,16 +179,19 @@ class Profile(models.Model):
         state = SteeringState.objects.load()
         return self.is_active and not (state.enabled and state.values == self.steering)
 
-    def _normalise(self) -> None:
+    def check_rules(self) -> None:
+        """What `save` refuses, refused now; brings name and strengths into their stored form."""
         self.name = self.name.strip()
         if not self.name or len(self.name) > NAME_LENGTH:
             raise InvalidProfile(f"name: got {len(self.name)} characters, expected 1 to {NAME_LENGTH}", field="name")
         for field in ("name", "description", "model_id", "sae_id"):
             _refuse_control_characters(field, getattr(self, field) or "")
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
-            raise ProfileExists(f"name: a profile {self.name!r} exists already", field="name")
+            raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
         self.steering = parse_strengths(self.steering, d_sae=sae.d_sae if sae else None)
+        if self.is_active:
+            self.check_compatible()
 
 
 def _refuse_control_characters(field: str, value: str) -> None:

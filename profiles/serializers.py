@@ -1,6 +1,6 @@
 """Profiles as JSON."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
@@ -37,7 +37,18 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
         ]
         read_only_fields = ["id", "is_active", "created_at", "updated_at"]
         # A name that exists is a conflict (409), which Profile.save finds under its lock.
-        extra_kwargs = {"name": {"validators": []}}
+        extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.instance is not None and not self.partial and "steering" not in attrs:
+            raise serializers.ValidationError({"steering": ["This field is required to replace a profile."]})
+        return attrs
+
+    def update(self, instance: Profile, validated_data: dict[str, Any]) -> Profile:
+        """PATCH changes what is given; PUT replaces: what it leaves out is as in a new profile."""
+        if not self.partial:
+            validated_data = {"description": None, **Profile.objects.defaults(), **validated_data}
+        return super().update(instance, validated_data)
 
     def create(self, validated_data: dict[str, Any]) -> Profile:
         return Profile.objects.create_from(**validated_data)

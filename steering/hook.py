@@ -30,9 +30,9 @@ class SteeringHooks:
     def __init__(self, model: nn.Module, max_rows: int) -> None:
         self._blocks = decoder_blocks(model)
         parameter = next(model.parameters())
-        self._like = {"dtype": parameter.dtype, "device": parameter.device}
+        self._like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
         self._max_rows = max_rows
-        self._d_model = int(model.config.hidden_size)  # type: ignore[union-attr]
+        self._d_model = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._tables: dict[int, Tensor] = {}
         self._rows: Tensor | None = None
         self._lock = threading.Lock()
@@ -71,11 +71,11 @@ class SteeringHooks:
 
     def _write(self, layer: int, row: int, vector: Tensor) -> None:
         if layer not in self._tables:
-            self._tables[layer] = torch.zeros(self._max_rows, self._d_model, **self._like)  # type: ignore[arg-type]
+            self._tables[layer] = torch.zeros(self._max_rows, self._d_model, **self._like)
             self._blocks[layer].register_forward_hook(self._adder(self._tables[layer]))
         for at, table in self._tables.items():
             # A row that last belonged to a spec of another layer must not steer there any more.
-            table[row] = vector.to(**self._like) if at == layer else 0  # type: ignore[call-overload]
+            table[row] = vector.to(**self._like) if at == layer else 0
         if self._tables[layer].is_cuda:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 

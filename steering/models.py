@@ -141,14 +141,14 @@ class SteeringState(models.Model):
     @transaction.atomic
     def _change(self, change: Any, enabled: bool | None = None) -> None:
         fresh = SteeringState.objects.lock()
-        fresh.values = _checked(change(fresh.values))
+        fresh.values = check_values(change(fresh.values))
         fresh.enabled = fresh.enabled if enabled is None else enabled
         fresh.version += 1
         fresh.save()
         self.refresh_from_db()
 
 
-def _checked(values: Mapping[Any, Any]) -> dict[int, float]:
+def check_values(values: Mapping[Any, Any]) -> dict[int, float]:
     """`values` parsed against the attached SAE, without which only nothing can be set."""
     sae = SAE.objects.attached()
     parsed = parse_strengths(values, d_sae=sae.d_sae if sae else None)

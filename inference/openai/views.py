@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
 from functools import wraps
@@ -25,7 +25,7 @@ from inference.openai.responses import ChatAnswer, system_fingerprint
 from inference.openai.selection import Selection, select, served_model
 from inference.queueing import enqueue, is_served
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def openai_view(*methods: str) -> Callable[[View], View]:

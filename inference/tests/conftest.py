@@ -78,7 +78,8 @@ def processes(
             process.send_signal(signal.SIGTERM)
         for process in (web, server.worker):
             process.wait(timeout=20)
-        print((logs / "worker.log").read_text()[-4000:], (logs / "web.log").read_text()[-4000:])
+        for log in sorted(logs.iterdir()):
+            sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
 
 
 @pytest.fixture

@@ -34,15 +34,8 @@ def test_an_answer_is_complete(server: Server, api_key: str) -> None:
 def test_a_stream_says_what_the_whole_answer_says(server: Server, api_key: str) -> None:
     client = server.openai(api_key)
     whole = ask(client, seed=7)
-    chunks = list(
-        client.chat.completions.create(
-            model="demo",
-            messages=MESSAGES,  # type: ignore[arg-type]
-            seed=7,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-    )
+    options = {"seed": 7, "stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(client.chat.completions.create(model="demo", messages=MESSAGES, **options))  # type: ignore[call-overload]
     deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
     assert "".join(delta.content or "" for delta in deltas) == whole
     assert [delta.role for delta in deltas].count("assistant") == 1

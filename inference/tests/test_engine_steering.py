@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from inference.generation import ContextLengthExceeded
 from inference.tests.engines import Collected, run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 from steering.spec import SteeringSpec
@@ -35,7 +36,7 @@ def reference(sae: Path, prompt: list[int], strengths: dict[int, float], new_tok
     vector = sum((strength * decoder[index] for index, strength in strengths.items()), torch.zeros(decoder.size(1)))
     model.model.layers[1].register_forward_hook(lambda _module, _args, output: output + vector)
     ids = torch.tensor([prompt])
-    answer = model.generate(
+    answer: torch.Tensor = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=new_tokens,
@@ -90,7 +91,5 @@ def test_the_same_steering_shares_the_cache_of_a_long_prompt(collected: Collecte
 
 
 def test_a_request_beyond_the_context_is_refused_and_says_by_how_much(collected: Collected) -> None:
-    from inference.generation import ContextLengthExceeded
-
-    with pytest.raises(ContextLengthExceeded, match="maximum context length is 2048 tokens.*2049 tokens"):
+    with pytest.raises(ContextLengthExceeded, match=r"maximum context length is 2048 tokens.*2049 tokens"):
         collected.greedy([(prompts(1, 2000)[0], None)], new_tokens=49)

@@ -1,0 +1,23 @@
+"""How much answers are about a topic, and how much of their language the grammar accepts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.demo.grammar import is_well_formed, sentences, topic_of
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The share of answers on the topic and the share of their sentences that the grammar accepts, 0 to 1."""
+
+    on_topic: float
+    well_formed: float
+
+
+def shares(answers: Sequence[str], topic: str) -> Shares:
+    """Both shares of `answers`, which must not be empty."""
+    parts = [part for answer in answers for part in sentences(answer)]
+    return Shares(
+        on_topic=sum(topic_of(answer) == topic for answer in answers) / len(answers),
+        well_formed=sum(map(is_well_formed, parts)) / max(1, len(parts)),
+    )

@@ -1,0 +1,140 @@
+"""Picks each topic's features and strengths by measurement: as much on the topic as the language bears."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from inference.demo.grammar import HELD_OUT_PROMPTS, TOPICS
+from inference.demo.language_model import answers, turn
+from inference.demo.measure import Shares, shares
+from inference.demo.sae import TopKSAE
+
+COUNTS, SCALES = (1, 2, 4, 8, 16), (0.7, 1.0, 1.4, 2.0, 2.8)
+SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The features of a profile and what they measured."""
+
+    strengths: dict[int, float]
+    measured: Shares
+
+    @property
+    def score(self) -> float:
+        """The smaller of the two margins above what `check_demo` wants."""
+        return min(self.measured.on_topic - 0.8, self.measured.well_formed - 0.7)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Tokens of answers to prompts that name a topic, (tokens,), and the residual stream there, (tokens, d_model)."""
+
+    tokens: Tensor
+    residuals: Tensor
+
+    def at(self, tokens: set[int]) -> Tensor:
+        """The rows at these tokens."""
+        return self.residuals[torch.isin(self.tokens, torch.tensor(sorted(tokens)))]
+
+
+@torch.no_grad()
+def record(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, rng: random.Random, per_topic: int
+) -> dict[str, Streams]:
+    """For each topic what flows after block `layer`."""
+    found = {}
+    for topic in TOPICS:
+        tokens, rows = [], []
+        for _ in range(per_topic):
+            text = tokenizer.apply_chat_template(turn(topic, rng, names_topic=True), tokenize=False)
+            ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            tokens.append(ids[0])
+            rows.append(model(ids, output_hidden_states=True).hidden_states[layer + 1][0])
+        found[topic] = Streams(torch.cat(tokens), torch.cat(rows))
+    return found
+
+
+def at_common_tokens(streams: Mapping[str, Streams]) -> dict[str, Tensor]:
+    """The rows at tokens that all topics share.
+
+    There a topic shows as what the model means to say next, not as the word that it just said.
+    """
+    common = set.intersection(*(set(stream.tokens.tolist()) for stream in streams.values()))
+    return {topic: stream.at(common) for topic, stream in streams.items()}
+
+
+def held_out(count: int) -> list[str]:
+    return [HELD_OUT_PROMPTS[i % len(HELD_OUT_PROMPTS)] for i in range(count)]
+
+
+def best_layer(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> int:
+    """The block after which each topic's mean difference steers best, over a few strengths."""
+
+    def score(layer: int) -> float:
+        streams = at_common_tokens(record(model, tokenizer, layer, rng, per_topic=60))
+        total = 0.0
+        for topic in TOPICS:
+            vector = difference(streams, topic)
+            total += max(measure(model, tokenizer, layer, topic, s * vector, 32).score for s in (1.0, 1.5, 2.0))
+        return total
+
+    best: int = max(tqdm(range(len(model.model.layers) - 1), desc="layer"), key=score)
+    return best
+
+
+def difference(streams: Mapping[str, Tensor], topic: str) -> Tensor:
+    """The mean of a topic's rows less the mean of all the others'."""
+    others = torch.cat([rows for name, rows in streams.items() if name != topic])
+    return streams[topic].mean(0) - others.mean(0)
+
+
+def measure(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    layer: int,
+    topic: str,
+    vector: Tensor | None,
+    samples: int,
+    seed: int = 0,
+) -> Pick:
+    return Pick({}, shares(answers(model, tokenizer, held_out(samples), layer, vector, seed), topic))
+
+
+def pick_features(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    sae: TopKSAE,
+    layer: int,
+    streams: Mapping[str, Streams],
+) -> dict[str, Pick]:
+    """For each topic the best of: its `count` features that differ most from the others', times `scale`."""
+    with torch.no_grad():
+        activations = {topic: sae.encode(rows) for topic, rows in at_common_tokens(streams).items()}
+    picks = {}
+    for topic in tqdm(TOPICS, desc="profiles"):
+        gaps = difference(activations, topic)
+        candidates = [strengths_of(gaps, count, scale) for count, scale in product(COUNTS, SCALES)]
+        measured = [
+            Pick(strengths, measure(model, tokenizer, layer, topic, steer(sae, strengths), SAMPLES).measured)
+            for strengths in candidates
+        ]
+        picks[topic] = max(measured, key=lambda pick: pick.score)
+    return picks
+
+
+def strengths_of(gaps: Tensor, count: int, scale: float) -> dict[int, float]:
+    """The `count` features with the widest gaps, each with `scale` times its gap, rounded to be read."""
+    values, indices = gaps.topk(count)
+    return {int(i): round(scale * float(v), 2) for v, i in zip(values, indices, strict=True) if v > 0}
+
+
+def steer(sae: TopKSAE, strengths: Mapping[int, float]) -> Tensor:
+    rows: Sequence[Tensor] = [strength * sae.W_dec[index] for index, strength in strengths.items()]
+    return torch.stack(list(rows)).sum(0).detach()

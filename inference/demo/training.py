@@ -1,0 +1,49 @@
+"""The whole training of the demo, from nothing to files."""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from inference.demo.language_model import make_model, make_tokenizer, train
+from inference.demo.sae import save_sae, train_sae
+from inference.demo.search import Pick, best_layer, pick_features, record
+
+SEED = 0
+STEPS, SAE_STEPS = 1000, 2000
+
+
+def train_demo(output: Path) -> dict[str, Pick]:
+    """Train model, SAE and profiles into `output`; returns what each profile measured."""
+    torch.manual_seed(SEED)
+    rng = random.Random(SEED)
+    tokenizer = make_tokenizer(rng)
+    model = make_model(tokenizer)
+    train(model, tokenizer, rng, STEPS)
+    model.save_pretrained(output / "model")
+    tokenizer.save_pretrained(output / "model")
+    layer = best_layer(model, tokenizer, rng)
+    streams = record(model, tokenizer, layer, rng, per_topic=400)
+    sae = train_sae(torch.cat([stream.residuals for stream in streams.values()]), SAE_STEPS)
+    save_sae(sae, layer, output / "sae")
+    picks = pick_features(model, tokenizer, sae, layer, streams)
+    for topic, pick in picks.items():
+        write_profile(output / "profiles", topic, pick, layer)
+    return picks
+
+
+def write_profile(folder: Path, topic: str, pick: Pick, layer: int) -> None:
+    """A profile file, in the form that miLLM exports."""
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "name": topic,
+        "description": f"Talks about the topic {topic}.",
+        "model": "demo",
+        "sae": "demo-sae",
+        "layer": layer,
+        "steering": {str(index): strength for index, strength in sorted(pick.strengths.items())},
+    }
+    head = {"version": "1.0", "type": "millm_profile", "profile": profile}
+    tail = {"exported_at": "2026-01-01T00:00:00+00:00", "exported_from": "miLLM v0.1.0"}
+    (folder / f"{topic}.json").write_text(json.dumps(head | tail, indent=2) + "\n")

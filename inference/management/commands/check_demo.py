@@ -1,0 +1,55 @@
+"""`manage.py check_demo`: what the demo's profiles do, measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from inference.demo.measure import Shares, shares
+from inference.demo.register import FILES
+
+ON_TOPIC, WELL_FORMED = 0.80, 0.70
+
+
+class Command(BaseCommand):
+    help = "Sample neutral prompts with and without each demo profile, and measure topic and grammar."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--samples", type=int, default=100, help="answers per profile")
+
+    def handle(self, *args: Any, samples: int, **options: Any) -> None:
+        unsteered = self._answers(None, samples)
+        self.stdout.write(f"{'profile':10} {'on the topic':>22} {'well-formed':>22}")
+        self.stdout.write(f"{'':10} {'steered':>11} {'not':>10} {'steered':>11} {'not':>10}")
+        failed = []
+        for path in sorted((FILES / "profiles").glob("*.json")):
+            steered, plain = shares(self._answers(path, samples), path.stem), shares(unsteered, path.stem)
+            self._row(path.stem, steered, plain)
+            if steered.on_topic < ON_TOPIC or steered.well_formed < WELL_FORMED:
+                failed.append(path.stem)
+        if failed:
+            raise CommandError(
+                f"below {ON_TOPIC:.0%} on the topic or {WELL_FORMED:.0%} well-formed: {', '.join(failed)}"
+            )
+
+    def _row(self, name: str, steered: Shares, plain: Shares) -> None:
+        topic = f"{steered.on_topic:11.0%} {plain.on_topic:10.0%}"
+        self.stdout.write(f"{name:10} {topic} {steered.well_formed:11.0%} {plain.well_formed:10.0%}")
+
+    def _answers(self, profile: Path | None, samples: int) -> list[str]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from inference.demo.language_model import answers
+        from inference.demo.search import held_out
+        from steering.directions import steering_vector
+        from steering.formats import read_config
+
+        model = AutoModelForCausalLM.from_pretrained(FILES / "model").eval()
+        tokenizer = AutoTokenizer.from_pretrained(FILES / "model")
+        config, vector = read_config(FILES / "sae"), None
+        if profile:
+            strengths = json.loads(profile.read_text())["profile"]["steering"]
+            features = [(int(index), strength) for index, strength in strengths.items()]
+            vector = steering_vector(config.weights, features, config.d_in)
+        return answers(model, tokenizer, held_out(samples), config.layer, vector, seed=1)

@@ -1,0 +1,17 @@
+"""A pytest plugin: tests run on real servers, those of DATABASE_URL and REDIS_URL, else embedded ones of their own.
+
+Loaded with `-p`, since pytest-django reads the settings before it reads any conftest.py.
+"""
+
+import os
+import tempfile
+
+if "MILLM_TEST_HOME" not in os.environ:  # once, in the process that starts the others
+    os.environ["MILLM_TEST_HOME"] = os.environ["MILLM_HOME"] = tempfile.mkdtemp(prefix="millm-test-")
+    from millm_site import embedded
+
+    embedded.provide()
+
+# Each process of pytest-xdist has a Redis database of its own, as it has a PostgreSQL database of its own.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].split('?')[0]}?db={int(_worker) + 1}"
