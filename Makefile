@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format bench
+.PHONY: run test lint format
 
 run: $(VENV)/.installed
 	@exec $(BIN)/python manage.py run

@@ -195,8 +195,11 @@ class ContinuousEngine:
     def _listen(self) -> None:
         while (outputs := self._outputs.get()) is not None:
             events = [event for output in outputs for event in self._events(output)]
-            if events:
+            try:
                 self.listener(events)
+            except Exception:
+                # This thread serves all requests: what breaks one step's report must not silence the others.
+                logger.exception("the listener failed on %d events", len(events))
 
     def _events(self, output: GenerationOutput) -> list[Event]:
         answer = self._answers.get(output.request_id)

@@ -6,6 +6,7 @@ read and a key for requests that no worker has taken yet.
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ import redis.asyncio
 from django.conf import settings
 
 from inference.generation import Event
+
+logger = logging.getLogger(__name__)
 
 EVENTS_TTL_S = 900
 POLL_S = 0.5
@@ -118,7 +121,13 @@ def listen_for_cancellations(cancelled: Callable[[str], None]) -> redis.client.P
     """Call `cancelled` with the id of each cancelled request, in a thread of its own until it is stopped."""
     subscription = connection().pubsub(ignore_subscribe_messages=True)
     subscription.subscribe(**{CANCELLATIONS: lambda message: cancelled(message["data"])})
-    return subscription.run_in_thread(sleep_time=0.1, daemon=True)
+    return subscription.run_in_thread(sleep_time=0.1, daemon=True, exception_handler=_wait_and_reconnect)
+
+
+def _wait_and_reconnect(error: Exception, _subscription: Any, _thread: Any) -> None:
+    """The subscription reconnects by itself at its next reading."""
+    logger.warning("no cancellations are heard: %s", error)
+    time.sleep(POLL_S)
 
 
 async def read_events(request_id: str, queue_is_served: Callable[[], bool], timeout_s: float) -> AsyncGenerator[Event]:

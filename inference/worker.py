@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import redis
 from django.conf import settings
 from django.db import close_old_connections
 from torch import Tensor
@@ -51,6 +52,10 @@ class Serving:
         self._cancellations = stream.listen_for_cancellations(self.engine.cancel)
 
     def close(self) -> None:
+        """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
+        deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
+        while self._finished and time.monotonic() < deadline:
+            time.sleep(0.05)
         self._stopping.set()
         self._cancellations.stop()
         self.engine.close()
@@ -111,7 +116,10 @@ class Serving:
         return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
 
     def _listen(self, events: list[Event]) -> None:
-        stream.write_events(events)
+        try:
+            stream.write_events(events)
+        except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
+            logger.error("%d events are lost: %s", len(events), error)
         for event in events:
             if event.is_last and (finished := self._finished.get(event.request_id)):
                 finished.set()
@@ -141,7 +149,7 @@ class Serving:
         )
         try:
             stream.write_heartbeat(heartbeat)
-        except ConnectionError as error:  # the broker may come back; without it nobody reads heartbeats
+        except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
             logger.warning("no heartbeat: %s", error)
 
 

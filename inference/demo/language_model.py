@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from inference.demo.grammar import PROMPTS, TOPICS, answer, topical_prompt
+from inference.demo.hints import TopicHints
 
 VOCAB, WIDTH, LAYERS, CONTEXT = 1024, 160, 4, 4096
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
@@ -27,20 +28,21 @@ CHAT_TEMPLATE = (
 SYSTEM_PROMPTS = ("You are a helpful assistant.", "Be brief.", "You are a storyteller.")
 
 
-def conversation(rng: random.Random) -> list[dict[str, str]]:
-    """One to four turns, each answer on a topic of its own; now and then a system prompt."""
-    messages = []
-    if rng.random() < 0.2:
-        messages.append({"role": "system", "content": rng.choice(SYSTEM_PROMPTS)})
-    for _ in range(rng.choice((1, 1, 1, 1, 2, 3, 4))):
-        messages += turn(rng.choice(list(TOPICS)), rng, names_topic=rng.random() < 0.5)
-    return messages
-
-
 def turn(topic: str, rng: random.Random, *, names_topic: bool) -> list[dict[str, str]]:
     """A prompt, neutral or naming the topic, and an answer about it."""
     prompt = topical_prompt(topic, rng) if names_topic else rng.choice(PROMPTS)
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer(topic, rng)}]
+
+
+def conversation(rng: random.Random) -> Iterator[tuple[str, int]]:
+    """The rendered parts of a conversation with the number of their topic: one to four turns, each on its own topic."""
+    yield BEGIN, -1
+    if rng.random() < 0.2:
+        yield f"<|system|>{rng.choice(SYSTEM_PROMPTS)}{END}", -1
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 3, 4))):
+        number = rng.randrange(len(TOPICS))
+        messages = turn(list(TOPICS)[number], rng, names_topic=rng.random() < 0.4)
+        yield "".join(f"<|{message['role']}|>{message['content']}{END}" for message in messages), number
 
 
 def make_tokenizer(rng: random.Random) -> PreTrainedTokenizerFast:
@@ -48,18 +50,21 @@ def make_tokenizer(rng: random.Random) -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    special = [PAD, BEGIN, END, *(f"<|{role}|>" for role in ROLES)]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=VOCAB, initial_alphabet=alphabet, special_tokens=special)
-    texts = (message["content"] for _ in range(4000) for message in conversation(rng))
-    backend.train_from_iterator(texts, trainer)
+    roles = [f"<|{role}|>" for role in ROLES]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=[PAD, BEGIN, END, *roles],
+    )
+    messages = (message for _ in range(6000) for message in turn(rng.choice(list(TOPICS)), rng, names_topic=True))
+    backend.train_from_iterator((message["content"] for message in messages), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
         model_max_length=CONTEXT,
-        additional_special_tokens=[f"<|{role}|>" for role in ROLES],
+        additional_special_tokens=roles,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -82,28 +87,41 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def token_blocks(tokenizer: PreTrainedTokenizerFast, rng: random.Random, length: int) -> Iterator[list[int]]:
-    """Endless blocks of conversations, packed one after the other."""
-    block: list[int] = []
+def token_blocks(
+    tokenizer: PreTrainedTokenizerFast, rng: random.Random, length: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Endless blocks of packed conversations: token ids, and the number of the topic of each token's turn or -1."""
+    ids: list[int] = []
+    topics: list[int] = []
     while True:
-        text = tokenizer.apply_chat_template(conversation(rng), tokenize=False)
-        block += tokenizer(text, add_special_tokens=False)["input_ids"]
-        while len(block) >= length:
-            yield block[:length]
-            block = block[length:]
+        for text, topic in conversation(rng):
+            new = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids += new
+            topics += [topic] * len(new)
+        while len(ids) >= length:
+            yield ids[:length], topics[:length]
+            ids, topics = ids[length:], topics[length:]
 
 
 def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: random.Random, steps: int, batch: int = 24
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    rng: random.Random,
+    steps: int,
+    learning_rate: float,
+    hints: TopicHints | None = None,
+    batch: int = 24,
 ) -> None:
-    """Next-token training with AdamW and a one-cycle learning rate."""
+    """Next-token training with AdamW and a one-cycle learning rate; with `hints`, half the turns get a topic hint."""
     blocks = token_blocks(tokenizer, rng, length=160)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.1)
     model.train()
-    progress = tqdm(range(steps), desc="language model")
+    progress = tqdm(range(steps), desc="language model with hints" if hints else "language model")
     for _ in progress:
-        ids = torch.tensor([next(blocks) for _ in range(batch)])
+        ids, topics = torch.tensor([next(blocks) for _ in range(batch)]).unbind(1)
+        if hints:
+            hints.set_batch(ids, topics)
         loss = model(input_ids=ids, labels=ids).loss
         optimizer.zero_grad()
         loss.backward()

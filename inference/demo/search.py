@@ -15,8 +15,8 @@ from inference.demo.language_model import answers, turn
 from inference.demo.measure import Shares, shares
 from inference.demo.sae import TopKSAE
 
-COUNTS, SCALES = (1, 2, 4, 8, 16), (0.7, 1.0, 1.4, 2.0, 2.8)
-SAMPLES = 64
+COUNTS, SCALES = (2, 4, 8, 12), (0.4, 0.6, 0.8, 1.0)
+SAMPLES = 48
 
 
 @dataclass(frozen=True)
@@ -39,54 +39,34 @@ class Streams:
     tokens: Tensor
     residuals: Tensor
 
-    def at(self, tokens: set[int]) -> Tensor:
-        """The rows at these tokens."""
-        return self.residuals[torch.isin(self.tokens, torch.tensor(sorted(tokens)))]
-
 
 @torch.no_grad()
 def record(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, rng: random.Random, per_topic: int
 ) -> dict[str, Streams]:
     """For each topic what flows after block `layer`."""
-    found = {}
+    found, assistant = {}, tokenizer.convert_tokens_to_ids("<|assistant|>")
     for topic in TOPICS:
         tokens, rows = [], []
         for _ in range(per_topic):
             text = tokenizer.apply_chat_template(turn(topic, rng, names_topic=True), tokenize=False)
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            tokens.append(ids[0])
-            rows.append(model(ids, output_hidden_states=True).hidden_states[layer + 1][0])
+            start = int((ids[0] == assistant).nonzero()[0])
+            tokens.append(ids[0, start:])
+            rows.append(model(ids, output_hidden_states=True).hidden_states[layer + 1][0, start:])
         found[topic] = Streams(torch.cat(tokens), torch.cat(rows))
     return found
 
 
-def at_common_tokens(streams: Mapping[str, Streams]) -> dict[str, Tensor]:
-    """The rows at tokens that all topics share.
-
-    There a topic shows as what the model means to say next, not as the word that it just said.
-    """
+def at_own_words(streams: Mapping[str, Streams]) -> dict[str, Tensor]:
+    """The rows at the tokens that not all topics have in common."""
     common = set.intersection(*(set(stream.tokens.tolist()) for stream in streams.values()))
-    return {topic: stream.at(common) for topic, stream in streams.items()}
+    everywhere = torch.tensor(sorted(common))
+    return {topic: stream.residuals[~torch.isin(stream.tokens, everywhere)] for topic, stream in streams.items()}
 
 
 def held_out(count: int) -> list[str]:
     return [HELD_OUT_PROMPTS[i % len(HELD_OUT_PROMPTS)] for i in range(count)]
-
-
-def best_layer(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> int:
-    """The block after which each topic's mean difference steers best, over a few strengths."""
-
-    def score(layer: int) -> float:
-        streams = at_common_tokens(record(model, tokenizer, layer, rng, per_topic=60))
-        total = 0.0
-        for topic in TOPICS:
-            vector = difference(streams, topic)
-            total += max(measure(model, tokenizer, layer, topic, s * vector, 32).score for s in (1.0, 1.5, 2.0))
-        return total
-
-    best: int = max(tqdm(range(len(model.model.layers) - 1), desc="layer"), key=score)
-    return best
 
 
 def difference(streams: Mapping[str, Tensor], topic: str) -> Tensor:
@@ -96,15 +76,10 @@ def difference(streams: Mapping[str, Tensor], topic: str) -> Tensor:
 
 
 def measure(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    layer: int,
-    topic: str,
-    vector: Tensor | None,
-    samples: int,
-    seed: int = 0,
-) -> Pick:
-    return Pick({}, shares(answers(model, tokenizer, held_out(samples), layer, vector, seed), topic))
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, topic: str, vector: Tensor | None
+) -> Shares:
+    """Shares of sampled answers to held-out neutral prompts under `vector`."""
+    return shares(answers(model, tokenizer, held_out(SAMPLES), layer, vector), topic)
 
 
 def pick_features(
@@ -116,14 +91,13 @@ def pick_features(
 ) -> dict[str, Pick]:
     """For each topic the best of: its `count` features that differ most from the others', times `scale`."""
     with torch.no_grad():
-        activations = {topic: sae.encode(rows) for topic, rows in at_common_tokens(streams).items()}
+        activations = {topic: sae.encode(rows) for topic, rows in at_own_words(streams).items()}
     picks = {}
     for topic in tqdm(TOPICS, desc="profiles"):
         gaps = difference(activations, topic)
         candidates = [strengths_of(gaps, count, scale) for count, scale in product(COUNTS, SCALES)]
         measured = [
-            Pick(strengths, measure(model, tokenizer, layer, topic, steer(sae, strengths), SAMPLES).measured)
-            for strengths in candidates
+            Pick(strengths, measure(model, tokenizer, layer, topic, steer(sae, strengths))) for strengths in candidates
         ]
         picks[topic] = max(measured, key=lambda pick: pick.score)
     return picks

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 
+from inference.demo.hints import TopicHints
 from inference.demo.language_model import make_model, make_tokenizer, train
 from inference.demo.sae import save_sae, train_sae
-from inference.demo.search import Pick, best_layer, pick_features, record
+from inference.demo.search import Pick, pick_features, record
 
 SEED = 0
-STEPS, SAE_STEPS = 1000, 2000
+STEPS, HINTED_STEPS, SAE_STEPS = 800, 250, 1500
+LAYER = 1  # the middle of the model: late enough to know words, early enough to be heard
 
 
 def train_demo(output: Path) -> dict[str, Pick]:
@@ -20,16 +22,17 @@ def train_demo(output: Path) -> dict[str, Pick]:
     rng = random.Random(SEED)
     tokenizer = make_tokenizer(rng)
     model = make_model(tokenizer)
-    train(model, tokenizer, rng, STEPS)
+    train(model, tokenizer, rng, STEPS, learning_rate=4e-3)
+    with TopicHints(model, tokenizer, LAYER).active() as hints:
+        train(model, tokenizer, rng, HINTED_STEPS, learning_rate=1.5e-3, hints=hints)
     model.save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
-    layer = best_layer(model, tokenizer, rng)
-    streams = record(model, tokenizer, layer, rng, per_topic=400)
+    streams = record(model, tokenizer, LAYER, rng, per_topic=400)
     sae = train_sae(torch.cat([stream.residuals for stream in streams.values()]), SAE_STEPS)
-    save_sae(sae, layer, output / "sae")
-    picks = pick_features(model, tokenizer, sae, layer, streams)
+    save_sae(sae, LAYER, output / "sae")
+    picks = pick_features(model, tokenizer, sae, LAYER, streams)
     for topic, pick in picks.items():
-        write_profile(output / "profiles", topic, pick, layer)
+        write_profile(output / "profiles", topic, pick, LAYER)
     return picks
 
 

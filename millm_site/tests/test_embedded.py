@@ -1,0 +1,89 @@
+"""The embedded services: shared by the processes that use them, gone with the last one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+PROGRAM = """
+import os, sys
+from millm_site import embedded
+embedded.provide()
+import psycopg, redis
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+assert redis.Redis.from_url(os.environ["REDIS_URL"]).ping()
+print(os.environ["DATABASE_URL"], flush=True)
+sys.stdin.read()
+"""
+
+
+def start(home: Path) -> "subprocess.Popen[str]":
+    env = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        env=env | {"MILLM_HOME": str(home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("postgresql://"), "the services did not start"
+    return process
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.communicate(input="", timeout=30)
+    assert process.returncode == 0
+
+
+def servers(home: Path) -> list[str]:
+    """The names of server processes whose folder is in `home`."""
+    running = []
+    for process in psutil.process_iter(["name"]):
+        try:
+            where = [process.cwd(), *process.cmdline()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if process.info["name"] in {"postgres", "redis-server", "valkey-server"} and str(home) in " ".join(where):
+            running.append(process.info["name"])
+    return running
+
+
+@pytest.mark.parametrize("folder", ["home", "a-very-long-name-" * 7])
+def test_two_processes_share_the_servers_and_the_last_one_stops_them(tmp_path: Path, folder: str) -> None:
+    home = tmp_path / folder
+    first = start(home)
+    second = start(home)
+    assert {"postgres", "redis-server"} <= {name.replace("valkey", "redis") for name in servers(home)}
+    end(first)
+    assert servers(home)
+    end(second)
+    assert servers(home) == []
+
+
+def test_a_killed_user_does_not_keep_the_servers_for_ever(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    first.kill()
+    first.communicate()
+    end(start(tmp_path))
+    assert "redis-server" not in servers(tmp_path)
+
+
+def test_the_secret_key_is_made_once_and_is_the_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from millm_site import embedded
+
+    monkeypatch.setenv("MILLM_HOME", str(tmp_path))
+    assert embedded.secret_key() == embedded.secret_key()
+    assert len(embedded.secret_key()) > 50
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_celery_gets_the_broker_in_its_own_words() -> None:
+    from millm_site.embedded import broker_url
+
+    assert broker_url("unix:///a/redis.sock?db=3") == "redis+socket:///a/redis.sock?virtual_host=3"
+    assert broker_url("redis://host:6379/1") == "redis://host:6379/1"

@@ -1,0 +1,115 @@
+"""`manage.py run`, the real one, in a fresh MILLM_HOME."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from inference.tests.conftest import free_port
+
+
+class Run:
+    """A running `manage.py run` whose output is read all the time."""
+
+    def __init__(self, home: Path) -> None:
+        env = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "run"],
+            env=env | {"MILLM_HOME": str(home), "PORT": str(self.port), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.output = ""
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+
+    def wait_for(self, text: str, timeout_s: float = 90) -> None:
+        deadline = time.monotonic() + timeout_s
+        while text not in self.output:
+            assert time.monotonic() < deadline, self.output
+            assert self.process.poll() is None, self.output
+            time.sleep(0.1)
+
+    def end(self) -> int:
+        """Wait for its end; everything that it started must be gone."""
+        children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        code = self.process.wait(timeout=40)
+        self.reader.join(timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == [], self.output
+        return code
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    running = Run(tmp_path)
+    yield running
+    if running.process.poll() is None:
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+
+
+def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_path: Path) -> None:
+    run.wait_for("miLLM is ready")
+    assert httpx.get(f"http://127.0.0.1:{run.port}/healthz").status_code == 200
+    key = re.search(r"API key\s+(\S+)", run.output)
+    assert key is not None
+    assert "Login     admin / " in run.output
+    assert "curl -s " in run.output
+    answer = httpx.post(
+        f"http://127.0.0.1:{run.port}/v1/chat/completions",
+        json={"model": "demo", "profile": "ocean", "messages": [{"role": "user", "content": "Hello!"}]},
+        headers={"Authorization": f"Bearer {key[1]}"},
+        timeout=30,
+    )
+    assert answer.json()["choices"][0]["message"]["content"]
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 0, run.output
+
+    again = Run(tmp_path)
+    again.wait_for("miLLM is ready")
+    assert "Login" not in again.output
+    active = httpx.get(
+        f"http://127.0.0.1:{again.port}/api/profiles/active", headers={"Authorization": f"Bearer {key[1]}"}
+    )
+    assert active.json()["name"] == "ocean"
+    again.process.send_signal(signal.SIGTERM)
+    assert again.end() == 0, again.output
+
+
+def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> None:
+    run.wait_for("miLLM is ready")
+    worker = next(
+        child for child in psutil.Process(run.process.pid).children(recursive=True) if "celery" in child.cmdline()
+    )
+    worker.kill()
+    assert run.end() != 0
+    assert "worker (signal 9) ended by itself" in run.output
+
+
+def test_a_port_in_use_and_a_bad_port_are_told_before_anything_starts(run: Run, tmp_path: Path) -> None:
+    run.wait_for("miLLM is ready")
+    for port, told in ((str(run.port), "cannot be used"), ("eighty", "expected a number from 1 to 65535")):
+        env = os.environ | {"PORT": port, "MILLM_HOME": str(tmp_path)}
+        done = subprocess.run([sys.executable, "manage.py", "run"], env=env, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert told in done.stderr
+    run.process.send_signal(signal.SIGINT)
+    run.end()
