@@ -16,5 +16,6 @@ def decoder_fingerprint(weights: Path, tensor: str = "W_dec") -> str:
         shape = decoder.get_shape()
         digest = hashlib.sha256(f"{shape[0]}x{shape[1]}".encode())
         for start in range(0, shape[0], ROWS_AT_ONCE):
-            digest.update(np.ascontiguousarray(decoder[start : start + ROWS_AT_ONCE], dtype="<f4").tobytes())
+            rows = decoder[start : min(start + ROWS_AT_ONCE, shape[0])]
+            digest.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """`manage.py check_demo`: what the demo's profiles do, measured."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,26 @@ class Command(BaseCommand):
         parser.add_argument("--samples", type=int, default=100, help="answers per profile")
 
     def handle(self, *args: Any, samples: int, **options: Any) -> None:
-        unsteered = self._answers(None, samples)
+        answers = self._sampler(samples)
+        unsteered = answers(None)
         self.stdout.write(f"{'profile':10} {'on the topic':>22} {'well-formed':>22}")
         self.stdout.write(f"{'':10} {'steered':>11} {'not':>10} {'steered':>11} {'not':>10}")
         failed = []
         for path in sorted((FILES / "profiles").glob("*.json")):
-            steered, plain = shares(self._answers(path, samples), path.stem), shares(unsteered, path.stem)
+            steered, plain = shares(answers(path), path.stem), shares(unsteered, path.stem)
             self._row(path.stem, steered, plain)
             if steered.on_topic < ON_TOPIC or steered.well_formed < WELL_FORMED:
                 failed.append(path.stem)
         if failed:
-            raise CommandError(
-                f"below {ON_TOPIC:.0%} on the topic or {WELL_FORMED:.0%} well-formed: {', '.join(failed)}"
-            )
+            below = f"below {ON_TOPIC:.0%} on the topic or {WELL_FORMED:.0%} well-formed"
+            raise CommandError(f"{below}: {', '.join(failed)}")
 
     def _row(self, name: str, steered: Shares, plain: Shares) -> None:
         topic = f"{steered.on_topic:11.0%} {plain.on_topic:10.0%}"
         self.stdout.write(f"{name:10} {topic} {steered.well_formed:11.0%} {plain.well_formed:10.0%}")
 
-    def _answers(self, profile: Path | None, samples: int) -> list[str]:
+    def _sampler(self, samples: int) -> Callable[[Path | None], list[str]]:
+        """From a profile's file, or None, to answers under it, by plain `generate` with a plain hook."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from inference.demo.language_model import answers
@@ -47,9 +49,14 @@ class Command(BaseCommand):
 
         model = AutoModelForCausalLM.from_pretrained(FILES / "model").eval()
         tokenizer = AutoTokenizer.from_pretrained(FILES / "model")
-        config, vector = read_config(FILES / "sae"), None
-        if profile:
-            strengths = json.loads(profile.read_text())["profile"]["steering"]
-            features = [(int(index), strength) for index, strength in strengths.items()]
-            vector = steering_vector(config.weights, features, config.d_in)
-        return answers(model, tokenizer, held_out(samples), config.layer, vector, seed=1)
+        config = read_config(FILES / "sae")
+
+        def sample(profile: Path | None) -> list[str]:
+            vector = None
+            if profile:
+                strengths = json.loads(profile.read_text())["profile"]["steering"]
+                features = [(int(index), strength) for index, strength in strengths.items()]
+                vector = steering_vector(config.weights, features, config.d_in)
+            return answers(model, tokenizer, held_out(samples), config.layer, vector, seed=1)
+
+        return sample
