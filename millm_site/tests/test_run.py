@@ -37,8 +37,9 @@ class Run:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
+        with self.process.stdout as lines:
+            for line in lines:
+                self.output += line
 
     def wait_for(self, text: str, timeout_s: float = 90) -> None:
         deadline = time.monotonic() + timeout_s
@@ -62,8 +63,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     running = Run(tmp_path)
     yield running
     if running.process.poll() is None:
-        os.killpg(running.process.pid, signal.SIGKILL)
-        running.process.wait()
+        running.process.send_signal(signal.SIGTERM)
+        running.end()
 
 
 def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_path: Path) -> None:
