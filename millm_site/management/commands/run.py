@@ -72,7 +72,7 @@ def _worker(model: LanguageModel) -> list[str]:
     from django.conf import settings
 
     return [
-        *("celery", "-A", "millm_site", "worker", "--pool", "threads", "--queues", model.queue),
+        *("celery", "--quiet", "-A", "millm_site", "worker", "--pool", "threads", "--queues", model.queue),
         *("--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", "inference@%h"),
         *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
     ]
