@@ -34,7 +34,7 @@ def _database() -> str | None:
 
 def _broker() -> str | None:
     try:
-        stream.connection().ping()
+        stream.connection.ping()
     except redis.RedisError as error:
         return f"Redis does not answer: {error}"
     return None

@@ -11,7 +11,7 @@ from inference.tasks import generate
 
 def enqueue(queue: str, message: dict[str, Any]) -> None:
     """Hand a request to the workers of `queue`. Raises OpenAIError 429 when enough are waiting already."""
-    waiting = stream.connection().llen(queue)
+    waiting = stream.connection.llen(queue)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
     generate.apply_async(args=(message,), queue=queue)

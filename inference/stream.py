@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -40,10 +39,8 @@ def _heartbeat_key(worker: str) -> str:
     return f"millm:worker:{worker}"
 
 
-@cache
-def connection() -> redis.Redis:
-    """This process's pool of connections, for threads."""
-    return redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
+# This process's pool of connections, for all threads; it connects when it is first used.
+connection = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
 
 
 _async_connections: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = WeakKeyDictionary()
@@ -73,24 +70,24 @@ class Heartbeat:
 
 def write_heartbeat(heartbeat: Heartbeat) -> None:
     ttl_ms = int(settings.INFERENCE_HEARTBEAT_S * 3000)
-    connection().set(_heartbeat_key(heartbeat.worker), json.dumps(asdict(heartbeat)), px=ttl_ms)
+    connection.set(_heartbeat_key(heartbeat.worker), json.dumps(asdict(heartbeat)), px=ttl_ms)
 
 
 def clear_heartbeat(worker: str) -> None:
-    connection().delete(_heartbeat_key(worker))
+    connection.delete(_heartbeat_key(worker))
 
 
 def live_workers() -> list[Heartbeat]:
     """The workers whose heartbeat is fresh."""
-    keys = list(connection().scan_iter(_heartbeat_key("*"), count=1000))
-    values = connection().mget(keys) if keys else []
+    keys = list(connection.scan_iter(_heartbeat_key("*"), count=1000))
+    values = connection.mget(keys) if keys else []
     return [Heartbeat(**json.loads(value)) for value in values if value]
 
 
 def write_events(events: Iterable[Event]) -> None:
     """Append events to their requests' streams: one entry a request, all in one round trip."""
     by_request = groupby(sorted(events, key=lambda event: event.request_id), key=lambda event: event.request_id)
-    with connection().pipeline(transaction=False) as pipeline:
+    with connection.pipeline(transaction=False) as pipeline:
         for request_id, group in by_request:
             listed = list(group)
             entry = json.dumps([[event.kind, event.data] for event in listed], default=dict)
@@ -102,24 +99,24 @@ def write_events(events: Iterable[Event]) -> None:
 
 def cancel(request_id: str) -> None:
     """Ask whichever worker has the request, or will get it, to drop it."""
-    with connection().pipeline(transaction=False) as pipeline:
+    with connection.pipeline(transaction=False) as pipeline:
         pipeline.set(_cancelled_key(request_id), "1", ex=EVENTS_TTL_S)
         pipeline.publish(CANCELLATIONS, request_id)
         pipeline.execute()
 
 
 def is_cancelled(request_id: str) -> bool:
-    return bool(connection().exists(_cancelled_key(request_id)))
+    return bool(connection.exists(_cancelled_key(request_id)))
 
 
 def forget(request_id: str) -> None:
     """The request is answered: drop its stream."""
-    connection().delete(_events_key(request_id))
+    connection.delete(_events_key(request_id))
 
 
 def listen_for_cancellations(cancelled: Callable[[str], None]) -> redis.client.PubSubWorkerThread:
     """Call `cancelled` with the id of each cancelled request, in a thread of its own until it is stopped."""
-    subscription = connection().pubsub(ignore_subscribe_messages=True)
+    subscription = connection.pubsub(ignore_subscribe_messages=True)
     subscription.subscribe(**{CANCELLATIONS: lambda message: cancelled(message["data"])})
     return subscription.run_in_thread(sleep_time=0.1, daemon=True, exception_handler=_wait_and_reconnect)
 

@@ -48,8 +48,13 @@ class Serving:
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
         self._stopping = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._beating.start()
-        self._cancellations = stream.listen_for_cancellations(self.engine.cancel)
+        try:
+            self._cancellations = stream.listen_for_cancellations(self.engine.cancel)
+            # Last: from the first heartbeat on, requests are sent here.
+            self._beating.start()
+        except BaseException:
+            self.engine.close()  # its threads would keep the process alive
+            raise
 
     def close(self) -> None:
         """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
@@ -183,7 +188,7 @@ def start(hostname: str) -> None:
     try:
         _serving = Serving(hostname, model)
     except Exception as error:
-        rows.update(status=LanguageModel.Status.ERROR, error=str(error))
+        rows.update(status=LanguageModel.Status.ERROR, error=f"{model.source} cannot be served: {error}")
         raise
     rows.update(status=LanguageModel.Status.READY, progress=1.0)
     logger.info("%s is ready on %s", model, _serving.device)

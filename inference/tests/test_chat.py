@@ -158,11 +158,14 @@ def test_16_simultaneous_requests_each_keep_the_steering_they_were_asked_under(s
 
     def open_stream(i: int) -> openai.Stream[ChatCompletionChunk]:
         select(profiles[i % 4])
-        prompt = {"role": "user", "content": f"Tell me something, please. {i // 4}"}
-        made: openai.Stream[ChatCompletionChunk] = client.chat.completions.create(  # type: ignore[call-overload]
-            model="demo", messages=[prompt], temperature=0, stream=True, max_tokens=60
+        prompt = f"Tell me something, please. {i // 4}"
+        return client.chat.completions.create(
+            model="demo",
+            messages=[{"role": "user", "content": prompt}],
+            temperature=0,
+            stream=True,
+            max_tokens=60,
         )
-        return made
 
     def text(stream: openai.Stream[ChatCompletionChunk]) -> str:
         return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
