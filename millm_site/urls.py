@@ -1,13 +1,25 @@
 """Every URL of miLLM: the admin, the REST API under /api, OpenAI's API under /v1, the probes."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+
+def no_endpoint(request: HttpRequest) -> JsonResponse:
+    """An unknown path under /api, in the shape of DRF's errors."""
+    detail = f"There is nothing at {request.path}: see /api/docs."
+    return JsonResponse({"detail": detail, "code": "not_found"}, status=404)
+
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/", include("profiles.urls")),
     path("api/", include("steering.urls")),
+    re_path(r"^api/", no_endpoint),
     path("", include("inference.urls")),
 ]

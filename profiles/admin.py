@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from simple_history.admin import SimpleHistoryAdmin
 
 from profiles.forms import ProfileForm
 from profiles.models import Profile
@@ -12,12 +13,13 @@ from steering.errors import SteeringError
 
 
 @admin.register(Profile)
-class ProfileAdmin(admin.ModelAdmin[Profile]):
+class ProfileAdmin(SimpleHistoryAdmin, admin.ModelAdmin[Profile]):
     form = ProfileForm
     list_display = ["name", "is_active", "feature_count", "model_id", "sae_id", "layer", "updated_at"]
     list_filter = ["is_active", "model_id", "sae_id", "layer"]
     search_fields = ["name", "description"]
     readonly_fields = ["id", "is_active", "created_at", "updated_at"]
+    history_list_display = ["door", "agent"]
     actions = ["activate", "deactivate"]
 
     @admin.display(description="features")

@@ -22,3 +22,21 @@ class IncompatibleProfile(SteeringError):
 
     code = "profile_incompatible"
     status = 409
+
+
+class InvalidProfileFile(SteeringError):
+    """What is no profile file; `field` is the path of the first field that is wrong."""
+
+    code = "invalid_profile_file"
+
+
+class ProfileNotFound(SteeringError):
+    code = "profile_not_found"
+    status = 404
+
+
+class StaleProfile(SteeringError):
+    """The If-Match of a request names another state of the profile than the one it has now."""
+
+    code = "precondition_failed"
+    status = 412

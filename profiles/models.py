@@ -5,76 +5,25 @@ Every method that changes what steers takes `SteeringState.objects.lock()` first
 
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 
 from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists
-from steering.errors import NoSAEAttached
+from profiles.managers import CONTENT, NAME_LENGTH, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
+from steering.history import History
 from steering.models import SAE, SteeringState, current_model
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
-NAME_LENGTH = 100
-
 
 def new_id() -> str:
     return f"prof_{uuid.uuid4().hex}"
-
-
-class ProfileQuerySet(models.QuerySet["Profile"]):
-    def active(self) -> "Profile | None":
-        """The profile that steers everybody, if one does."""
-        return self.filter(is_active=True).first()
-
-    @transaction.atomic
-    def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
-        """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""
-        SteeringState.objects.lock()
-        now = self.defaults()
-        if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
-            # The layer and the fingerprint here are those of another SAE.
-            now |= {"layer": None, "sae_fingerprint": ""}
-        if steering is not None:
-            fields["steering"] = steering
-        return self.create(**{**now, **fields})
-
-    def defaults(self) -> dict[str, Any]:
-        """The fields of a profile for what is here now: current model, attached SAE, live steering."""
-        model, sae = current_model(), SAE.objects.attached()
-        return {
-            "model_id": model.name if model else None,
-            "sae_id": sae.id if sae else None,
-            "layer": sae.layer if sae else None,
-            "sae_fingerprint": sae.fingerprint if sae else "",
-            "steering": SteeringState.objects.load().values,
-        }
-
-    def save_current(self, **fields: Any) -> "Profile":
-        """The live steering as a new profile. Raises NoSAEAttached where there is nothing it would be for."""
-        if SAE.objects.attached() is None:
-            raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-        return self.create_from(**fields)
-
-    @transaction.atomic
-    def deactivate_active(self, *, clear_steering: bool = True) -> None:
-        """Deactivate the active profile, whichever it is."""
-        SteeringState.objects.lock()
-        if active := Profile.objects.active():
-            active.deactivate(clear_steering=clear_steering)
-
-    @transaction.atomic
-    def delete(self) -> tuple[int, dict[str, int]]:
-        SteeringState.objects.lock()
-        if self.filter(is_active=True).exists():
-            Profile.objects.deactivate_active()
-        return super().delete()
-
-    delete.queryset_only = True  # type: ignore[attr-defined]
-    delete.alters_data = True  # type: ignore[attr-defined]
 
 
 class Profile(models.Model):
@@ -93,11 +42,17 @@ class Profile(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = ProfileQuerySet.as_manager()
+    history = History()
 
     class Meta:
         ordering = ["name"]
         constraints = [
             models.UniqueConstraint(fields=["is_active"], condition=Q(is_active=True), name="one_active_profile")
+        ]
+        indexes = [
+            GinIndex(fields=["steering"], name="profile_features"),  # "which profiles use this feature"
+            models.Index(fields=["-updated_at"], name="profile_updated_at"),
+            models.Index(fields=["model_id", "sae_id", "layer"], name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
 
@@ -105,8 +60,8 @@ class Profile(models.Model):
         return self.name
 
     @transaction.atomic
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save after checks; new strengths of the active profile steer at once.
+    def save(self, *args: Any, reason: str | None = None, **kwargs: Any) -> None:
+        """Save after checks; new strengths of the active profile steer at once. `reason` is kept in the history.
 
         Raises InvalidProfile, InvalidSteering, ProfileExists, and IncompatibleProfile where the active
         profile would no longer fit.
@@ -115,37 +70,59 @@ class Profile(models.Model):
         before = Profile.objects.filter(pk=self.pk).first()
         self.is_active = before is not None and before.is_active
         self.check_rules()
+        self._change_reason = reason
         super().save(*args, **kwargs)
         if before is not None and self.is_active and before.steering != self.steering:
-            state.replace(self.steering)
+            state.replace(self.steering, reason=f"the active profile {self.name} was changed")
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete it; the active profile is deactivated first."""
         self.deactivate()
+        self._change_reason = None
         return super().delete(*args, **kwargs)
 
     @transaction.atomic
     def activate(self) -> None:
         """Steer everybody by this profile, from the next request on: its strengths replace the live steering.
 
-        Raises IncompatibleProfile, and changes nothing then.
+        Where it is active and steers already, nothing changes. Raises IncompatibleProfile, and changes nothing then.
         """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         self.check_compatible()
-        Profile.objects.filter(is_active=True).exclude(pk=self.pk).update(is_active=False)
-        Profile.objects.filter(pk=self.pk).update(is_active=True)
-        self.is_active = True
-        state.replace(self.steering)
+        if self.is_active and not self.differs_from(state):
+            return
+        active = Profile.objects.active()
+        if active is not None and active.pk != self.pk:
+            active._mark(False, f"deactivated: {self.name} was activated")
+        self._mark(True, "activated")
+        state.replace(self.steering, reason=f"profile {self.name} was activated")
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:
         """End its being active, and with `clear_steering` what steers now; on another profile this changes nothing."""
         state = SteeringState.objects.lock()
-        if Profile.objects.filter(pk=self.pk, is_active=True).update(is_active=False) and clear_steering:
-            state.clear()
-        self.is_active = False
+        self.refresh_from_db()
+        if not self.is_active:
+            return
+        self._mark(False, "deactivated")
+        if clear_steering:
+            state.clear(reason=f"profile {self.name} was deactivated")
+
+    def _mark(self, active: bool, reason: str) -> None:
+        """`is_active` alone, without the checks of `save`: what the profile is does not change."""
+        self.is_active, self._change_reason = active, reason
+        super().save(update_fields=["is_active"])
+
+    @transaction.atomic
+    def duplicate(self, name: str | None = None) -> "Profile":
+        """A copy under `name`, or under a free one like this profile's."""
+        SteeringState.objects.lock()
+        content = {field: getattr(self, field) for field in CONTENT}
+        copy = Profile(**content | {"name": Profile.objects.free_name(self.name) if name is None else name})
+        copy.save(reason=f"copied from {self.name}")
+        return copy
 
     def check_compatible(self) -> None:
         """Raise IncompatibleProfile with everything that keeps this profile from steering here."""
@@ -174,24 +151,32 @@ class Profile(models.Model):
         self.check_compatible()
         return SteeringState(values=self.steering).spec(SAE.objects.attached())
 
-    def differs_from_live(self) -> bool:
-        """Whether the live steering was changed by hand since this profile was activated."""
-        state = SteeringState.objects.load()
-        return self.is_active and not (state.enabled and state.values == self.steering)
+    def differs_from(self, state: SteeringState) -> bool:
+        """Whether the live steering is another than this active profile's: it was changed by hand since."""
+        return not (state.enabled and state.values == self.steering)
 
     def check_rules(self) -> None:
         """What `save` refuses, refused now; brings name and strengths into their stored form."""
         self.name = self.name.strip()
         if not self.name or len(self.name) > NAME_LENGTH:
             raise InvalidProfile(f"name: got {len(self.name)} characters, expected 1 to {NAME_LENGTH}", field="name")
-        for field in ("name", "description", "model_id", "sae_id"):
+        for field in ("name", "description", "model_id", "sae_id", "sae_fingerprint"):
             _refuse_control_characters(field, getattr(self, field) or "")
+        self._check_lengths()
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
         self.steering = parse_strengths(self.steering, d_sae=sae.d_sae if sae else None)
         if self.is_active:
             self.check_compatible()
+
+    def _check_lengths(self) -> None:
+        """Lengths and ranges, as the columns have them."""
+        try:
+            self.clean_fields(exclude=["name", "steering"])
+        except ValidationError as error:
+            field, [message, *_] = next(iter(error.message_dict.items()))
+            raise InvalidProfile(f"{field}: {message}", field=field) from error
 
 
 def _refuse_control_characters(field: str, value: str) -> None:

@@ -1,24 +1,20 @@
-"""Profiles as JSON."""
+"""Profiles, their files and their versions as JSON."""
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from profiles.managers import NAME_LENGTH
 from profiles.models import Profile
+from steering.history import Door
+from steering.serializers import FeatureStrengths, StrictMixin
 
-
-class StrictMixin(serializers.Serializer[Any]):
-    """Refuses fields it does not know: a misspelled field is not silently ignored."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
-        if unknown:
-            raise serializers.ValidationError({name: ["This field is unknown."] for name in unknown})
-        return super().to_internal_value(data)
+VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 
 class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
-    """`steering` is an object of feature index (a string in JSON): strength."""
+    steering = FeatureStrengths(required=False)
 
     class Meta:
         model = Profile
@@ -54,8 +50,96 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
         return Profile.objects.create_from(**validated_data)
 
 
-class SaveCurrentSerializer(StrictMixin):
+class ProfileNameSerializer(StrictMixin):
     """The new profile of `save-current`."""
 
-    name = serializers.CharField(max_length=100)
+    name = serializers.CharField(max_length=NAME_LENGTH)
     description = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+
+
+class DuplicateSerializer(StrictMixin):
+    name = serializers.CharField(max_length=NAME_LENGTH, required=False, help_text="By default a free one like it.")
+
+
+class ImportedSerializer(ProfileSerializer):
+    """A profile that an import made."""
+
+    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced"], read_only=True)
+
+    class Meta(ProfileSerializer.Meta):
+        fields = [*ProfileSerializer.Meta.fields, "outcome"]
+
+
+Notes = serializers.ListField(child=serializers.CharField(), help_text="What the file has and the profile has not.")
+
+
+class ImportedFileSerializer(ImportedSerializer):
+    """The answer to a file of one profile: that profile."""
+
+    notes = Notes
+
+    class Meta(ImportedSerializer.Meta):
+        fields = [*ImportedSerializer.Meta.fields, "notes"]
+
+
+class ImportedBundleSerializer(serializers.Serializer[Any]):
+    """The answer to a file of several profiles."""
+
+    count = serializers.IntegerField()
+    results = ImportedSerializer(many=True)
+    notes = Notes
+
+
+@extend_schema_field({"type": "object", "additionalProperties": True})
+class Document(serializers.JSONField):
+    """The JSON of a file."""
+
+
+class VersionedProfile(serializers.ModelSerializer[Any]):
+    steering = FeatureStrengths()
+
+    class Meta:
+        model = Profile
+        fields = [field for field in ProfileSerializer.Meta.fields if field not in {"created_at", "updated_at"}]
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    """One version of a profile: what it was, and who made it so."""
+
+    version = serializers.IntegerField(source="history_id")
+    type = serializers.SerializerMethodField()
+    reason = serializers.CharField(source="history_change_reason", allow_null=True)
+    at = serializers.DateTimeField(source="history_date")
+    user = serializers.SerializerMethodField(help_text="The user, while there is one of that id.")
+    door = serializers.ChoiceField(choices=Door.choices)
+    agent = serializers.CharField(help_text="Who it was, in words: the user's name, and the API key.")
+    profile = VersionedProfile(source="*")
+
+    def get_type(self, version: Any) -> str:
+        return VERSION_TYPES[version.history_type]
+
+    def get_user(self, version: Any) -> str | None:
+        return version.history_user.get_username() if version.history_user_id else None
+
+
+class RestoreSerializer(StrictMixin):
+    version = serializers.IntegerField(min_value=0, max_value=2**63 - 1)
+
+
+class FieldDifference(serializers.Serializer[Any]):
+    field = serializers.CharField()
+    before = serializers.JSONField(allow_null=True)
+    after = serializers.JSONField(allow_null=True)
+
+
+class FeatureDifference(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    before = serializers.FloatField(allow_null=True)
+    after = serializers.FloatField(allow_null=True)
+
+
+class DiffSerializer(serializers.Serializer[Any]):
+    """What differs; a feature that one side has not is null there."""
+
+    changed = FieldDifference(many=True)
+    features = FeatureDifference(many=True)

@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from simple_history.admin import SimpleHistoryAdmin
 
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState, check_values
@@ -30,19 +31,20 @@ class SteeringStateForm(forms.ModelForm[SteeringState]):
 
     def clean_values(self) -> dict[int, float]:
         try:
-            return check_values(self.cleaned_data["values"])
+            return check_values(self.cleaned_data["values"], SAE.objects.attached())
         except SteeringError as error:
             raise ValidationError(str(error), code=error.code) from error
 
 
 @admin.register(SteeringState)
-class SteeringStateAdmin(admin.ModelAdmin[SteeringState]):
+class SteeringStateAdmin(SimpleHistoryAdmin, admin.ModelAdmin[SteeringState]):
     form = SteeringStateForm
     list_display = ["__str__", "enabled", "version", "updated_at"]
+    history_list_display = ["door", "agent"]
     readonly_fields = ["version", "updated_at"]
 
     def save_model(self, request: HttpRequest, obj: SteeringState, form: Any, change: bool) -> None:
-        obj.replace(obj.values, obj.enabled)
+        obj.replace(obj.values, obj.enabled, reason="edited")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

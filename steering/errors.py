@@ -1,6 +1,7 @@
-"""What steering and profiles refuse. SteeringError <- InvalidSteering, NoSAEAttached, SteeringUnavailable."""
+"""What steering refuses: SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, SteeringUnavailable."""
 
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -16,6 +17,13 @@ class SteeringError(Exception):
         super().__init__(message)
         self.details = details
 
+    def at(self, path: str) -> Self:
+        """This error as one of a part of something larger: its message and its `field` start with `path`."""
+        error = copy(self)
+        error.args = (f"{path}.{self}",)
+        error.details = {**self.details, "field": f"{path}.{self.details.get('field', '')}".rstrip(".")}
+        return error
+
 
 class InvalidSteering(SteeringError):
     """Strengths that are not {feature index: finite number}; `field` names the first bad one."""
@@ -29,6 +37,11 @@ class InvalidSteering(SteeringError):
 class NoSAEAttached(SteeringError):
     code = "no_sae_attached"
     status = 409
+
+
+class NoSuchVersion(SteeringError):
+    code = "no_such_version"
+    status = 404
 
 
 class SteeringUnavailable(SteeringError):

@@ -7,20 +7,31 @@ from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q
 
-from steering.errors import NoSAEAttached, SteeringUnavailable
+from steering.errors import NoSAEAttached, NoSuchVersion, SteeringUnavailable
 from steering.fields import FeatureStrengthsField
+from steering.history import History
 from steering.spec import SteeringSpec
-from steering.strengths import parse_strengths
+from steering.strengths import parse_entries, parse_strengths
 
 if TYPE_CHECKING:
     from inference.models import LanguageModel
+    from profiles.models import Profile
+
+# Looked up by name: `inference` and `profiles` import this app, never the other way round.
 
 
 def current_model() -> "LanguageModel | None":
-    """The served model. Looked up by name: `inference` imports this app, never the other way round."""
+    """The served model."""
     model: Any = apps.get_model("inference", "LanguageModel")
     current: LanguageModel | None = model.objects.current()
     return current
+
+
+def active_profile() -> "Profile | None":
+    """The profile that was activated last, until it is deactivated."""
+    model: Any = apps.get_model("profiles", "Profile")
+    active: Profile | None = model.objects.active()
+    return active
 
 
 class SAEManager(models.Manager["SAE"]):
@@ -77,8 +88,8 @@ class SteeringStateManager(models.Manager["SteeringState"]):
 
     def lock(self) -> "SteeringState":
         """The one row, locked until the transaction ends: every change of what steers takes this lock first."""
-        self.load()
-        return self.select_for_update().get(pk=1)
+        locked = self.select_for_update().filter(pk=1)
+        return locked.first() or (self.load() and locked.get())
 
     @transaction.atomic
     def current_spec(self) -> SteeringSpec | None:
@@ -96,10 +107,13 @@ class SteeringState(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     enabled = models.BooleanField(default=False)
     values = FeatureStrengthsField(default=dict, blank=True)
+    sae_id = models.CharField(max_length=200, blank=True, editable=False, help_text="The SAE whose features these are.")
     version = models.PositiveBigIntegerField(default=0, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = SteeringStateManager()
+    history = History()
+    _change_reason: str | None = None
 
     class Meta:
         verbose_name = verbose_name_plural = "live steering"
@@ -118,39 +132,59 @@ class SteeringState(models.Model):
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
         return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values)
 
-    # Each change takes the lock, works on the fresh row, and brings this instance up to it.
+    # Each change takes the lock, works on the fresh row, and brings this instance up to it; the history keeps `reason`.
 
-    def replace(self, values: Mapping[Any, Any], enabled: bool = True) -> None:
+    def replace(self, values: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
         """Steer by `values` and nothing else. Raises InvalidSteering or NoSAEAttached."""
-        self._change(lambda _old: values, enabled)
+        self._change(lambda _old: values, enabled, reason)
 
     def set_features(self, changes: Mapping[Any, Any]) -> None:
         """Set single features; a strength of 0 removes one."""
-        self._change(lambda old: {str(index): value for index, value in [*old.items(), *changes.items()]})
+        self._change(lambda old: {**old, **parse_entries(changes)})
 
-    def clear(self) -> None:
+    def clear(self, *, reason: str | None = "cleared") -> None:
         """Steer by nothing."""
-        self._change(lambda _old: {}, False)
+        self._change(lambda _old: {}, False, reason)
 
     def enable(self) -> None:
-        self._change(lambda old: old, True)
+        self._change(lambda old: old, True, "enabled")
 
     def disable(self) -> None:
-        self._change(lambda old: old, False)
+        self._change(lambda old: old, False, "disabled")
 
     @transaction.atomic
-    def _change(self, change: Any, enabled: bool | None = None) -> None:
-        fresh = SteeringState.objects.lock()
-        fresh.values = check_values(change(fresh.values))
+    def restore(self, version: int) -> None:
+        """Steer as in an earlier version. Raises NoSuchVersion, or what `replace` does where it no longer fits."""
+        SteeringState.objects.lock()
+        # a bigint column: what does not fit is no version
+        past = SteeringState.history.filter(version=version).first() if version < 2**63 else None
+        if past is None:
+            raise NoSuchVersion(f"the live steering has no version {version}")
+        sae = SAE.objects.attached()
+        if past.values and (sae is None or sae.id != past.sae_id):
+            here = f"{sae} is" if sae else "none is"
+            raise SteeringUnavailable(f"version {version} steers features of SAE {past.sae_id}, and {here} attached")
+        self.replace(past.values, past.enabled, reason=f"version {version} restored")
+
+    @transaction.atomic
+    def _change(self, change: Any, enabled: bool | None = None, reason: str | None = None) -> None:
+        fresh, sae = SteeringState.objects.lock(), SAE.objects.attached()
+        fresh.values = check_values(change(fresh.values), sae)
+        fresh.sae_id = sae.id if sae and fresh.values else ""
         fresh.enabled = fresh.enabled if enabled is None else enabled
         fresh.version += 1
+        fresh._change_reason = reason
         fresh.save()
-        self.refresh_from_db()
+        self.values, self.enabled, self.version, self.updated_at = (
+            fresh.values,
+            fresh.enabled,
+            fresh.version,
+            fresh.updated_at,
+        )
 
 
-def check_values(values: Mapping[Any, Any]) -> dict[int, float]:
-    """`values` parsed against the attached SAE, without which only nothing can be set."""
-    sae = SAE.objects.attached()
+def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
+    """`values` parsed for the attached SAE, without which only nothing can be set."""
     parsed = parse_strengths(values, d_sae=sae.d_sae if sae else None)
     if parsed and sae is None:
         raise NoSAEAttached("no SAE is attached: attach one before you set features")

@@ -14,6 +14,15 @@ INDEX = re.compile(r"[0-9]{1,10}\Z")
 def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, float]:
     """{feature index: strength} from JSON or Python, in order of index; zeros, which steer nothing, are left out.
 
+    Raises what `parse_entries` raises.
+    """
+    entries = parse_entries(data, d_sae=d_sae, field=field)
+    return {index: strength for index, strength in sorted(entries.items()) if strength}
+
+
+def parse_entries(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, float]:
+    """The same with its zeros, in the order given.
+
     Raises InvalidSteering naming the entry: an index that is no integer >= 0 (and below `d_sae` where that is
     known), given twice ("7" and "07"), a strength that is not finite or beyond STEERING_MAX_STRENGTH, or
     more than STEERING_MAX_FEATURES entries.
@@ -28,7 +37,7 @@ def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "ste
         if index in strengths:
             raise InvalidSteering(f"feature {index} is given twice", f"{field}.{key}")
         strengths[index] = _strength(value, f"{field}.{key}")
-    return {index: strength for index, strength in sorted(strengths.items()) if strength}
+    return strengths
 
 
 def _index(key: object, d_sae: int | None, field: str) -> int:

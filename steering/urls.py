@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from steering.views import LiveSteeringViewSet
+from steering.views import LiveSteeringViewSet as View
 
 urlpatterns = [
-    path("steering", LiveSteeringViewSet.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"})),
-    path("steering/enable", LiveSteeringViewSet.as_view({"post": "enable"})),
-    path("steering/disable", LiveSteeringViewSet.as_view({"post": "disable"})),
-    path("steering/clear", LiveSteeringViewSet.as_view({"post": "clear"})),
+    path("steering", View.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"})),
+    path("steering/enable", View.as_view({"post": "enable"})),
+    path("steering/disable", View.as_view({"post": "disable"})),
+    path("steering/clear", View.as_view({"post": "clear"})),
+    path("steering/history", View.as_view({"get": "history"})),
+    path("steering/restore", View.as_view({"post": "restore"})),
 ]

@@ -2,13 +2,22 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from steering.models import SteeringState
 from steering.permissions import ChangePermissions
-from steering.serializers import SteeringStateSerializer
+from steering.schema import errors
+from steering.serializers import (
+    STRENGTHS,
+    RestoreSteeringSerializer,
+    SteeringStateSerializer,
+    SteeringVersionSerializer,
+)
+
+ANSWER = {200: SteeringStateSerializer}
 
 
 class LiveSteeringViewSet(GenericViewSet[SteeringState]):
@@ -18,31 +27,60 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
     serializer_class = SteeringStateSerializer
     permission_classes = [ChangePermissions]
 
+    @extend_schema(responses=ANSWER)
     def retrieve(self, request: Request) -> Response:
+        """What steers now, and whether it still is what the active profile says."""
         return self._answer(SteeringState.objects.load())
 
+    @extend_schema(responses={**ANSWER, **errors(400, 409)})
     def update(self, request: Request) -> Response:
         """Replace the values; `enabled` defaults to true."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = SteeringState.objects.load()
-        state.replace(body.validated_data.get("values", {}), body.validated_data.get("enabled", True))
+        values, enabled = body.validated_data.get("values", {}), body.validated_data.get("enabled", True)
+        state.replace(values, enabled, reason="replaced")
         return self._answer(state)
 
+    @extend_schema(
+        request={"application/json": STRENGTHS},
+        responses={**ANSWER, **errors(400, 409)},
+    )
     def partial_update(self, request: Request) -> Response:
         """Set single features: an object of feature index: strength; 0 removes a feature."""
         state = SteeringState.objects.load()
         state.set_features(request.data)
         return self._answer(state)
 
+    @extend_schema(request=None, responses=ANSWER)
     def enable(self, request: Request) -> Response:
+        """Let the values steer."""
         return self._do("enable")
 
+    @extend_schema(request=None, responses=ANSWER)
     def disable(self, request: Request) -> Response:
+        """Keep the values, and let nothing steer."""
         return self._do("disable")
 
+    @extend_schema(request=None, responses=ANSWER)
     def clear(self, request: Request) -> Response:
+        """Drop the values: nothing steers."""
         return self._do("clear")
+
+    @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
+    def history(self, request: Request) -> Response:
+        """The versions of the live steering, the latest first."""
+        page = self.paginate_queryset(SteeringState.history.all())
+        return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
+
+    @extend_schema(request=RestoreSteeringSerializer, responses={**ANSWER, **errors(400, 404, 409)})
+    def restore(self, request: Request) -> Response:
+        """Steer as in one of the versions; 409 where its SAE is not the attached one."""
+        body = RestoreSteeringSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        state = SteeringState.objects.load()
+        state.restore(body.validated_data["version"])
+        return self._answer(state)
 
     def _do(self, change: str) -> Response:
         state = SteeringState.objects.load()

@@ -25,4 +25,6 @@ def authenticate(request: HttpRequest) -> APIUser:
         message = "No API key provided: send it in the header `Authorization: Bearer <key>`."
         raise OpenAIError(401, message, code="invalid_api_key")
     user: APIUser = found[0]
+    # As DRF does: the history of what this request changes says who, and with which key.
+    request.user, request.auth = found  # type: ignore[attr-defined]
     return user

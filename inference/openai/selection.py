@@ -53,8 +53,4 @@ def _activate(user: APIUser, name: str) -> None:
     if not user.has_perm("profiles.activate_profile"):
         message = "This API key may not activate profiles: its user lacks the permission profiles.activate_profile."
         raise OpenAIError(403, message, param="profile", code="permission_denied")
-    # PostgreSQL text holds no NUL: no profile can have such a name
-    profile = None if "\0" in name else Profile.objects.filter(name=name).first()
-    if profile is None:
-        raise OpenAIError(404, f"The profile `{name}` does not exist.", param="profile", code="profile_not_found")
-    profile.activate()
+    Profile.objects.named(name).activate()

@@ -18,7 +18,7 @@ def test_activation_replaces_the_live_steering_and_enables_it(profile: Profile) 
     profile.activate()
     assert (live().values, live().enabled) == ({3: 4.0, 7: -1.5}, True)
     assert Profile.objects.active() == profile
-    assert not profile.differs_from_live()
+    assert not profile.differs_from(live())
 
 
 def test_only_one_profile_is_active(profile: Profile) -> None:
@@ -93,7 +93,7 @@ def test_changing_the_live_steering_leaves_the_profile_active_and_says_that_it_d
     live().set_features({3: 5.0})
     assert Profile.objects.active() == profile
     profile.refresh_from_db()
-    assert profile.differs_from_live()
+    assert profile.differs_from(live())
 
 
 def test_detaching_the_sae_and_changing_the_model_deactivate(profile: Profile, sae: SAE, model: LanguageModel) -> None:

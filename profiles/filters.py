@@ -1,0 +1,71 @@
+"""The query string of lists of profiles: filters, search, ordering; what it does not know is an error."""
+
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import filters
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from profiles.models import Profile
+
+MAX_INDEX = 2**31 - 1
+BOOLEANS = {"true": True, "false": False}
+
+
+class ProfileFilter(django_filters.FilterSet):
+    is_active = django_filters.TypedChoiceFilter(choices=[(word, word) for word in BOOLEANS], coerce=BOOLEANS.get)
+    model_id = django_filters.CharFilter()
+    sae_id = django_filters.CharFilter()
+    layer = django_filters.NumberFilter(
+        field_class=forms.IntegerField, min_value=0, max_value=MAX_INDEX, method="filter_layer"
+    )
+    feature = django_filters.NumberFilter(
+        field_class=forms.IntegerField,
+        min_value=0,
+        max_value=MAX_INDEX,
+        method="filter_feature",
+        help_text="Profiles that steer this feature index.",
+    )
+
+    class Meta:
+        model = Profile
+        fields: list[str] = []
+
+    def filter_layer(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
+        return queryset.filter(layer=int(value))
+
+    def filter_feature(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
+        return queryset.filter(steering__has_key=str(int(value)))
+
+
+class Ordering(filters.OrderingFilter):
+    """`?ordering=-updated_at,name`; a field that is not one to order by is an error. Equal rows keep their order."""
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
+        asked = request.query_params.get(self.ordering_param)
+        if asked is not None:
+            fields = [field.strip() for field in asked.split(",")]
+            allowed = view.ordering_fields
+            if unknown := [field for field in fields if field.removeprefix("-") not in allowed]:
+                told = f"Got {unknown[0]!r}, expected {', '.join(allowed)}, each with - before it to reverse."
+                raise ValidationError({self.ordering_param: [told]})
+            return [*fields, "pk"]
+        return super().get_ordering(request, queryset, view)
+
+
+class KnownParameters(filters.BaseFilterBackend):
+    """Refuses a parameter that nothing reads: a misspelled filter would answer with everything."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        known = {*ProfileFilter.base_filters, *view.parameters}
+        if unknown := sorted(set(request.query_params) - known):
+            expected = ", ".join(sorted(known))
+            raise ValidationError({name: [f"This parameter is unknown: expected {expected}."] for name in unknown})
+        return queryset
+
+
+BACKENDS: list[Any] = [KnownParameters, DjangoFilterBackend, filters.SearchFilter, Ordering]

@@ -1,0 +1,23 @@
+"""`manage.py activate_profile NAME`."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from profiles.models import Profile
+from steering.errors import SteeringError
+
+
+class Command(BaseCommand):
+    help = "Activates a profile: it steers every request from now on."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+
+    def handle(self, *, name: str, **options: Any) -> None:
+        try:
+            profile = Profile.objects.named(name)
+            profile.activate()
+        except SteeringError as error:
+            raise CommandError(f"{error}. Nothing was changed.") from error
+        self.stderr.write(f"{profile} is active.")

@@ -1,0 +1,37 @@
+"""`manage.py export_profiles`: profiles as a file."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from profiles import transfer
+from profiles.errors import ProfileNotFound
+from profiles.models import Profile
+
+
+class Command(BaseCommand):
+    help = "Writes a profile's file, or of several profiles one file, to stdout or to --output."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("names", nargs="*", metavar="NAME")
+        parser.add_argument("--all", action="store_true", help="every profile, in one file")
+        parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of stdout")
+
+    def handle(self, *, names: list[str], all: bool, output: Path | None, **options: Any) -> None:
+        if all == bool(names):
+            raise CommandError("Name the profiles to export, or say --all.", returncode=2)
+        try:
+            profiles = list(Profile.objects.all() if all else map(Profile.objects.named, names))
+        except ProfileNotFound as error:
+            raise CommandError(f"{error}: `list_profiles` tells which there are. Nothing was written.") from error
+        one = len(profiles) == 1 and not all
+        text = transfer.dumps(transfer.document(profiles[0]) if one else transfer.bundle(profiles))
+        if output is None:
+            self.stdout.write(text, ending="")
+            return
+        try:
+            output.write_text(text)
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}") from error
+        self.stderr.write(f"{len(profiles)} profiles are in {output}.")

@@ -1,0 +1,147 @@
+"""What can be done with profiles as a set: create, import, restore, find the active one."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from django.db import models, transaction
+
+from profiles.errors import ProfileExists, ProfileNotFound
+from profiles.transfer import Imported, ProfileFile
+from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
+from steering.models import SAE, SteeringState, current_model
+
+if TYPE_CHECKING:
+    from profiles.models import Profile
+
+NAME_LENGTH = 100
+ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
+OnConflict = Literal["fail", "rename", "replace"]
+# What a profile is, apart from which one it is: copied by duplicate, restored by restore.
+CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "steering")
+
+
+class ProfileQuerySet(models.QuerySet["Profile"]):
+    def active(self) -> "Profile | None":
+        """The profile that steers everybody, if one does."""
+        return self.filter(is_active=True).first()
+
+    def named(self, name: str) -> "Profile":
+        """The profile of that name. Raises ProfileNotFound."""
+        # PostgreSQL's text holds no NUL: no profile can have such a name
+        profile = None if "\0" in name else self.filter(name=name).first()
+        if profile is None:
+            raise ProfileNotFound(f"there is no profile {name!r}")
+        return profile
+
+    def with_id(self, profile_id: str) -> "Profile":
+        """The profile of that id. Raises ProfileNotFound."""
+        profile = self.filter(pk=profile_id).first() if ID.match(profile_id) else None
+        if profile is None:
+            raise ProfileNotFound(f"there is no profile {profile_id}")
+        return profile
+
+    @transaction.atomic
+    def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
+        """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""
+        SteeringState.objects.lock()
+        now = self.defaults()
+        if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
+            # The layer and the fingerprint here are those of another SAE.
+            now |= {"layer": None, "sae_fingerprint": ""}
+        if steering is not None:
+            fields["steering"] = steering
+        return self.create(**{**now, **fields})
+
+    def defaults(self) -> dict[str, Any]:
+        """The fields of a profile for what is here now: current model, attached SAE, live steering."""
+        model, sae = current_model(), SAE.objects.attached()
+        return {
+            "model_id": model.name if model else None,
+            "sae_id": sae.id if sae else None,
+            "layer": sae.layer if sae else None,
+            "sae_fingerprint": sae.fingerprint if sae else "",
+            "steering": SteeringState.objects.load().values,
+        }
+
+    def save_current(self, **fields: Any) -> "Profile":
+        """The live steering as a new profile. Raises NoSAEAttached where there is nothing it would be for."""
+        if SAE.objects.attached() is None:
+            raise NoSAEAttached("no SAE is attached: there is no live steering to save")
+        return self.create_from(**fields)
+
+    def free_name(self, name: str) -> str:
+        """`name`, or the first of "name (2)", "name (3)" … that no profile has, cut to what a name may have."""
+        taken = set(self.model.objects.filter(name__startswith=name[: NAME_LENGTH - 12]).values_list("name", flat=True))
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            suffix = f" ({number})"
+            candidate = name[: NAME_LENGTH - len(suffix)] + suffix
+        return candidate
+
+    @transaction.atomic
+    def import_file(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported]:
+        """Create what `file` holds: all of it, or on any error nothing.
+
+        For a name that exists: `fail` raises ProfileExists, `rename` takes a free name, `replace` gives the
+        profile of that name the content of the file; it stays active if it is.
+        """
+        SteeringState.objects.lock()
+        made = []
+        for path, fields in file.profiles:
+            try:
+                made.append(self._import(fields, on_conflict))
+            except SteeringError as error:
+                raise (error.at(path) if path else error) from error
+        return made
+
+    def _import(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
+        existing = self.filter(name=fields["name"].strip()).first()
+        if existing is None:
+            return Imported(self._save_as("imported", self.model(), fields), "created")
+        if on_conflict == "replace":
+            return Imported(self._save_as("replaced by an import", existing, fields), "replaced")
+        if on_conflict == "rename":
+            fields = {**fields, "name": self.free_name(existing.name)}
+            return Imported(self._save_as("imported", self.model(), fields), "renamed")
+        raise ProfileExists(f"name: a profile {existing.name!r} already exists", field="name")
+
+    @transaction.atomic
+    def restore(self, profile_id: str, version: int) -> "Profile":
+        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion."""
+        SteeringState.objects.lock()
+        past = self.version(profile_id, version)
+        profile = self.filter(pk=profile_id).first() or self.model(id=profile_id)
+        return self._save_as(f"version {version} restored", profile, {name: getattr(past, name) for name in CONTENT})
+
+    def version(self, profile_id: str, version: int) -> Any:
+        """A row of the history. Raises NoSuchVersion."""
+        # a bigint column: what does not fit is no version
+        past = self.model.history.filter(id=profile_id, history_id=version).first() if version < 2**63 else None
+        if past is None:
+            raise NoSuchVersion(f"profile {profile_id} has no version {version}")
+        return past
+
+    def _save_as(self, reason: str, profile: "Profile", fields: Mapping[str, Any]) -> "Profile":
+        for name, value in fields.items():
+            setattr(profile, name, value)
+        profile.save(reason=reason)
+        return profile
+
+    @transaction.atomic
+    def deactivate_active(self, *, clear_steering: bool = True) -> None:
+        """Deactivate the active profile, whichever it is."""
+        SteeringState.objects.lock()
+        if active := self.model.objects.active():
+            active.deactivate(clear_steering=clear_steering)
+
+    @transaction.atomic
+    def delete(self) -> tuple[int, dict[str, int]]:
+        SteeringState.objects.lock()
+        if self.filter(is_active=True).exists():
+            self.model.objects.deactivate_active()
+        return super().delete()
+
+    delete.queryset_only = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]
