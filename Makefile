@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format
+.PHONY: run test lint format bench
 
 run: $(VENV)/.installed
 	@exec $(BIN)/python manage.py run
@@ -31,3 +31,7 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.profiles
+	$(BIN)/python -m bench.table

@@ -128,8 +128,20 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "steering.errors.exception_handler",
     "STRICT_JSON": True,
     "DEFAULT_PARSER_CLASSES": ["steering.strict_json.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "steering.schema.Schema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "miLLM",
+    "DESCRIPTION": "Steering profiles and the live steering. OpenAI's API is beside it, under /v1.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "SWAGGER_UI_DIST": "SIDECAR",  # our own host serves it
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
 }
 MIGRATION_MODULES = {"knox": None}  # its migrations make the table of its own model, for which ours stands
 KNOX_TOKEN_MODEL = "millm_site.APIKey"

@@ -13,33 +13,38 @@ from rest_framework.request import Request
 from profiles.models import Profile
 
 MAX_INDEX = 2**31 - 1
+PARAMETERS = ("search", "ordering", "page", "page_size", "format")
 BOOLEANS = {"true": True, "false": False}
+
+
+class IntegerFilter(django_filters.Filter):
+    field_class = forms.IntegerField
 
 
 class ProfileFilter(django_filters.FilterSet):
     is_active = django_filters.TypedChoiceFilter(choices=[(word, word) for word in BOOLEANS], coerce=BOOLEANS.get)
     model_id = django_filters.CharFilter()
     sae_id = django_filters.CharFilter()
-    layer = django_filters.NumberFilter(
-        field_class=forms.IntegerField, min_value=0, max_value=MAX_INDEX, method="filter_layer"
-    )
-    feature = django_filters.NumberFilter(
-        field_class=forms.IntegerField,
-        min_value=0,
-        max_value=MAX_INDEX,
-        method="filter_feature",
-        help_text="Profiles that steer this feature index.",
+    layer = IntegerFilter(min_value=0, max_value=MAX_INDEX)
+    feature = IntegerFilter(
+        min_value=0, max_value=MAX_INDEX, method="filter_feature", help_text="Profiles that steer this feature index."
     )
 
     class Meta:
         model = Profile
         fields: list[str] = []
 
-    def filter_layer(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
-        return queryset.filter(layer=int(value))
-
     def filter_feature(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
-        return queryset.filter(steering__has_key=str(int(value)))
+        return queryset.filter(steering__has_key=str(value))
+
+
+class Search(filters.SearchFilter):
+    """`?search=…` in name and description."""
+
+    def get_search_terms(self, request: Request) -> Any:
+        if "\0" in request.query_params.get(self.search_param, ""):
+            raise ValidationError({self.search_param: ["Null characters are not allowed."]})
+        return super().get_search_terms(request)
 
 
 class Ordering(filters.OrderingFilter):
@@ -61,11 +66,11 @@ class KnownParameters(filters.BaseFilterBackend):
     """Refuses a parameter that nothing reads: a misspelled filter would answer with everything."""
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
-        known = {*ProfileFilter.base_filters, *view.parameters}
+        known = {*ProfileFilter.base_filters, *PARAMETERS, *(["name"] if view.action == "export_many" else [])}
         if unknown := sorted(set(request.query_params) - known):
             expected = ", ".join(sorted(known))
             raise ValidationError({name: [f"This parameter is unknown: expected {expected}."] for name in unknown})
         return queryset
 
 
-BACKENDS: list[Any] = [KnownParameters, DjangoFilterBackend, filters.SearchFilter, Ordering]
+BACKENDS: list[Any] = [KnownParameters, DjangoFilterBackend, Search, Ordering]

@@ -90,14 +90,15 @@ class Profile(models.Model):
         """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
-        self.check_compatible()
+        sae = SAE.objects.attached()
+        self._check_fits(current_model(), sae)
         if self.is_active and not self.differs_from(state):
             return
         active = Profile.objects.active()
         if active is not None and active.pk != self.pk:
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
-        state.replace(self.steering, reason=f"profile {self.name} was activated")
+        state.write(self.steering, True, sae, f"profile {self.name} was activated")
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:
@@ -126,7 +127,10 @@ class Profile(models.Model):
 
     def check_compatible(self) -> None:
         """Raise IncompatibleProfile with everything that keeps this profile from steering here."""
-        differences = list(self._differences(current_model(), SAE.objects.attached()))
+        self._check_fits(current_model(), SAE.objects.attached())
+
+    def _check_fits(self, model: Any, sae: SAE | None) -> None:
+        differences = list(self._differences(model, sae))
         if differences:
             told = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
             raise IncompatibleProfile(f"profile {self.name!r} does not fit: {told}", differences=differences)

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from profiles.errors import NoActiveProfile, StaleProfile
-from profiles.filters import BACKENDS
+from profiles.filters import BACKENDS, ProfileFilter
 from profiles.history_views import HistoryActions
 from profiles.models import Profile
 from profiles.pagination import ProfilePages
@@ -55,9 +55,9 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     permission_classes = [ModelPermissions]
     pagination_class = ProfilePages
     filter_backends = BACKENDS
+    filterset_class = ProfileFilter
     search_fields = ["name", "description"]
     ordering_fields = ["name", "created_at", "updated_at", "model_id", "sae_id", "layer"]
-    parameters = ["search", "ordering", "page", "page_size", "format"]
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A profile of the given steering, or without `steering` of the live one."""

@@ -169,18 +169,16 @@ class SteeringState(models.Model):
     @transaction.atomic
     def _change(self, change: Any, enabled: bool | None = None, reason: str | None = None) -> None:
         fresh, sae = SteeringState.objects.lock(), SAE.objects.attached()
-        fresh.values = check_values(change(fresh.values), sae)
-        fresh.sae_id = sae.id if sae and fresh.values else ""
-        fresh.enabled = fresh.enabled if enabled is None else enabled
-        fresh.version += 1
-        fresh._change_reason = reason
-        fresh.save()
-        self.values, self.enabled, self.version, self.updated_at = (
-            fresh.values,
-            fresh.enabled,
-            fresh.version,
-            fresh.updated_at,
-        )
+        fresh.write(check_values(change(fresh.values), sae), fresh.enabled if enabled is None else enabled, sae, reason)
+        self.values, self.enabled = fresh.values, fresh.enabled
+        self.version, self.updated_at = fresh.version, fresh.updated_at
+
+    def write(self, values: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
+        """The next version, for whoever holds the lock and has checked `values` against the attached SAE."""
+        self.values, self.enabled, self.version = values, enabled, self.version + 1
+        self.sae_id = sae.id if sae and values else ""
+        self._change_reason = reason
+        self.save(force_update=True)
 
 
 def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:

@@ -29,6 +29,7 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
         {"detail": "You do not have permission to perform this action."},
     ),
     404: ("There is no such thing", {"detail": "No profile prof_x.", "code": "profile_not_found"}),
+    405: ("The path is another endpoint's, with other methods", {"detail": 'Method "PUT" not allowed.'}),
     406: ("The answer cannot be had in that form", {"detail": "Could not satisfy the request Accept header."}),
     409: (
         "It does not fit what is here now, and nothing was changed",
@@ -62,7 +63,7 @@ class Schema(AutoSchema):
 
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         bodies = super()._get_response_bodies(direction)
-        common = [401, 403, 406, *([415] if self.method in {"POST", "PUT", "PATCH"} else [])]
+        common = [401, 403, 405, 406, *([415] if self.method in {"POST", "PUT", "PATCH"} else [])]
         for status, response in errors(*common).items():
             bodies.setdefault(str(status), self._get_response_for_code(response, str(status)))  # type: ignore[no-untyped-call]
         return bodies

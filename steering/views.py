@@ -27,17 +27,20 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
     serializer_class = SteeringStateSerializer
     permission_classes = [ChangePermissions]
 
+    def get_object(self) -> SteeringState:
+        return SteeringState.objects.load()
+
     @extend_schema(responses=ANSWER)
     def retrieve(self, request: Request) -> Response:
         """What steers now, and whether it still is what the active profile says."""
-        return self._answer(SteeringState.objects.load())
+        return self._answer(self.get_object())
 
     @extend_schema(responses={**ANSWER, **errors(400, 409)})
     def update(self, request: Request) -> Response:
         """Replace the values; `enabled` defaults to true."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
-        state = SteeringState.objects.load()
+        state = self.get_object()
         values, enabled = body.validated_data.get("values", {}), body.validated_data.get("enabled", True)
         state.replace(values, enabled, reason="replaced")
         return self._answer(state)
@@ -48,7 +51,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
     )
     def partial_update(self, request: Request) -> Response:
         """Set single features: an object of feature index: strength; 0 removes a feature."""
-        state = SteeringState.objects.load()
+        state = self.get_object()
         state.set_features(request.data)
         return self._answer(state)
 
@@ -78,12 +81,12 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         """Steer as in one of the versions; 409 where its SAE is not the attached one."""
         body = RestoreSteeringSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        state = SteeringState.objects.load()
+        state = self.get_object()
         state.restore(body.validated_data["version"])
         return self._answer(state)
 
     def _do(self, change: str) -> Response:
-        state = SteeringState.objects.load()
+        state = self.get_object()
         getattr(state, change)()
         return self._answer(state)
 

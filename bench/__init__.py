@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench`. Each writes its figures to bench/results/ as JSON."""
