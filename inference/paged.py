@@ -29,8 +29,12 @@ from transformers.generation.continuous_batching.input_outputs import (
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput
 
+from inference import attention
+from inference.attention import Plan, Share
 from inference.sampling import BatchSampler
 from steering.hook import ROWS
+
+NO_MASK = torch.empty(1, 1, 1, 1)
 
 
 def steered_manager(
@@ -49,8 +53,13 @@ def steered_manager(
     manager.logit_processor = BatchSampler()
     manager.output_router = StepRouter(deliver)
     processor = manager.batch_processor = manager._create_batch_processor()
+    by_request = attention.takes(processor.cache)
     for inputs in _all_inputs(processor.inputs_and_outputs):
-        inputs.__class__ = SteeredIOs  # they are created deep inside: this adds methods, no state
+        # They are created deep inside: this adds methods, and takes away the mask that is not needed.
+        inputs.__class__ = ByRequestIOs if by_request else SteeredIOs
+        inputs.attention_mask = None if by_request else inputs.attention_mask
+    if by_request:
+        attention.install()
     _seed_prefixes(processor, shared)
     if processor.model_runner.pad_inputs:
         processor.logit_processor.skip_greedy = False  # a captured graph cannot branch
@@ -97,6 +106,22 @@ class SteeredIOs(ContinuousBatchingIOs):
         if use_padding or self.is_steered:
             kwargs[ROWS] = self._bulk_input_tensor[-1, : self.num_q_tokens]
         return kwargs
+
+
+class ByRequestIOs(SteeredIOs):
+    """Inputs for the attention of `inference.attention`, which needs no packed reads and no mask."""
+
+    def prepare_batch_tensors(self, requests_in_batch: list[FutureRequestState], *args: Any, **kwargs: Any) -> None:
+        states = [(future.state, future.state.position_offset, future.query_length) for future in requests_in_batch]
+        super().prepare_batch_tensors(requests_in_batch, *args, **(kwargs | {"max_kv_read": 0}))
+        [allocator] = self.cache.cache_allocators.values()
+        shares = [Share(past, query, allocator.block_table[state.request_id]) for state, past, query in states]
+        write_index = self.write_index_storage[0, : self.true_write_sizes[0]]
+        setattr(self.cache, attention.KEYS, Plan.of(shares, allocator, write_index))
+
+    def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
+        # A mask of four dimensions is handed on as it is; without one the model would make one, for nothing.
+        return {**super().get_model_kwargs(use_padding), "attention_mask": NO_MASK}  # type: ignore[typeddict-item]
 
 
 def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, int], None]) -> None:

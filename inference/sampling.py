@@ -52,7 +52,7 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         params = [state.logit_processor_kwargs.get("sampling", GREEDY) for state in states]
         positions = [state.position_offset for state in states]
         self._all_greedy = all(param.temperature == 0 for param in params)
-        if params:
+        if params and not (self._all_greedy and self.skip_greedy):
             arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, positions).to(arg_storage.device)
         return arg_storage
 

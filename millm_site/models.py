@@ -14,4 +14,4 @@ class APIKey(AbstractAuthToken):
         ordering = ["-created"]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.token_key}…)"
+        return f"{self.name} ({self.token_key[:6]}…)"  # a short key must not be shown whole

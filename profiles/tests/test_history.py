@@ -49,7 +49,7 @@ def test_each_door_is_told_apart(client: APIClient, admin_client: Client, profil
     doors = [(v["door"], v["user"]) for v in history(client, profile)]
     assert doors[:3] == [("command", None), ("admin", "admin"), ("api", "root")]
     agents = [v["agent"] for v in history(client, profile)]
-    assert agents[2] == f"root, key laptop ({key[:15]}…)"
+    assert agents[2] == f"root, key laptop ({key[:6]}…)"
     assert agents[1] == "admin"
 
 

@@ -1,0 +1,172 @@
+"""Paged attention on a CPU, request by request.
+
+transformers' own way with `sdpa` packs the keys of all requests into one row and masks what belongs to others: each
+of 16 requests pays for the keys of all 16. Here the requests that decode attend as one padded batch, those of
+similar length together, and each prompt attends by itself. Only for caches whose layers all have full attention;
+others keep transformers' way.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.generation.continuous_batching.cache import PagedAttentionCache
+from transformers.generation.continuous_batching.cache_allocators.full_attention import FullAttentionCacheAllocator
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+KEYS = "attention_plan"
+"""The attribute of the cache that holds the plan of the step, None where transformers' way is taken."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one request has in a step: `query` new tokens after `past` cached ones, and its blocks in the cache."""
+
+    past: int
+    query: int
+    blocks: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Decodes:
+    """Requests with one new token each.
+
+    `tokens` are theirs in the packed batch, (requests,), None where these are all; `index` is where their keys and
+    values lie, (requests, length); `mask` says which of these are theirs, (requests, 1, 1, length), None where all are.
+    """
+
+    requests: int
+    tokens: Tensor | None
+    index: Tensor
+    mask: Tensor | None
+
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+        """(requests, heads, d_head) for `query` (tokens, heads, d_head) of the whole step."""
+        keys, values = (self._read(one) for one in cached)
+        own = query if self.tokens is None else query.index_select(0, self.tokens)
+        # Query heads that share a key head are rows of one small query matrix.
+        queries = own.reshape(self.requests, keys.size(1), -1, query.size(-1))
+        mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask, scale=scale)
+        return mixed.reshape(self.requests, query.size(1), query.size(-1))
+
+    def _read(self, cached: Tensor) -> Tensor:
+        """(requests, heads, length, d_head)"""
+        found = cached.index_select(0, self.index.view(-1))
+        return found.view(self.requests, -1, *cached.shape[1:]).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A request with several new tokens, `tokens` in the packed batch; with no `index` nothing of it was cached."""
+
+    tokens: slice
+    index: Tensor | None
+    mask: Tensor | None
+
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+        if self.index is None:
+            keys, values = (one[self.tokens].transpose(0, 1).unsqueeze(0) for one in new)
+        else:
+            keys, values = (one.index_select(0, self.index).transpose(0, 1).unsqueeze(0) for one in cached)
+        queries = query[self.tokens].transpose(0, 1).unsqueeze(0)
+        mixed = scaled_dot_product_attention(
+            queries, keys, values, attn_mask=self.mask, is_causal=self.mask is None, scale=scale, enable_gqa=True
+        )
+        return mixed[0].transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the requests of one step attend; the same for every layer."""
+
+    write_index: Tensor
+    parts: tuple[Decodes | Prompt, ...]
+
+    @classmethod
+    def of(cls, shares: Sequence[Share], allocator: FullAttentionCacheAllocator, write_index: Tensor) -> "Plan":
+        alike: dict[int, list[tuple[int, Share]]] = defaultdict(list)
+        parts: list[Decodes | Prompt] = []
+        start = 0
+        for share in shares:
+            if share.query == 1:
+                # Within a power of two of blocks, so that at most half of what is read is padding.
+                alike[len(share.blocks).bit_length()].append((start, share))
+            else:
+                parts.append(_prompt(start, share, allocator))
+            start += share.query
+        decodes = [_decodes(group, start, allocator) for group in alike.values()]
+        return cls(write_index, (*decodes, *parts))
+
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+        """(tokens, heads, d_head); `query` and `new` are of the step's tokens, `cached` is one layer of the cache."""
+        for old, one in zip(cached, new, strict=True):
+            old.index_copy_(0, self.write_index, one)
+        if len(self.parts) == 1:
+            return self.parts[0].attend(query, new, cached, scale)
+        mixed = torch.empty_like(query)
+        for part in self.parts:
+            mixed[part.tokens] = part.attend(query, new, cached, scale)
+        return mixed
+
+
+def _decodes(group: Sequence[tuple[int, Share]], tokens: int, allocator: FullAttentionCacheAllocator) -> Decodes:
+    lengths = [share.past + 1 for _, share in group]
+    longest = max(lengths)
+    index = _index([share.blocks for _, share in group], longest, allocator)
+    mask = None
+    if min(lengths) < longest:
+        mask = (torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)).view(len(group), 1, 1, longest)
+    own = None if len(group) == tokens else torch.tensor([start for start, _ in group])
+    return Decodes(len(group), own, index, mask)
+
+
+def _prompt(start: int, share: Share, allocator: FullAttentionCacheAllocator) -> Prompt:
+    tokens = slice(start, start + share.query)
+    if not share.past:
+        return Prompt(tokens, None, None)
+    total = share.past + share.query
+    mask = torch.ones(share.query, total, dtype=torch.bool).tril(diagonal=share.past)
+    return Prompt(tokens, _index([share.blocks], total, allocator)[0], mask)
+
+
+def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentionCacheAllocator) -> Tensor:
+    """Where the first `length` tokens of each request lie in a layer's views, (requests, length); padded with 0."""
+    page = allocator.tokens_per_page
+    needed = -(-length // page)
+    table = torch.tensor([[*one[:needed], *[0] * (needed - len(one))] for one in blocks])
+    index = table.unsqueeze(-1) * allocator.block_physical_stride + torch.arange(page)
+    return index.view(len(blocks), -1)[:, :length].contiguous()
+
+
+def takes(cache: PagedAttentionCache) -> bool:
+    """Whether this way can serve the cache: on a CPU, with full attention in every layer."""
+    allocators = list(cache.cache_allocators.values())
+    full = len(allocators) == 1 and isinstance(allocators[0], FullAttentionCacheAllocator)
+    return full and next(iter(allocators[0]._kv_token_views.values()))[0].device.type == "cpu"
+
+
+def attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' `sdpa` attention, but by the plan where the cache has one; shapes (1, heads, tokens, d_head)."""
+    plan: Plan | None = getattr(kwargs.get("cache"), KEYS, None)
+    if plan is None:
+        answer: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return answer
+    if kwargs.get("softcap") is not None or kwargs.get("position_bias") is not None:
+        raise ValueError("sdpa attention supports neither softcap nor position_bias")
+    [allocator] = kwargs["cache"].cache_allocators.values()
+    new = key[0].transpose(0, 1), value[0].transpose(0, 1)
+    cached = allocator._kv_token_views[module.layer_idx]
+    mixed = plan.attend(query[0].transpose(0, 1), new, cached, kwargs.get("scaling"))
+    return mixed.unsqueeze(0), None
+
+
+def install() -> None:
+    """Make it this process's `sdpa`."""
+    AttentionInterface.register("sdpa", attention)
