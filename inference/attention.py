@@ -140,7 +140,8 @@ def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentio
     needed = -(-length // page)
     table = torch.tensor([[*one[:needed], *[0] * (needed - len(one))] for one in blocks])
     index = table.unsqueeze(-1) * allocator.block_physical_stride + torch.arange(page)
-    return index.view(len(blocks), -1)[:, :length].contiguous()
+    found: Tensor = index.view(len(blocks), -1)[:, :length].contiguous()
+    return found
 
 
 def takes(cache: PagedAttentionCache) -> bool:

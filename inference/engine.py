@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -22,11 +23,13 @@ from inference.generation import (
     EngineClosed,
     EngineStatistics,
     Event,
+    GenerationError,
     GenerationRequest,
     Listener,
 )
 from inference.paged import steered_manager
-from inference.text import AnswerText
+from inference.penalties import TokenTables
+from inference.text import AnswerText, token_bytes
 from steering.hook import NoFreeRow, SteeringHooks
 from steering.spec import SteeringSpec
 
@@ -51,8 +54,10 @@ class _Answer:
 
     request: GenerationRequest
     text: AnswerText
+    slot: int
     seen: int = 0
     cached: int = 0
+    logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
 
 
 @dataclass
@@ -82,8 +87,9 @@ class ContinuousEngine:
         self._generated_tokens = 0
         self._closed = False
         self._outputs: queue.SimpleQueue[list[GenerationOutput] | None] = queue.SimpleQueue()
+        self._tables = TokenTables(self._capacity + 1, _vocabulary(self.model), self.model.device)
         self._manager = steered_manager(
-            self.model, self._generation_config(), self._batching(), self._outputs.put, self._shared
+            self.model, self._generation_config(), self._batching(), self._outputs.put, self._shared, self._tables
         )
         self._listening = threading.Thread(target=self._listen, name="engine-events", daemon=True)
         self._listening.start()
@@ -98,8 +104,14 @@ class ContinuousEngine:
         """
         self._check(request)
         row = self._acquire_row(request.steering)
+        try:
+            slot = self._tables.acquire(request.sampling, list(request.prompt_ids))
+        except GenerationError:
+            self._release_row(request.steering)
+            raise
+        answer = _Answer(request, AnswerText(self._backend, request.stop), slot)
         with self._lock:
-            self._answers[request.request_id] = _Answer(request, AnswerText(self._backend, request.stop))
+            self._answers[request.request_id] = answer
         self._manager.add_request(
             list(request.prompt_ids),
             request_id=request.request_id,
@@ -107,6 +119,9 @@ class ContinuousEngine:
             streaming=True,
             eos_token_id=self._eos,
             sampling=request.sampling,
+            slot=slot,
+            prompt_tokens=len(request.prompt_ids),
+            logprobs=answer.logprobs if request.top_logprobs is not None else None,
             steering_row=row,
             steering_key=request.steering.fingerprint if request.steering else "",
         )
@@ -181,9 +196,14 @@ class ContinuousEngine:
         """Take the request out of the books; whoever gets it back is the one who ends it."""
         with self._lock:
             answer = self._answers.pop(request_id, None)
-        if answer is not None and answer.request.steering is not None:
-            self._hooks.release(answer.request.steering)
+        if answer is not None:
+            self._release_row(answer.request.steering)
+            self._tables.release(answer.slot)
         return answer
+
+    def _release_row(self, spec: SteeringSpec | None) -> None:
+        if spec is not None:
+            self._hooks.release(spec)
 
     def _shared(self, request_id: str, tokens: int) -> None:
         """The first `tokens` tokens of a prompt were found in the cache."""
@@ -207,15 +227,35 @@ class ContinuousEngine:
             return []
         if output.status == RequestStatus.FAILED:
             self._forget(output.request_id)
-            return [Event(output.request_id, "failed", {"code": "engine_error", "message": str(output.error)})]
+            code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
+            return [Event(output.request_id, "failed", {"code": code, "message": str(output.error)})]
         new_ids = output.generated_tokens[answer.seen :]
         started = [] if answer.seen else [self._started(answer)]
+        delta = {"token_ids": new_ids, **self._logprobs(answer, new_ids)}
         answer.seen += len(new_ids)
         self._generated_tokens += len(new_ids)
         text = answer.text.push(token_id for token_id in new_ids if token_id not in self._eos)
         finished = self._finish(answer, output) if output.is_finished() or answer.text.stopped else []
         text += answer.text.flush() if finished else ""
-        return [*started, Event(output.request_id, "delta", {"text": text, "token_ids": new_ids}), *finished]
+        return [*started, Event(output.request_id, "delta", {"text": text, **delta}), *finished]
+
+    def _logprobs(self, answer: _Answer, new_ids: list[int]) -> dict[str, Any]:
+        """Of each new token: its log-probability and as many alternatives as the request asks for."""
+        top = answer.request.top_logprobs
+        if top is None:
+            return {}
+        known = answer.logprobs[answer.seen : answer.seen + len(new_ids)]
+        return {
+            "logprobs": [
+                {**self._token(token_id, own), "top_logprobs": [self._token(*pair) for pair in others[:top]]}
+                for token_id, (own, others) in zip(new_ids, known, strict=True)
+            ]
+        }
+
+    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
+        """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
+        raw = token_bytes(self._backend, token_id)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(min(logprob, 0.0), -9999.0)}
 
     def _started(self, answer: _Answer) -> Event:
         tokens = {"prompt_tokens": len(answer.request.prompt_ids), "cached_tokens": answer.cached}
@@ -229,6 +269,11 @@ class ContinuousEngine:
         ended = answer.text.stopped or output.generated_tokens[-1] in self._eos
         reason = "stop" if ended else "length"
         return [Event(output.request_id, "finished", {"reason": reason, "completion_tokens": answer.seen})]
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    """How many logits the model has, which may be more than its tokenizer has tokens."""
+    return int(model.get_output_embeddings().weight.size(0))
 
 
 def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:

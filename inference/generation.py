@@ -17,6 +17,10 @@ class ContextLengthExceeded(GenerationError):
     code = "context_length_exceeded"
 
 
+class InvalidSampling(GenerationError):
+    code = "invalid_request"
+
+
 class EngineBusy(GenerationError):
     code = "engine_busy"
 
@@ -27,18 +31,36 @@ class EngineClosed(GenerationError):
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How the next token is chosen. Temperature 0 is greedy; top_k 0 and top_p 1 filter nothing."""
+    """How the next token is chosen. Temperature 0 is greedy; top_k 0 and top_p 1 filter nothing.
+
+    The presence and frequency penalties count the tokens of the answer (OpenAI), the repetition penalty those of
+    the prompt too (Keskar et al. 2019, arXiv:1909.05858). `logit_bias` has (token id, bias) pairs.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def needs_tables(self) -> bool:
+        """Whether the choice depends on tokens that were there before, or on biases."""
+        penalties = self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1
+        return bool(penalties or self.logit_bias)
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One answer to generate; `prompt_ids` are token ids, `max_new_tokens` bounds the answer in tokens."""
+    """One answer to generate; `prompt_ids` are token ids, `max_new_tokens` bounds the answer in tokens.
+
+    With `top_logprobs` (0 to 20) each token comes with its log-probability and those of as many alternatives, as the
+    model has them, before temperature and penalties; None asks for none.
+    """
 
     request_id: str
     prompt_ids: Sequence[int]
@@ -46,6 +68,7 @@ class GenerationRequest:
     sampling: SamplingParams = SamplingParams()
     steering: SteeringSpec | None = None
     stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)

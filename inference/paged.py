@@ -8,11 +8,13 @@ another.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
@@ -31,10 +33,14 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 
 from inference import attention
 from inference.attention import Plan, Share
-from inference.sampling import BatchSampler
+from inference.penalties import TokenTables
+from inference.sampling import MAX_LOGPROBS, BatchSampler, log_probabilities
 from steering.hook import ROWS
 
+logger = logging.getLogger(__name__)
+
 NO_MASK = torch.empty(1, 1, 1, 1)
+OUTPUT_LINES = 2 + 2 * MAX_LOGPROBS  # the token, its log-probability, and of the most probable ones ids and theirs
 
 
 def steered_manager(
@@ -43,14 +49,17 @@ def steered_manager(
     batching: ContinuousBatchingConfig,
     deliver: Callable[[list[GenerationOutput]], None],
     shared: Callable[[str, int], None],
+    tables: TokenTables,
 ) -> ContinuousBatchingManager:
-    """A manager, not yet started, whose requests take `sampling`, `steering_row` and `steering_key`.
+    """A manager, not yet started, whose requests take these keyword arguments.
 
+    `sampling` (SamplingParams), `slot` in the token tables, `prompt_tokens`, `steering_row`, `steering_key`, and
+    `logprobs`: None, or a list to which each new token's are appended, as (own, [(token id, log-probability)]).
     `deliver` is called in the manager's thread with all outputs of one step, `shared` with the number of
     prompt tokens of a request that were found in the cache.
     """
     manager = model.init_continuous_batching(generation_config, batching)
-    manager.logit_processor = BatchSampler()
+    sampler = manager.logit_processor = BatchSampler(tables)
     manager.output_router = StepRouter(deliver)
     processor = manager.batch_processor = manager._create_batch_processor()
     by_request = attention.takes(processor.cache)
@@ -58,13 +67,28 @@ def steered_manager(
         # They are created deep inside: this adds methods, and takes away the mask that is not needed.
         inputs.__class__ = ByRequestIOs if by_request else SteeredIOs
         inputs.attention_mask = None if by_request else inputs.attention_mask
+        inputs.output_ids = inputs.output_ids.new_zeros(OUTPUT_LINES, inputs.output_ids.size(1))
+        if inputs.device.type == "cpu" and model.device.type == "cuda":
+            inputs.output_ids = inputs.output_ids.pin_memory()
+    processor.model_runner._sample = partial(_choose, sampler)
     if by_request:
         attention.install()
     _seed_prefixes(processor, shared)
+    _survive_memory(processor)
     if processor.model_runner.pad_inputs:
-        processor.logit_processor.skip_greedy = False  # a captured graph cannot branch
+        sampler.can_skip = False
         manager.warmup()
     return manager
+
+
+def _choose(sampler: BatchSampler, scores: Tensor, output_ids: Tensor) -> None:
+    """The next tokens into the first line of `output_ids`, what is known of their probabilities into the others."""
+    chosen = scores[0].argmax(dim=-1)
+    rows = chosen.size(0)
+    output_ids[0, :rows].copy_(chosen)
+    if sampler.raw is not None:
+        lines = log_probabilities(sampler.raw, chosen)
+        output_ids[1 : 1 + lines.size(0), :rows].copy_(lines)
 
 
 def _all_inputs(inputs: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs) -> list[ContinuousBatchingIOs]:
@@ -101,6 +125,22 @@ class SteeredIOs(ContinuousBatchingIOs):
         line[len(rows) : self.num_q_tokens] = 0
         self.is_steered = any(rows)
 
+    def prepare_batch_update(self) -> tuple[list[FutureRequestState], list[int], list[float] | None]:
+        updated: tuple[list[FutureRequestState], list[int], list[float] | None] = super().prepare_batch_update()
+        answering = [future for future in self.requests_in_batch if future.has_new_token]
+        for row, future in enumerate(answering):
+            kept = future.state.logit_processor_kwargs.get("logprobs")
+            if kept is not None:
+                kept.append(self._log_probabilities(row))
+        return updated
+
+    def _log_probabilities(self, row: int) -> tuple[float, list[tuple[int, float]]]:
+        """Of the row's new token, and of the most probable ones, the most probable first."""
+        column = self.output_ids[1:, row]
+        values = column.contiguous().view(torch.float32).tolist()
+        ids = column[1 : 1 + MAX_LOGPROBS].tolist()
+        return values[0], list(zip(ids, values[1 + MAX_LOGPROBS :], strict=True))
+
     def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
         kwargs: dict[str, Any] = super().get_model_kwargs(use_padding)
         if use_padding or self.is_steered:
@@ -121,7 +161,7 @@ class ByRequestIOs(SteeredIOs):
 
     def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
         # A mask of four dimensions is handed on as it is; without one the model would make one, for nothing.
-        return {**super().get_model_kwargs(use_padding), "attention_mask": NO_MASK}  # type: ignore[typeddict-item]
+        return {**super().get_model_kwargs(use_padding), "attention_mask": NO_MASK}
 
 
 def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, int], None]) -> None:
@@ -143,6 +183,36 @@ def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, i
     cache.search_prefix_match = search
     for allocator in cache.cache_allocators.values():
         allocator.mark_complete_blocks = partial(mark, allocator)
+
+
+def _survive_memory(processor: ContinuousBatchProcessor) -> None:
+    """A step that runs out of memory fails the requests in it; the engine goes on with the others."""
+    step, update = processor._generation_step, processor.update_batch
+    failures: list[str] = []
+
+    def guarded_step(model: PreTrainedModel) -> None:
+        try:
+            step(model)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+                raise
+            logger.error("a step ran out of memory: %s", error)
+            failures.append(str(error).splitlines()[0])
+
+    def guarded_update() -> None:
+        if not failures:
+            update()
+            return
+        error = MemoryError(f"the engine ran out of memory: {failures.pop()}")
+        requests_in_batch, _tokens, _logprobs = processor.inputs_and_outputs.prepare_batch_update()
+        for future in requests_in_batch:
+            processor.scheduler.finish_request(future.state.request_id)
+            processor.output_router.fail_and_deliver(future.state, error)
+        processor.scheduler.block_new_requests = False
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    processor._generation_step, processor.update_batch = guarded_step, guarded_update
 
 
 def seeded(token_ids: list[int], key: str) -> list[int]:

@@ -16,67 +16,99 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.generation import SamplingParams
+from inference.penalties import TokenTables
 
 GREEDY = SamplingParams(temperature=0.0)
+MAX_LOGPROBS = 20
 UINT32 = 0xFFFFFFFF
 
 
 class BatchSampler(ContinuousBatchingLogitsProcessorList):
-    """Scales, filters and perturbs the logits of each row as its request asks.
+    """Penalises, scales, filters and perturbs the logits of each row as its request asks.
 
-    Its arguments are int32 rows of the engine's input tensor, one column a new token:
-    temperature, top_p, min_p (float32 bits), top_k, seed (two halves), position.
+    Its arguments are int32 rows of the engine's input tensor, one column a new token: the floats' bits, then
+    top_k, seed (two halves), position, slot of the token tables, whether the last token is one of the answer.
     """
 
-    FLOATS = ("temperature", "top_p", "min_p")
-    ARGUMENTS = len(FLOATS) + 4
+    FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+    ARGUMENTS = len(FLOATS) + 6
 
-    def __init__(self) -> None:
+    def __init__(self, tables: TokenTables) -> None:
         super().__init__(LogitsProcessorList())
+        self.tables = tables
         self.tensors_required = self.ARGUMENTS + 1  # the last line is the steering rows': see inference.paged
         self.do_processing = True
-        # Known on the host before each step; under CUDA graphs both branches are always captured.
-        self.skip_greedy = True
-        self._all_greedy = False
+        # What no row of a step asks for is skipped, which the host knows. A captured CUDA graph cannot branch.
+        self.can_skip = True
+        self._sampled = self._penalised = self.wants_logprobs = True
+        self.raw: Tensor | None = None
+        """The logits of the last step as the model gave them, where log-probabilities are asked for."""
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
         """Requests carry `sampling`, which `GenerationRequest` has typed already."""
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
-        int32_tensor[: self.ARGUMENTS, 0] = self._columns([GREEDY], [0])[:, 0]
+        int32_tensor[: self.ARGUMENTS, 0] = self._columns([GREEDY], [[0, 0, 0]])[:, 0]
 
     def prepare_tensor_args(self, requests_in_batch: list[FutureRequestState], arg_storage: Tensor) -> Tensor:
         """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
         states = [future.state for future in requests_in_batch if future.has_new_token]
-        params = [state.logit_processor_kwargs.get("sampling", GREEDY) for state in states]
-        positions = [state.position_offset for state in states]
-        self._all_greedy = all(param.temperature == 0 for param in params)
-        if params and not (self._all_greedy and self.skip_greedy):
-            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, positions).to(arg_storage.device)
+        asked = [state.logit_processor_kwargs for state in states]
+        params = [one.get("sampling", GREEDY) for one in asked]
+        places = [
+            [state.position_offset, one.get("slot", 0), int(state.position_offset > one.get("prompt_tokens", 0))]
+            for state, one in zip(states, asked, strict=True)
+        ]
+        self._sampled = any(param.temperature > 0 for param in params)
+        self._penalised = any(slot for _, slot, _ in places)
+        self.wants_logprobs = any(one.get("logprobs") is not None for one in asked)
+        if params and not (self.can_skip and not self._sampled and not self._penalised):
+            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, places).to(arg_storage.device)
         return arg_storage
 
     def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
-        """`scores` (rows, vocab) float32 in, scores whose argmax is each row's next token out."""
-        if self.skip_greedy and self._all_greedy:
-            return scores
-        arguments = logits_processor_args[: self.ARGUMENTS, : scores.size(0)]
-        temperature, top_p, min_p = arguments[:3].contiguous().view(torch.float32).unsqueeze(-1)
-        top_k, seed_low, seed_high, position = arguments[3:].to(torch.int64).unsqueeze(-1)
-        scaled = scores / torch.where(temperature > 0, temperature, 1.0)
-        kept = scaled.masked_fill(~_allowed(scaled, top_p, min_p, top_k), -torch.inf)
-        noisy = kept + gumbel_noise(scores.size(-1), seed_low, seed_high, position)
-        return torch.where(temperature > 0, noisy, scores)
+        """`scores` (rows, vocab) float32 in, scores whose argmax is each row's next token out.
 
-    def _columns(self, params: Sequence[SamplingParams], positions: Sequence[int]) -> Tensor:
+        `input_ids`, (rows,), are the tokens that the rows were fed last.
+        """
+        self.raw = scores if self.wants_logprobs or not self.can_skip else None
+        arguments = logits_processor_args[: self.ARGUMENTS, : scores.size(0)]
+        floats = arguments[: len(self.FLOATS)].contiguous().view(torch.float32).unsqueeze(-1)
+        temperature, top_p, min_p, presence, frequency, repetition = floats
+        top_k, seed_low, seed_high, position, slot, is_answer = arguments[len(self.FLOATS) :].to(torch.int64)
+        if self._penalised or not self.can_skip:
+            self.tables.count(slot, input_ids.to(torch.int64), is_answer)
+            scores = self.tables.apply(scores, slot, presence, frequency, repetition)
+        if not self._sampled and self.can_skip:
+            return scores
+        scaled = scores / torch.where(temperature > 0, temperature, 1.0)
+        kept = scaled.masked_fill(~_allowed(scaled, top_p, min_p, top_k.unsqueeze(-1)), -torch.inf)
+        noise = gumbel_noise(scores.size(-1), *(one.unsqueeze(-1) for one in (seed_low, seed_high, position)))
+        return torch.where(temperature > 0, kept + noise, scores)
+
+    def _columns(self, params: Sequence[SamplingParams], places: Sequence[Sequence[int]]) -> Tensor:
+        """The arguments of these rows, (arguments, rows) int32; `places` has position, slot and is_answer of each."""
         floats = torch.tensor([[getattr(param, name) for param in params] for name in self.FLOATS])
         integers = [
             [param.top_k for param in params],
             [_int32(param.seed) for param in params],
             [_int32(param.seed >> 32) for param in params],
-            list(positions),
+            *zip(*places, strict=True),
         ]
         return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
+
+
+def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:
+    """(1 + 2 × 20, rows) int32: the bits of the chosen tokens' log-probabilities, the most probable ids, their bits.
+
+    `raw` (rows, vocab) logits, `chosen` (rows,) token ids.
+    """
+    total = raw.logsumexp(dim=-1, keepdim=True)
+    own = raw.gather(-1, chosen.unsqueeze(-1)) - total
+    top, ids = raw.topk(min(MAX_LOGPROBS, raw.size(-1)), dim=-1)
+    bits = torch.cat([own, top - total], dim=-1).view(torch.int32)
+    return torch.cat([bits[:, :1], ids.to(torch.int32), bits[:, 1:]], dim=-1).T
 
 
 def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:

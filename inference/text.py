@@ -1,9 +1,34 @@
 """From token ids to the text of an answer, as it grows."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
+
+BYTE = re.compile(r"<0x([0-9A-F]{2})>\Z")
+
+
+def _byte_level() -> dict[str, int]:
+    """The byte of each character of byte-level BPE (`bytes_to_unicode` of GPT-2): printable ones are themselves."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTE_LEVEL = _byte_level()
+
+
+def token_bytes(tokenizer: Tokenizer, token_id: int) -> bytes:
+    """The bytes of one token, which may be a part of a character."""
+    piece = tokenizer.id_to_token(token_id)
+    if piece is None:
+        return b""
+    if found := BYTE.match(piece):
+        return bytes([int(found[1], 16)])
+    if "ByteLevel" in str(tokenizer.decoder) and all(character in BYTE_LEVEL for character in piece):
+        return bytes(BYTE_LEVEL[character] for character in piece)
+    return piece.replace("▁", " ").encode()
 
 
 class AnswerText:

@@ -16,6 +16,7 @@ FAILURES = {
     "engine_busy": 429,
     "cancelled": 499,
     "engine_closed": 503,
+    "out_of_memory": 503,
     "no_worker": 503,
     "worker_lost": 503,
     "timeout": 504,

@@ -11,6 +11,7 @@ from transformers.generation.logits_process import (
 )
 
 from inference.generation import SamplingParams
+from inference.penalties import TokenTables
 from inference.sampling import BatchSampler, gumbel_noise
 
 VOCAB = 50
@@ -21,8 +22,9 @@ def logits(rows: int) -> Tensor:
 
 
 def chosen(params: list[SamplingParams], scores: Tensor, positions: list[int]) -> Tensor:
-    sampler = BatchSampler()
-    return sampler(torch.empty(0), scores, sampler._columns(params, positions))
+    sampler = BatchSampler(TokenTables(1, scores.size(-1), torch.device("cpu")))
+    last = torch.zeros(len(params), dtype=torch.int64)
+    return sampler(last, scores, sampler._columns(params, [[position, 0, 0] for position in positions]))
 
 
 def reference_support(params: SamplingParams, scores: Tensor) -> Tensor:

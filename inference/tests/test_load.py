@@ -1,0 +1,114 @@
+"""Disconnects, several workers, draining, many streams: seen from outside, with the real processes."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from inference import stream
+from inference.tests.conftest import Server
+
+LONG = {
+    "model": "demo",
+    "messages": [{"role": "user", "content": "Tell me something."}],
+    "max_tokens": 3000,
+    "temperature": 2.0,
+    "logit_bias": {"1": -100, "2": -100, "3": -100},  # the ends, so that it goes on
+}
+
+
+def running() -> int:
+    return sum(heartbeat.running + heartbeat.waiting for heartbeat in stream.live_workers())
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> float:
+    """How long it took until `condition` held, in seconds."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, f"not within {timeout_s} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_client_that_goes_away_frees_its_place(server: Server, api_key: str, streamed: bool) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    wait_for(lambda: running() == 0, 10)
+    with httpx.Client(headers=headers, timeout=httpx.Timeout(30, read=1.5)) as client:
+        try:
+            with client.stream("POST", f"{server.url}/v1/chat/completions", json=LONG | {"stream": streamed}) as answer:
+                next(answer.iter_lines())
+                wait_for(lambda: running() == 1, 5)
+        except httpx.ReadTimeout:
+            assert not streamed
+    # The heartbeat that tells it comes once a second, after the second that freeing may take.
+    assert wait_for(lambda: running() == 0, 5) < 2.2
+
+
+def test_of_two_workers_one_dies_and_only_its_answers_fail(server: Server, api_key: str) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    second = server.start_worker()
+    wait_for(lambda: len(stream.live_workers()) == 2, 60)
+    ends: list[str] = []
+
+    def ask(_i: int) -> None:
+        body = LONG | {"stream": True, "max_tokens": 700}
+        with httpx.stream(
+            "POST", f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=90
+        ) as answer:
+            lines = [line for line in answer.iter_lines() if line]
+        ends.append("done" if lines[-1] == "data: [DONE]" else json.loads(lines[-1][6:])["error"]["code"])
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = [pool.submit(ask, i) for i in range(24)]
+        # Both have taken some: 16 are one worker's batch.
+        wait_for(lambda: all(heartbeat.running for heartbeat in stream.live_workers()), 30)
+        second.send_signal(signal.SIGKILL)
+        second.wait()
+        for answer in answers:
+            answer.result()
+    assert set(ends) == {"done", "worker_lost"}
+    assert ends.count("worker_lost") <= 16
+
+
+def test_a_stopping_worker_finishes_what_runs_first(server: Server, api_key: str) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    body = LONG | {"stream": True, "max_tokens": 900}
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        next(lines), next(lines)
+        server.worker.send_signal(signal.SIGTERM)
+        last = list(lines)[-1]
+    assert last == "data: [DONE]"
+    assert server.worker.wait(timeout=20) == 0
+    server.worker = server.start_worker()
+    server.wait_until_ready()
+
+
+def test_48_streams_at_once_are_not_mixed_up_and_leak_nothing(server: Server, api_key: str) -> None:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    process = psutil.Process(server.worker.pid)
+
+    def ask(i: int) -> str:
+        body = {"model": "demo", "messages": [{"role": "user", "content": f"Tell me something. {i % 6}"}]}
+        options = {"temperature": 1.0, "seed": i % 6, "max_tokens": 40}
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body | options, headers=headers, timeout=60)
+        answer.raise_for_status()
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+    alone = [ask(i) for i in range(6)]
+    with ThreadPoolExecutor(48) as pool:
+        for texts in (list(pool.map(ask, range(48))) for _ in range(2)):
+            assert texts == alone * 8
+        before = process.memory_info().rss
+        assert list(pool.map(ask, range(48))) == alone * 8
+    assert process.memory_info().rss - before < 30_000_000
+    wait_for(lambda: running() == 0, 5)
+    assert stream.connection.keys("millm:events:*") == []
+    assert threading.active_count() < 100
