@@ -11,14 +11,17 @@ class GenerationError(Exception):
     """A request that an engine refuses; `code` is for programs, the message for people."""
 
     code = "invalid_request"
+    param: str | None = None
+    """The field of the request that is to blame, in OpenAI's words."""
 
 
 class ContextLengthExceeded(GenerationError):
     code = "context_length_exceeded"
+    param = "messages"
 
 
 class InvalidSampling(GenerationError):
-    code = "invalid_request"
+    param = "logit_bias"
 
 
 class EngineBusy(GenerationError):

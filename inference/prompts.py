@@ -12,6 +12,7 @@ class UnusableTemplate(GenerationError):
     """The chat template refuses these messages, or there is none."""
 
     code = "invalid_messages"
+    param = "messages"
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, str]]) -> list[int]:

@@ -92,7 +92,7 @@ def write_events(events: Iterable[Event]) -> None:
             listed = list(group)
             entry = json.dumps([[event.kind, event.data] for event in listed], default=dict)
             pipeline.xadd(_events_key(request_id), {"events": entry})
-            if listed[0].kind == "claimed" or listed[-1].is_last:
+            if listed[0].kind == "claimed" or any(event.is_last for event in listed):
                 pipeline.expire(_events_key(request_id), EVENTS_TTL_S)
         pipeline.execute()
 
@@ -127,8 +127,10 @@ def _wait_and_reconnect(error: Exception, _subscription: Any, _thread: Any) -> N
     time.sleep(POLL_S)
 
 
-async def read_events(request_id: str, queue_is_served: Callable[[], bool], timeout_s: float) -> AsyncGenerator[Event]:
-    """The request's events, until its last.
+async def read_events(
+    request_id: str, choices: int, queue_is_served: Callable[[], bool], timeout_s: float
+) -> AsyncGenerator[Event]:
+    """The request's events, until the last of its `choices` answers is finished or one has failed.
 
     What no worker can say any more is said here: `worker_lost` when the heartbeat of the worker that took the
     request stops, `no_worker` when none is there to take it, `timeout` after `timeout_s`.
@@ -145,7 +147,8 @@ async def read_events(request_id: str, queue_is_served: Callable[[], bool], time
                     worker = data["worker"]
                 else:
                     yield event
-                if event.is_last:
+                choices = 0 if event.kind == "failed" else choices - event.is_last
+                if not choices:
                     return
         if not entries and (failure := await _failure(worker, queue_is_served)):
             yield Event(request_id, "failed", failure)

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,26 @@ from steering.spec import SteeringSpec
 logger = logging.getLogger(__name__)
 
 
+CHOICE = "#"
+
+
+def _choice_id(request_id: str, index: int) -> str:
+    """The engine's request for one choice of a request."""
+    return f"{request_id}{CHOICE}{index}"
+
+
+@dataclass
+class Running:
+    """A request in this worker, and how many of its choices have not ended."""
+
+    choices: int
+    left: int = field(init=False)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.left = self.choices
+
+
 class SAEGone(GenerationError):
     """The SAE that a request's steering names is no longer what it was."""
 
@@ -44,12 +65,12 @@ class Serving:
         self.model = model
         loaded, self.tokenizer = load(model)
         self.device = str(loaded.device)
-        self._finished: dict[str, threading.Event] = {}
+        self._running: dict[str, Running] = {}
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
         self._stopping = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         try:
-            self._cancellations = stream.listen_for_cancellations(self.engine.cancel)
+            self._cancellations = stream.listen_for_cancellations(self._cancel)
             # Last: from the first heartbeat on, requests are sent here.
             self._beating.start()
         except BaseException:
@@ -59,7 +80,7 @@ class Serving:
     def close(self) -> None:
         """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
-        while self._finished and time.monotonic() < deadline:
+        while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         self._stopping.set()
         self._cancellations.stop()
@@ -72,41 +93,56 @@ class Serving:
     def answer(self, message: Mapping[str, Any]) -> None:
         """Answer one request; every way out writes a last event.
 
-        `message`: request_id, messages (role, content) or prompt, max_tokens or None, sampling, stop,
-        steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
+        `message`: request_id, messages (role, content), max_tokens or None, sampling, stop, top_logprobs or None,
+        choices (the `n` of OpenAI), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
         """
         request_id = message["request_id"]
         if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
             return
         stream.write_events([Event(request_id, "claimed", {"worker": self.worker})])
-        finished = self._finished[request_id] = threading.Event()
+        running = self._running[request_id] = Running(message["choices"])
         try:
-            self.engine.submit(self._request(message))
+            for request in self._requests(message):
+                self.engine.submit(request)
             if stream.is_cancelled(request_id):  # between the first look and the submission
-                self.engine.cancel(request_id)
-            if not finished.wait(timeout=message["deadline"] - time.time()):
-                self.engine.cancel(request_id)
+                self._cancel(request_id)
+            running.ended.wait(timeout=message["deadline"] - time.time())
         except (GenerationError, BrokenDecoder, UnreadableSAE) as error:
             code = getattr(error, "code", "sae_unavailable")
-            stream.write_events([Event(request_id, "failed", {"code": code, "message": str(error)})])
+            failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
+            stream.write_events([Event(request_id, "failed", failure)])
         except Exception:
             logger.exception("request %s failed", request_id)
             failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
             stream.write_events([Event(request_id, "failed", failure)])
         finally:
-            self._finished.pop(request_id, None)
+            self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
+            self._running.pop(request_id, None)
 
-    def _request(self, message: Mapping[str, Any]) -> GenerationRequest:
+    def _requests(self, message: Mapping[str, Any]) -> list[GenerationRequest]:
+        """One for each choice; the second has the seed after the first one's, and so on."""
         ids = prompt_ids(self.tokenizer, message["messages"])
         steering = message["steering"]
-        return GenerationRequest(
-            request_id=message["request_id"],
+        sampling = SamplingParams(
+            **{**message["sampling"], "logit_bias": tuple(tuple(pair) for pair in message["sampling"]["logit_bias"])}
+        )
+        first = GenerationRequest(
+            request_id=_choice_id(message["request_id"], 0),
             prompt_ids=ids,
             max_new_tokens=self._max_new_tokens(message["max_tokens"], len(ids)),
-            sampling=SamplingParams(**message["sampling"]),
+            sampling=sampling,
             steering=SteeringSpec.from_message(steering) if steering else None,
             stop=tuple(message["stop"]),
+            top_logprobs=message["top_logprobs"],
         )
+        return [
+            replace(
+                first,
+                request_id=_choice_id(message["request_id"], index),
+                sampling=replace(sampling, seed=sampling.seed + index),
+            )
+            for index in range(message["choices"])
+        ]
 
     def _max_new_tokens(self, asked: int | None, prompt_tokens: int) -> int:
         """As asked; else what the context leaves, within INFERENCE_MAX_NEW_TOKENS."""
@@ -120,14 +156,31 @@ class Serving:
             )
         return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
 
+    def _cancel(self, request_id: str) -> None:
+        if running := self._running.get(request_id):
+            running.ended.set()
+            for index in range(running.choices):
+                self.engine.cancel(_choice_id(request_id, index))
+
     def _listen(self, events: list[Event]) -> None:
-        try:
-            stream.write_events(events)
-        except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
-            logger.error("%d events are lost: %s", len(events), error)
+        """The engine's events, which are of choices, as the request's."""
+        told = []
         for event in events:
-            if event.is_last and (finished := self._finished.get(event.request_id)):
-                finished.set()
+            request_id, _, index = event.request_id.rpartition(CHOICE)
+            running = self._running.get(request_id)
+            if running is None or running.ended.is_set():
+                continue  # nobody waits for it any more
+            told.append(Event(request_id, event.kind, {**event.data, "index": int(index)}))
+            if event.is_last:
+                running.left = 0 if event.kind == "failed" else running.left - 1
+        try:
+            stream.write_events(told)
+        except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
+            logger.error("%d events are lost: %s", len(told), error)
+        for event in told:
+            running = self._running.get(event.request_id)
+            if running and running.left <= 0:
+                running.ended.set()
 
     # --- the heartbeat ---
 

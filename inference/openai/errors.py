@@ -35,8 +35,7 @@ class OpenAIError(Exception):
     def from_failure(cls, failure: Mapping[str, Any]) -> Self:
         """The error of a request's `failed` event."""
         status = FAILURES.get(failure["code"], 500)
-        param = "messages" if status == 400 else None
-        return cls(status, failure["message"], code=failure["code"], param=param)
+        return cls(status, failure["message"], code=failure["code"], param=failure.get("param"))
 
     @classmethod
     def from_steering(cls, error: SteeringError) -> Self:

@@ -1,9 +1,11 @@
 """The body of a chat request, checked. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
 
+import re
 import secrets
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
 from inference.generation import SamplingParams
 from inference.openai.errors import OpenAIError
@@ -17,18 +19,13 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
     "web_search_options": (),
-    "n": (1,),
 }
+TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 
 
 class TextPart(BaseModel):
@@ -72,10 +69,19 @@ class ChatRequest(BaseModel):
     top_k: StrictInt | None = Field(None, ge=0, le=2**31 - 1)
     min_p: Number | None = Field(None, ge=0, le=1)
     seed: StrictInt | None = Field(None, ge=-(2**63), lt=2**63)
+    presence_penalty: Number | None = Field(None, ge=-2, le=2)
+    frequency_penalty: Number | None = Field(None, ge=-2, le=2)
+    repetition_penalty: Number | None = Field(None, gt=0, le=10)
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
+    n: StrictInt | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     profile: str | None = Field(None, min_length=1)
 
-    @field_validator("temperature", "top_p", "min_p", mode="before")
+    @field_validator(
+        *("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"), mode="before"
+    )
     @classmethod
     def _no_booleans(cls, value: Any) -> Any:
         if isinstance(value, bool | str):
@@ -89,6 +95,29 @@ class ChatRequest(BaseModel):
         if len(stops) > 4 or not all(stops):
             raise ValueError("expected up to 4 non-empty strings")
         return value
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _of_tokens(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        for key in value or {}:
+            if not TOKEN_ID.match(key):
+                raise ValueError(f"got the token {key!r}, expected a token id")
+        if len({int(key) for key in value or {}}) < len(value or {}):
+            raise ValueError("a token id is given twice")
+        return value
+
+    @field_validator("n")
+    @classmethod
+    def _within_bound(cls, value: int | None) -> int | None:
+        if (value or 1) > settings.INFERENCE_MAX_CHOICES:
+            raise ValueError(f"got {value}, expected at most {settings.INFERENCE_MAX_CHOICES}")
+        return value
+
+    @model_validator(mode="after")
+    def _alternatives_with_logprobs(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
 
     @classmethod
     def parse(cls, body: bytes) -> "ChatRequest":
@@ -119,6 +148,15 @@ class ChatRequest(BaseModel):
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
     def wants_usage_chunk(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
@@ -129,5 +167,9 @@ class ChatRequest(BaseModel):
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             min_p=self.min_p or 0.0,
-            seed=secrets.randbits(63) if self.seed is None else self.seed,
+            seed=secrets.randbits(62) if self.seed is None else self.seed,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            logit_bias=tuple((int(key), float(bias)) for key, bias in (self.logit_bias or {}).items()),
         )

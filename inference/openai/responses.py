@@ -16,28 +16,39 @@ def system_fingerprint(model: str, steering: SteeringSpec | None) -> str:
 
 
 @dataclass
+class Choice:
+    """One of the `n` answers to a request, as far as it has come."""
+
+    text: list[str] = field(default_factory=list)
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+@dataclass
 class ChatAnswer:
-    """One answer as chunks or as a whole; both have the same id and are built from the same events."""
+    """An answer as chunks or as a whole; both have the same id and are built from the same events."""
 
     request_id: str
     model: str
     fingerprint: str
+    choices: list[Choice]
     created: int = field(default_factory=lambda: int(time.time()))
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-    finish_reason: str | None = None
-    text: list[str] = field(default_factory=list)
 
     def take(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Count an event in."""
+        """Count an event in; `index` says of which choice it is."""
+        choice = self.choices[data["index"]]
         if kind == "started":
-            self.prompt_tokens, self.cached_tokens = data["prompt_tokens"], data["cached_tokens"]
+            self.prompt_tokens = data["prompt_tokens"]
+            self.cached_tokens = max(self.cached_tokens, data["cached_tokens"])
         elif kind == "delta":
-            self.text.append(data["text"])
+            choice.text.append(data["text"])
+            choice.logprobs += data.get("logprobs", [])
             self.completion_tokens += len(data["token_ids"])
         elif kind == "finished":
-            self.finish_reason = data["reason"]
+            choice.finish_reason = data["reason"]
 
     def usage(self) -> dict[str, Any]:
         return {
@@ -48,12 +59,18 @@ class ChatAnswer:
         }
 
     def whole(self) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(self.text), "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
-        return {**self._head("chat.completion"), "choices": [choice], "usage": self.usage()}
+        choices = [self._choice(index, choice) for index, choice in enumerate(self.choices)]
+        return {**self._head("chat.completion"), "choices": choices, "usage": self.usage()}
 
-    def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
+        logprobs = _logprobs(choice.logprobs)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+    def chunk(
+        self, index: int, delta: Mapping[str, Any], logprobs: Any = None, finish_reason: str | None = None
+    ) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def usage_chunk(self) -> dict[str, Any]:
@@ -67,3 +84,7 @@ class ChatAnswer:
             "model": self.model,
             "system_fingerprint": self.fingerprint,
         }
+
+
+def _logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    return {"content": entries, "refusal": None} if entries else None

@@ -21,7 +21,7 @@ from inference.models import LanguageModel
 from inference.openai.authentication import authenticate
 from inference.openai.errors import OpenAIError
 from inference.openai.requests import ChatRequest
-from inference.openai.responses import ChatAnswer, system_fingerprint
+from inference.openai.responses import ChatAnswer, Choice, system_fingerprint
 from inference.openai.selection import Selection, select, served_model
 from inference.queueing import enqueue, is_served
 
@@ -55,8 +55,9 @@ async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     selection = await sync_to_async(select)(user, chat.model, chat.profile)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
     await sync_to_async(enqueue)(selection.queue, _message(request_id, chat, selection))
-    answer = ChatAnswer(request_id, selection.model, system_fingerprint(selection.model, selection.steering))
-    events = _events(request_id, selection)
+    fingerprint = system_fingerprint(selection.model, selection.steering)
+    answer = ChatAnswer(request_id, selection.model, fingerprint, [Choice() for _ in range(chat.choices)])
+    events = _events(request_id, selection, chat.choices)
     first = await _first(events)
     if chat.stream:
         body = _sse(answer, first, events, chat.wants_usage_chunk)
@@ -88,23 +89,25 @@ def _message(request_id: str, chat: ChatRequest, selection: Selection) -> dict[s
         "max_tokens": chat.token_limit,
         "sampling": asdict(chat.sampling()),
         "stop": chat.stops,
+        "top_logprobs": chat.alternatives,
+        "choices": chat.choices,
         "steering": selection.steering.to_message() if selection.steering else None,
         "deadline": time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S,
     }
 
 
-async def _events(request_id: str, selection: Selection) -> AsyncGenerator[Event]:
+async def _events(request_id: str, selection: Selection, choices: int) -> AsyncGenerator[Event]:
     """The request's events; whoever stops reading before the last one cancels the request."""
-    finished = False
+    left, timeout_s = choices, settings.INFERENCE_REQUEST_TIMEOUT_S
     try:
         async with aclosing(
-            stream.read_events(request_id, lambda: is_served(selection.model), settings.INFERENCE_REQUEST_TIMEOUT_S)
+            stream.read_events(request_id, choices, lambda: is_served(selection.model), timeout_s)
         ) as events:
             async for event in events:
-                finished = event.is_last
+                left = 0 if event.kind == "failed" else left - event.is_last
                 yield event
     finally:
-        if not finished:
+        if left:
             # The client is gone and this task is being cancelled: the cancellation must go out all the same.
             await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))
         await asyncio.shield(asyncio.to_thread(stream.forget, request_id))
@@ -134,16 +137,19 @@ async def _sse(
 ) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
     answer.take(first.kind, first.data)
-    yield _data(answer.chunk({"role": "assistant", "content": ""}))
+    for index in range(len(answer.choices)):
+        yield _data(answer.chunk(index, {"role": "assistant", "content": ""}))
     async with aclosing(events):
         async for event in events:
             if event.kind == "failed":
                 yield _data(OpenAIError.from_failure(event.data).body())
                 return
             answer.take(event.kind, event.data)
-            if event.kind == "delta" and event.data["text"]:
-                yield _data(answer.chunk({"content": event.data["text"]}))
-    yield _data(answer.chunk({}, answer.finish_reason))
+            index = event.data["index"]
+            if event.kind == "delta" and (event.data["text"] or event.data.get("logprobs")):
+                yield _data(answer.chunk(index, {"content": event.data["text"]}, event.data.get("logprobs")))
+            elif event.kind == "finished":
+                yield _data(answer.chunk(index, {}, finish_reason=event.data["reason"]))
     if with_usage:
         yield _data(answer.usage_chunk())
     yield b"data: [DONE]\n\n"

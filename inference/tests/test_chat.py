@@ -1,5 +1,7 @@
 """A chat through HTTP, Celery and the resident engine, as the `openai` package sees it."""
 
+from typing import Any
+
 import httpx
 import openai
 import pytest
@@ -55,6 +57,56 @@ def test_a_seed_gives_the_same_text_and_another_seed_another(server: Server, api
     assert len(set(texts)) > 2
 
 
+def test_several_choices_have_seeds_of_their_own_and_stream_as_they_answer(server: Server, api_key: str) -> None:
+    client: Any = server.openai(api_key)
+    options = {"seed": 11, "n": 3, "max_tokens": 20}
+    whole = client.chat.completions.create(model="demo", messages=MESSAGES, **options)
+    texts = [choice.message.content for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    assert texts == [ask(client, seed=seed, max_tokens=20) for seed in (11, 12, 13)]
+    streamed: dict[int, str] = {0: "", 1: "", 2: ""}
+    reasons: dict[int, str] = {}
+    stream = client.chat.completions.create(model="demo", messages=MESSAGES, stream=True, **options)
+    for chunk in stream:
+        [choice] = chunk.choices
+        streamed[choice.index] += choice.delta.content or ""
+        if choice.finish_reason:
+            reasons[choice.index] = choice.finish_reason
+    assert list(streamed.values()) == texts
+    assert len(reasons) == 3
+    alone = [
+        client.chat.completions.create(model="demo", messages=MESSAGES, seed=seed, max_tokens=20)
+        for seed in (11, 12, 13)
+    ]
+    assert whole.usage.completion_tokens == sum(answer.usage.completion_tokens for answer in alone)
+
+
+def test_log_probabilities_come_with_the_text(server: Server, api_key: str) -> None:
+    client: Any = server.openai(api_key)
+    options = {"temperature": 0, "logprobs": True, "top_logprobs": 4, "max_tokens": 12}
+    whole = client.chat.completions.create(model="demo", messages=MESSAGES, **options)
+    entries = whole.choices[0].logprobs.content
+    assert len(entries) == whole.usage.completion_tokens
+    for entry in entries:
+        assert len(entry.top_logprobs) == 4
+        assert entry.top_logprobs[0].token == entry.token  # greedy
+        assert entry.top_logprobs[0].logprob == entry.logprob <= 0
+    stream = client.chat.completions.create(model="demo", messages=MESSAGES, stream=True, **options)
+    parts = [chunk.choices[0].logprobs for chunk in stream if chunk.choices]
+    streamed = [entry for part in parts if part for entry in part.content]
+    assert [entry.token for entry in streamed] == [entry.token for entry in entries]
+
+
+def test_penalties_and_biases_steer_the_choice_of_words(server: Server, api_key: str) -> None:
+    client: Any = server.openai(api_key)
+    plain = ask(client, temperature=0, max_tokens=40)
+    assert ask(client, temperature=0, max_tokens=40, frequency_penalty=2) != plain
+    first = client.chat.completions.create(
+        model="demo", messages=MESSAGES, temperature=0, max_tokens=1, logit_bias={"100": 100}
+    )
+    assert first.choices[0].message.content not in plain[:10]
+
+
 def test_selecting_a_profile_activates_it_for_everyone(server: Server, api_key: str) -> None:
     client = server.openai(api_key)
     answers = [ask(client, extra_body={"profile": "ocean"}, seed=0)]
@@ -93,6 +145,11 @@ def test_activating_a_profile_by_rest_steers_the_next_chat_and_deactivating_ends
         ({"model": "demo", "messages": MESSAGES, "temperature": 3}, 400, "invalid_request", "temperature"),
         ({"model": "demo", "messages": MESSAGES, "max_tokens": "5"}, 400, "invalid_request", "max_tokens"),
         ({"model": "demo", "messages": MESSAGES, "max_tokens": 0}, 400, "invalid_request", "max_tokens"),
+        ({"model": "demo", "messages": MESSAGES, "n": 9}, 400, "invalid_request", "n"),
+        ({"model": "demo", "messages": MESSAGES, "top_logprobs": 2}, 400, "invalid_request", None),
+        ({"model": "demo", "messages": MESSAGES, "presence_penalty": 2.5}, 400, "invalid_request", "presence_penalty"),
+        ({"model": "demo", "messages": MESSAGES, "logit_bias": {"x": 1}}, 400, "invalid_request", "logit_bias"),
+        ({"model": "demo", "messages": MESSAGES, "logit_bias": {"99999": 1}}, 400, "invalid_request", "logit_bias"),
         ({"model": "demo", "messages": MESSAGES, "tools": [{}]}, 400, "unsupported_parameter", "tools"),
         ({"model": "demo", "messages": MESSAGES, "stop": list("abcde")}, 400, "invalid_request", "stop"),
         ({"model": "demo", "messages": MESSAGES, "max_tokens": 10**6}, 400, "context_length_exceeded", "messages"),

@@ -43,7 +43,8 @@ def test_a_client_that_goes_away_frees_its_place(server: Server, api_key: str, s
     with httpx.Client(headers=headers, timeout=httpx.Timeout(30, read=1.5)) as client:
         try:
             with client.stream("POST", f"{server.url}/v1/chat/completions", json=LONG | {"stream": streamed}) as answer:
-                next(answer.iter_lines())
+                lines = answer.iter_lines()  # kept: an iterator that is dropped closes the connection
+                next(lines)
                 wait_for(lambda: running() == 1, 5)
         except httpx.ReadTimeout:
             assert not streamed
