@@ -40,8 +40,9 @@ def _choice_id(request_id: str, index: int) -> str:
 
 @dataclass
 class Running:
-    """A request in this worker, and how many of its choices have not ended."""
+    """A request in this worker, where its events go, and how many of its choices have not ended."""
 
+    inbox: str
     choices: int
     left: int = field(init=False)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -93,14 +94,16 @@ class Serving:
     def answer(self, message: Mapping[str, Any]) -> None:
         """Answer one request; every way out writes a last event.
 
-        `message`: request_id, messages (role, content), max_tokens or None, sampling, stop, top_logprobs or None,
+        `message`: request_id, inbox (see `inference.inbox`), messages (role, content), max_tokens or None, sampling,
+        stop, top_logprobs or None,
         choices (the `n` of OpenAI), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
         """
         request_id = message["request_id"]
         if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
             return
-        stream.write_events([Event(request_id, "claimed", {"worker": self.worker})])
-        running = self._running[request_id] = Running(message["choices"])
+        inbox = message["inbox"]
+        stream.write_events([(inbox, Event(request_id, "claimed", {"worker": self.worker}))])
+        running = self._running[request_id] = Running(inbox, message["choices"])
         try:
             for request in self._requests(message):
                 self.engine.submit(request)
@@ -110,11 +113,11 @@ class Serving:
         except (GenerationError, BrokenDecoder, UnreadableSAE) as error:
             code = getattr(error, "code", "sae_unavailable")
             failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
-            stream.write_events([Event(request_id, "failed", failure)])
+            stream.write_events([(inbox, Event(request_id, "failed", failure))])
         except Exception:
             logger.exception("request %s failed", request_id)
             failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
-            stream.write_events([Event(request_id, "failed", failure)])
+            stream.write_events([(inbox, Event(request_id, "failed", failure))])
         finally:
             self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
             self._running.pop(request_id, None)
@@ -170,14 +173,14 @@ class Serving:
             running = self._running.get(request_id)
             if running is None or running.ended.is_set():
                 continue  # nobody waits for it any more
-            told.append(Event(request_id, event.kind, {**event.data, "index": int(index)}))
+            told.append((running.inbox, Event(request_id, event.kind, {**event.data, "index": int(index)})))
             if event.is_last:
                 running.left = 0 if event.kind == "failed" else running.left - 1
         try:
             stream.write_events(told)
         except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
             logger.error("%d events are lost: %s", len(told), error)
-        for event in told:
+        for _inbox, event in told:
             running = self._running.get(event.request_id)
             if running and running.left <= 0:
                 running.ended.set()

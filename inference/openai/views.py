@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from inference import stream
 from inference.generation import Event
+from inference.inbox import inbox
 from inference.models import LanguageModel
 from inference.openai.authentication import authenticate
 from inference.openai.errors import OpenAIError
@@ -54,7 +55,13 @@ async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     chat = ChatRequest.parse(request.body)
     selection = await sync_to_async(select)(user, chat.model, chat.profile)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    await sync_to_async(enqueue)(selection.queue, _message(request_id, chat, selection))
+    message = {**_message(request_id, chat, selection), "inbox": inbox().key}
+    inbox().expect(request_id)
+    try:
+        await sync_to_async(enqueue)(selection.queue, message)
+    except BaseException:
+        inbox().forget(request_id)
+        raise
     fingerprint = system_fingerprint(selection.model, selection.steering)
     answer = ChatAnswer(request_id, selection.model, fingerprint, [Choice() for _ in range(chat.choices)])
     events = _events(request_id, selection, chat.choices)
@@ -101,16 +108,16 @@ async def _events(request_id: str, selection: Selection, choices: int) -> AsyncG
     left, timeout_s = choices, settings.INFERENCE_REQUEST_TIMEOUT_S
     try:
         async with aclosing(
-            stream.read_events(request_id, choices, lambda: is_served(selection.model), timeout_s)
+            inbox().events(request_id, choices, lambda: is_served(selection.model), timeout_s)
         ) as events:
             async for event in events:
                 left = 0 if event.kind == "failed" else left - event.is_last
                 yield event
     finally:
+        inbox().forget(request_id)
         if left:
             # The client is gone and this task is being cancelled: the cancellation must go out all the same.
             await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))
-        await asyncio.shield(asyncio.to_thread(stream.forget, request_id))
 
 
 async def _first(events: AsyncGenerator[Event]) -> Event:

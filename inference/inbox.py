@@ -1,0 +1,118 @@
+"""Where a web process reads the events of all its requests: one reader, and a queue for each request."""
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from weakref import WeakKeyDictionary
+
+import redis
+
+from inference import stream
+from inference.generation import Event
+
+logger = logging.getLogger(__name__)
+
+BLOCK_MS = 1000
+TRIM_EVERY = 64  # entries; what was read is not needed any more
+SILENCE_S = 0.5
+
+
+class Inbox:
+    """The inbox of one event loop; `inbox()` gives the running one's."""
+
+    def __init__(self) -> None:
+        self.key = f"millm:inbox:{uuid.uuid4().hex}"
+        self._queues: dict[str, asyncio.Queue[Event]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    def expect(self, request_id: str) -> None:
+        """Keep the events of this request from now on, until `forget`."""
+        self._queues[request_id] = asyncio.Queue()
+
+    def forget(self, request_id: str) -> None:
+        self._queues.pop(request_id, None)
+
+    async def events(
+        self, request_id: str, choices: int, queue_is_served: Callable[[], bool], timeout_s: float
+    ) -> AsyncGenerator[Event]:
+        """The request's events, until the last of its `choices` answers is finished or one has failed.
+
+        What no worker can say any more is said here: `worker_lost` when the heartbeat of the worker that took the
+        request stops, `no_worker` when none is there to take it, `timeout` after `timeout_s`.
+        """
+        queue, worker, deadline = self._queues[request_id], "", time.monotonic() + timeout_s
+        while choices:
+            event = await _next(queue)
+            if event is None:
+                event = await _failure(request_id, worker, queue_is_served)
+            if event is None and time.monotonic() > deadline:
+                event = _failed(request_id, "timeout", f"The answer was not finished within {timeout_s:g} seconds.")
+            if event is None:
+                continue
+            if event.kind == "claimed":
+                worker = event.data["worker"]
+                continue
+            choices = 0 if event.kind == "failed" else choices - event.is_last
+            yield event
+
+    async def _read(self) -> None:
+        last_id, read = "0", 0
+        while True:
+            try:
+                reader = stream.async_connection()
+                entries = await reader.xread({self.key: last_id}, block=BLOCK_MS, count=100)
+                for entry_id, fields in entries[0][1] if entries else []:
+                    last_id, read = entry_id, read + 1
+                    self._hand_out(fields["events"])
+                if read >= TRIM_EVERY:
+                    read = 0
+                    await reader.xtrim(self.key, minid=last_id)
+            except redis.RedisError as error:  # requests are told by what they miss; this goes on when Redis is back
+                logger.warning("no events are read: %s", error)
+                await asyncio.sleep(SILENCE_S)
+
+    def _hand_out(self, listed: str) -> None:
+        for request_id, kind, data in json.loads(listed):
+            if queue := self._queues.get(request_id):
+                queue.put_nowait(Event(request_id, kind, data))
+
+
+_inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionary()
+
+
+def inbox() -> Inbox:
+    """The inbox of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _inboxes:
+        _inboxes[loop] = Inbox()
+    return _inboxes[loop]
+
+
+async def _next(queue: asyncio.Queue[Event]) -> Event | None:
+    """The next event, None after some silence."""
+    if not queue.empty():
+        return queue.get_nowait()
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await queue.get()
+    except TimeoutError:
+        return None
+
+
+async def _failure(request_id: str, worker: str, queue_is_served: Callable[[], bool]) -> Event | None:
+    """Why a request from which nothing is heard will not be answered, or None if it just takes time."""
+    if worker:
+        if not await asyncio.to_thread(stream.is_alive, worker):
+            message = "The inference worker died before the answer was complete: try again."
+            return _failed(request_id, "worker_lost", message)
+    elif not await asyncio.to_thread(queue_is_served):
+        message = "No inference worker serves this model: start one and try again."
+        return _failed(request_id, "no_worker", message)
+    return None
+
+
+def _failed(request_id: str, code: str, message: str) -> Event:
+    return Event(request_id, "failed", {"code": code, "message": message})
