@@ -34,4 +34,6 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.profiles
+	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.table

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
 
-from bench.setup import report
+from bench.setup import report, start_django
 from bench.subject import LAYER, VOCAB, make
 from inference.engine import EngineLimits
 from inference.tests.engines import Collected, run_engine
@@ -89,6 +89,7 @@ def prefix_sharing(engine: Collected) -> dict[str, float]:
 
 
 def main() -> None:
+    start_django()  # settings, and tests' helpers that need them
     with tempfile.TemporaryDirectory() as name:
         make(Path(name))
         plain, served = load(Path(name)), load(Path(name))

@@ -14,7 +14,7 @@ def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     options = {"revision": row.revision or None, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(row.source, **options)
     model = AutoModelForCausalLM.from_pretrained(
-        row.source, dtype=pick_dtype(row.dtype), use_safetensors=True, attn_implementation="sdpa", **options
+        row.source, dtype=pick_dtype(row.dtype, device), use_safetensors=True, attn_implementation="sdpa", **options
     )
     return model.to(device).eval(), tokenizer
 
@@ -28,11 +28,15 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def pick_dtype(name: str) -> "torch.dtype | str":
-    """`auto` is the dtype of the files."""
+def pick_dtype(name: str, device: torch.device) -> "torch.dtype | str":
+    """`auto` is the dtype of the files; on a CPU that has no bfloat16 of its own, where it is slow, float32."""
     if name == "auto":
-        return "auto"
+        return torch.float32 if device.type == "cpu" and not _cpu_has_bfloat16() else "auto"
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"dtype {name!r} is unknown: expected auto, float32, bfloat16 or float16")
     return dtype
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

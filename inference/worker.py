@@ -95,8 +95,8 @@ class Serving:
         """Answer one request; every way out writes a last event.
 
         `message`: request_id, inbox (see `inference.inbox`), messages (role, content), max_tokens or None, sampling,
-        stop, top_logprobs or None,
-        choices (the `n` of OpenAI), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
+        stop, top_logprobs or None, choices (the `n` of OpenAI), steering (see `SteeringSpec.to_message`) or None,
+        deadline (Unix time, s).
         """
         request_id = message["request_id"]
         if stream.is_cancelled(request_id) or time.time() > message["deadline"]:

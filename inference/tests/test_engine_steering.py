@@ -78,6 +78,18 @@ def test_a_long_prompt_under_three_steerings_in_turn_never_reuses_the_others_cac
         assert answer == reference(sae, prompt, strengths, 12)
 
 
+def test_ten_profiles_in_random_order_on_one_long_prompt_get_what_each_gets_alone(
+    collected: Collected, sae: Path
+) -> None:
+    [prompt] = prompts(1, 420)
+    profiles = [{i: 1.0 + i / 4, 63 - i: -1.5} for i in range(10)]
+    expected = [reference(sae, prompt, strengths, 6) for strengths in profiles]
+    order = random.Random(1).choices(range(10), k=30)
+    assert len(set(order)) >= 9
+    answers = collected.greedy([(prompt, spec(profiles[i])) for i in order], new_tokens=6)
+    assert answers == [expected[i] for i in order]
+
+
 def test_the_same_steering_shares_the_cache_of_a_long_prompt(collected: Collected) -> None:
     [prompt] = prompts(1, 700)
     first, second, other = (

@@ -1,0 +1,55 @@
+"""What a request is told before any worker answers it."""
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from inference import stream
+from inference.generation import Event
+from inference.inbox import inbox
+from inference.openai.errors import OpenAIError
+from inference.queueing import enqueue
+
+
+def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: Any) -> None:
+    settings.INFERENCE_MAX_QUEUE = 3
+    queue = f"test-{uuid.uuid4().hex}"
+    for _ in range(3):
+        enqueue(queue, {"request_id": "r"})
+    with pytest.raises(OpenAIError, match="3 requests are waiting") as refused:
+        enqueue(queue, {"request_id": "r"})
+    response = refused.value.response()
+    assert response.status_code == 429
+    assert int(response["Retry-After"]) >= 1
+    assert stream.connection.delete(queue) == 1
+
+
+def events_of(timeout_s: float, worker: str | None, *, served: bool) -> tuple[str, float]:
+    """How a request ends from whose worker nothing is heard, and after how long."""
+
+    async def read() -> str:
+        inbox().expect("r")
+        if worker:
+            stream.write_events([(inbox().key, Event("r", "claimed", {"worker": worker}))])
+        events = [event async for event in inbox().events("r", 1, lambda: served, timeout_s)]
+        return str(events[-1].data["code"])
+
+    began = time.monotonic()
+    return asyncio.run(read()), time.monotonic() - began
+
+
+def test_a_request_that_nobody_answers_ends_by_its_timeout() -> None:
+    code, taken_s = events_of(1.2, None, served=True)
+    assert code == "timeout"
+    assert 1 < taken_s < 4
+
+
+def test_a_request_that_nobody_can_take_ends_at_once() -> None:
+    assert events_of(60, None, served=False)[0] == "no_worker"
+
+
+def test_a_request_whose_worker_is_silent_ends() -> None:
+    assert events_of(60, "gone", served=True)[0] == "worker_lost"
