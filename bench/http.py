@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from transformers import AutoTokenizer
@@ -24,29 +24,37 @@ from inference.tests.engines import Collected, run_engine
 
 
 class Served:
-    """Worker and web on the benchmark's model, and a client of theirs."""
+    """Worker and web, and a client of theirs."""
 
-    def __init__(self, folder: Path) -> None:
+    @classmethod
+    def of(cls, queue: str, limits: dict[str, int]) -> Self:
+        """Of the model with this queue."""
+        from django.contrib.auth import get_user_model
+
+        from millm_site.models import APIKey
+
+        owner = get_user_model().objects.create_superuser("bench")
+        return cls(queue, str(APIKey.objects.create(owner, name="bench")[1]), limits)
+
+    def __init__(self, queue: str, key: str, limits: dict[str, int]) -> None:
         from inference.tests.conftest import free_port
 
-        queue, key = register(folder)
         self.url = f"http://127.0.0.1:{free_port()}"
-        limits = {
-            "INFERENCE_BATCH_SIZE": LIMITS.max_requests,
-            "INFERENCE_BATCH_TOKENS": LIMITS.max_batch_tokens,
-            "INFERENCE_CACHE_TOKENS": LIMITS.cache_tokens,
-        }
         environment = os.environ | {name: str(value) for name, value in limits.items()}
         worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16", "--queues", queue]
         web = ["uvicorn", "millm_site.asgi:application", "--port", self.url.rpartition(":")[2], "--no-access-log"]
         commands = [[*worker, "--without-gossip", "--without-mingle"], [*web, "--log-level", "error"]]
-        self._processes = [
+        self.processes = [
             subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
             for command in commands
         ]
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=120)
+        self._key = key
+        self.client = self.new_client()
         while not self._is_ready():
             time.sleep(0.3)
+
+    def new_client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self._key}"}, timeout=120)
 
     def _is_ready(self) -> bool:
         try:
@@ -55,9 +63,9 @@ class Served:
             return False
 
     def close(self) -> None:
-        for process in self._processes:
+        for process in self.processes:
             process.terminate()
-        for process in self._processes:
+        for process in self.processes:
             process.wait()
 
     def ask(self, prompt: list[int], **options: Any) -> float:
@@ -80,12 +88,9 @@ class Served:
         self.client.post(f"/api/profiles/{profile_id}/activate").raise_for_status()
 
 
-def register(folder: Path) -> tuple[str, str]:
-    """The model, its SAE and two profiles in the database; the model's queue and an API key."""
-    from django.contrib.auth import get_user_model
-
+def register(folder: Path) -> str:
+    """The model, its SAE and two profiles into the database; the model's queue."""
     from inference.models import LanguageModel
-    from millm_site.models import APIKey
     from profiles.models import Profile
     from steering.models import SAE
 
@@ -99,7 +104,7 @@ def register(folder: Path) -> tuple[str, str]:
     model.attach(sae)
     for i in range(2):
         Profile.objects.create_from(name=f"bench-{i}", steering={i: 1.0})
-    return model.queue, str(APIKey.objects.create(get_user_model().objects.create_superuser("bench"), name="b")[1])
+    return model.queue
 
 
 def first_token(engine: Collected, served: Served) -> dict[str, float]:
@@ -132,7 +137,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder)
-        served = Served(folder)
+        limits = {
+            "INFERENCE_BATCH_SIZE": LIMITS.max_requests,
+            "INFERENCE_BATCH_TOKENS": LIMITS.max_batch_tokens,
+            "INFERENCE_CACHE_TOKENS": LIMITS.cache_tokens,
+        }
+        served = Served.of(register(folder), limits)
         try:
             ours = run_engine(load(folder), AutoTokenizer.from_pretrained(name), folder / "sae", LIMITS)
             with ours as engine:

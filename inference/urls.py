@@ -1,14 +1,16 @@
-"""/v1 and the probes."""
+"""/v1 and the probes. A trailing slash is tolerated: some clients add one, and a redirect would lose their body."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from inference import health
 from inference.openai import views
+from inference.openai.endpoint import no_endpoint
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("v1/chat/completions", views.chat_completions),
-    path("v1/models", views.models),
-    path("v1/models/<path:name>", views.model),
+    re_path(r"^v1/chat/completions/?$", views.chat_completions),
+    re_path(r"^v1/models/?$", views.models),
+    re_path(r"^v1/models/(?P<name>.+?)/?$", views.model),
+    re_path(r"^v1(?:/|$)", no_endpoint),
 ]

@@ -41,6 +41,15 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             raise ProfileNotFound(f"there is no profile {profile_id}")
         return profile
 
+    def fitting(self, model: Any, sae: SAE | None) -> "list[Profile]":
+        """The profiles that could be activated now."""
+        if sae is None:
+            return []
+        fits = self.filter(model_id=model.name, sae_id=sae.id, layer=sae.layer)
+        if sae.fingerprint:
+            fits = fits.filter(sae_fingerprint__in=["", sae.fingerprint])
+        return [profile for profile in fits if max(profile.steering, default=0) < sae.d_sae]
+
     @transaction.atomic
     def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
         """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""

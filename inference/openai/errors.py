@@ -1,6 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {message, type, param, code}}`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from django.http import JsonResponse
@@ -27,9 +27,17 @@ RETRY_AFTER_S = 1
 class OpenAIError(Exception):
     """An error that a client of /v1 sees."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        allow: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code, self.param = status, message, code, param
+        self.status, self.message, self.code, self.param, self.allow = status, message, code, param, allow
 
     @classmethod
     def from_failure(cls, failure: Mapping[str, Any]) -> Self:
@@ -38,9 +46,9 @@ class OpenAIError(Exception):
         return cls(status, failure["message"], code=failure["code"], param=failure.get("param"))
 
     @classmethod
-    def from_steering(cls, error: SteeringError) -> Self:
+    def from_steering(cls, error: SteeringError, param: str) -> Self:
         """A rule about profiles, models or SAEs that the request breaks."""
-        return cls(error.status, str(error), code=error.code, param="profile")
+        return cls(error.status, str(error), code=error.code, param=error.details.get("field") or param)
 
     @property
     def type(self) -> str:
@@ -59,6 +67,8 @@ class OpenAIError(Exception):
         response = JsonResponse(self.body(), status=self.status)
         if self.status == 401:
             response["WWW-Authenticate"] = "Bearer"
+        if self.status == 405:
+            response["Allow"] = ", ".join(self.allow)
         if self.status in {429, 503}:
             response["Retry-After"] = str(RETRY_AFTER_S)
         return response

@@ -25,6 +25,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prediction": (),
     "web_search_options": (),
 }
+# Fields of the API that do not change the answer of this server.
+HARMLESS = {"user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key"}
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -53,6 +55,14 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class OwnSteering(BaseModel):
+    """Strengths for one request only; no features at all mean explicitly unsteered."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    features: dict[str, Any]
+
+
 class ChatRequest(BaseModel):
     """A chat request. `profile` names the profile to activate, for everyone, before the answer."""
 
@@ -78,6 +88,7 @@ class ChatRequest(BaseModel):
     n: StrictInt | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     profile: str | None = Field(None, min_length=1)
+    steering: OwnSteering | None = None
 
     @field_validator(
         *("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"), mode="before"
@@ -120,8 +131,9 @@ class ChatRequest(BaseModel):
         return self
 
     @classmethod
-    def parse(cls, body: bytes) -> "ChatRequest":
-        """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong."""
+    def parse(cls, body: bytes, *, strict: bool = False) -> "ChatRequest":
+        """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
+        fields, which are ignored otherwise."""
         try:
             request = cls.model_validate_json(body)
         except ValidationError as error:
@@ -130,6 +142,9 @@ class ChatRequest(BaseModel):
             where = f"{param}: " if param else "The body: "
             raise OpenAIError(400, where + first["msg"], param=param, code="invalid_request") from error
         request._refuse_unsupported()
+        unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
+        if strict and unknown:
+            raise OpenAIError(400, f"{unknown[0]} is unknown", param=unknown[0], code="unknown_parameter")
         return request
 
     def _refuse_unsupported(self) -> None:

@@ -1,52 +1,123 @@
-"""What a chat request chose, resolved in the database: the model and the immutable steering."""
+"""What a request chose, resolved in the database: the model and the immutable steering.
 
+A request is steered by one of: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
+(the model id `model:profile`), strengths of its own (`steering`), else the live steering.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
 from django.db import transaction
 
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
+from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import SteeringError
-from steering.models import SteeringState
+from steering.errors import NoSAEAttached, SteeringError
+from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
+from steering.strengths import parse_strengths
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The served model's name and queue, and what steers this request."""
+    """The model as it was asked for and its queue; what steers this request, and the profile it is of, if of one."""
 
     model: str
+    served: str
     queue: str
     steering: SteeringSpec | None
+    profile: str | None
+
+    def headers(self) -> dict[str, str]:
+        """What made the answer, for those who keep it; the profile's name is percent-encoded."""
+        steering = self.steering.fingerprint if self.steering else "none"
+        profile = {"X-miLLM-Profile": quote(self.profile, safe=" ")} if self.profile is not None else {}
+        return {"X-miLLM-Steering": steering, **profile}
 
 
-def select(user: APIUser, model_name: str, profile_name: str | None) -> Selection:
-    """Resolve a request's model and steering; a `profile` is activated first, permanently and for everyone.
+def select(
+    user: APIUser, model_id: str, profile_name: str | None = None, steering: Mapping[str, Any] | None = None
+) -> Selection:
+    """Resolve a request's model and steering.
 
-    Raises OpenAIError: 404 for an unknown model or profile, 403 without the permission to activate,
-    409 for what does not fit; nothing is changed then.
+    Raises OpenAIError: 404 for an unknown model or profile, 403 without the permission to activate, 400 for more
+    than one steering or a bad one, 409 for what does not fit; nothing is changed then.
     """
+    param = "profile" if profile_name is not None else "steering" if steering is not None else "model"
     try:
         with transaction.atomic():
-            model = served_model(model_name)
-            if profile_name is not None:
-                _activate(user, profile_name)
-            return Selection(model.name, model.queue, SteeringState.objects.current_spec())
+            model, own_profile = served_model(model_id)
+            _check_one_of(own_profile, profile_name, steering)
+            chosen: tuple[SteeringSpec | None, str | None]
+            if own_profile is not None:
+                chosen = own_profile.spec(), own_profile.name
+            elif steering is not None:
+                chosen = _own_strengths(steering), None
+            else:
+                if profile_name is not None:
+                    _activate(user, profile_name)
+                chosen = _live()
+            return Selection(model_id, model.name, model.queue, *chosen)
     except SteeringError as error:
-        raise OpenAIError.from_steering(error) from error
+        raise OpenAIError.from_steering(error, param) from error
 
 
-def served_model(name: str) -> LanguageModel:
-    """The current model, if that is its name. Raises OpenAIError 404 or 503."""
+def _check_one_of(own_profile: Profile | None, name: str | None, steering: Mapping[str, Any] | None) -> None:
+    given = {"a model id with a profile": own_profile, "profile": name, "steering": steering}
+    named = [what for what, value in given.items() if value is not None]
+    if len(named) > 1:
+        message = f"The request has {' and '.join(named)}: expected one of them."
+        raise OpenAIError(400, message, param="steering" if steering is not None else "profile", code="invalid_request")
+
+
+def _live() -> tuple[SteeringSpec | None, str | None]:
+    """The live steering, and the active profile where it is its."""
+    state = SteeringState.objects.load()
+    spec = SteeringState.objects.current_spec()
+    active = Profile.objects.active()
+    return spec, active.name if active and not active.differs_from(state) else None
+
+
+def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
+    sae = SAE.objects.attached()
+    strengths = parse_strengths(steering["features"], d_sae=sae.d_sae if sae else None, field="steering.features")
+    if strengths and sae is None:
+        raise NoSAEAttached("no SAE is attached: nothing can be steered")
+    return SteeringState(values=strengths).spec(sae)
+
+
+def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
+    """The current model, and the profile of an id like `model:profile`. Raises OpenAIError 404 or 503."""
     current = LanguageModel.objects.current()
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")
-    if name != current.name:
-        message = f"The model `{name}` does not exist: this server serves `{current.name}`."
-        raise OpenAIError(404, message, param="model", code="model_not_found")
-    return current
+    if model_id == current.name:
+        return current, None
+    if model_id.startswith(f"{current.name}:"):
+        try:
+            return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
+        except ProfileNotFound:
+            pass  # told below, as of any other id
+    message = f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
+    raise OpenAIError(404, message, param="model", code="model_not_found")
+
+
+def model_entries() -> Iterator[dict[str, Any]]:
+    """What /v1/models lists: the served model, then it with each profile that fits it now."""
+    current = LanguageModel.objects.current()
+    if current is None:
+        return
+    yield entry(current.name, current)
+    for profile in Profile.objects.fitting(current, SAE.objects.attached()):
+        yield entry(f"{current.name}:{profile.name}", profile)
+
+
+def entry(model_id: str, made: LanguageModel | Profile) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": int(made.created_at.timestamp()), "owned_by": "millm"}
 
 
 def _activate(user: APIUser, name: str) -> None:

@@ -4,88 +4,70 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
-from functools import wraps
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.views.decorators.csrf import csrf_exempt
 
 from inference import stream
 from inference.generation import Event
 from inference.inbox import inbox
-from inference.models import LanguageModel
-from inference.openai.authentication import authenticate
+from inference.openai.endpoint import json_body, openai_view
 from inference.openai.errors import OpenAIError
 from inference.openai.requests import ChatRequest
 from inference.openai.responses import ChatAnswer, Choice, system_fingerprint
-from inference.openai.selection import Selection, select, served_model
+from inference.openai.selection import Selection, entry, model_entries, select, served_model
 from inference.queueing import enqueue, is_served
-
-View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-
-
-def openai_view(*methods: str) -> Callable[[View], View]:
-    """A view for these methods, behind an API key, whose errors are OpenAI's."""
-
-    def decorate(view: View) -> View:
-        @wraps(view)
-        async def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            try:
-                if request.method not in methods:
-                    raise OpenAIError(405, f"Method {request.method} is not allowed: use {' or '.join(methods)}.")
-                user = await sync_to_async(authenticate)(request)
-                return await view(request, user, *args, **kwargs)
-            except OpenAIError as error:
-                return error.response()
-
-        # Bearer keys are not sent by a browser on its own, so there is nothing to forge.
-        return csrf_exempt(checked)
-
-    return decorate
 
 
 @openai_view("POST")
 async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Answer a chat, as a whole or as a stream."""
-    chat = ChatRequest.parse(request.body)
-    selection = await sync_to_async(select)(user, chat.model, chat.profile)
+    strict = request.headers.get("X-miLLM-Strict", "").lower() == "true"
+    chat = ChatRequest.parse(json_body(request), strict=strict)
+    steering = chat.steering.model_dump() if chat.steering else None
+    selection = await sync_to_async(select)(user, chat.model, chat.profile, steering)
     request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    message = {**_message(request_id, chat, selection), "inbox": inbox().key}
-    inbox().expect(request_id)
-    try:
-        await sync_to_async(enqueue)(selection.queue, message)
-    except BaseException:
-        inbox().forget(request_id)
-        raise
-    fingerprint = system_fingerprint(selection.model, selection.steering)
+    await _send(request_id, chat, selection)
+    fingerprint = system_fingerprint(selection.served, selection.steering)
     answer = ChatAnswer(request_id, selection.model, fingerprint, [Choice() for _ in range(chat.choices)])
     events = _events(request_id, selection, chat.choices)
     first = await _first(events)
     if chat.stream:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
         body = _sse(answer, first, events, chat.wants_usage_chunk)
-        return StreamingHttpResponse(body, content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-    return JsonResponse(await _collect(answer, first, events))
+        return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
+    return JsonResponse(await _collect(answer, first, events), headers=selection.headers())
 
 
 @openai_view("GET")
 async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """The models that can be asked for, the served one first."""
-    rows = [row async for row in LanguageModel.objects.filter(is_current=True)]
-    return JsonResponse({"object": "list", "data": [_model(row) for row in rows]})
+    """The ids that can be asked for: the served model first, then it with each profile that fits."""
+    data = await sync_to_async(lambda: list(model_entries()))()
+    return JsonResponse({"object": "list", "data": data})
 
 
 @openai_view("GET")
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
-    return JsonResponse(_model(await sync_to_async(served_model)(name)))
+    current, profile = await sync_to_async(served_model)(name)
+    return JsonResponse(entry(name, profile or current))
 
 
-def _model(row: LanguageModel) -> dict[str, Any]:
-    return {"id": row.name, "object": "model", "created": int(row.created_at.timestamp()), "owned_by": "millm"}
+async def _send(request_id: str, chat: ChatRequest, selection: Selection) -> None:
+    """To a worker; the events come to this process's inbox."""
+    inbox().expect(request_id)
+    try:
+        message = {**_message(request_id, chat, selection), "inbox": inbox().key}
+        await sync_to_async(enqueue)(selection.queue, message)
+    except BaseException:
+        inbox().forget(request_id)
+        # A client that went away just now does not stop the thread that hands the request over.
+        await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))
+        raise
 
 
 def _message(request_id: str, chat: ChatRequest, selection: Selection) -> dict[str, Any]:
@@ -108,7 +90,7 @@ async def _events(request_id: str, selection: Selection, choices: int) -> AsyncG
     left, timeout_s = choices, settings.INFERENCE_REQUEST_TIMEOUT_S
     try:
         async with aclosing(
-            inbox().events(request_id, choices, lambda: is_served(selection.model), timeout_s)
+            inbox().events(request_id, choices, lambda: is_served(selection.served), timeout_s)
         ) as events:
             async for event in events:
                 left = 0 if event.kind == "failed" else left - event.is_last

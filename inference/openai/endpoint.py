@@ -1,0 +1,81 @@
+"""What every view of /v1 shares: the API key, OpenAI's errors for whatever goes wrong, no HTML and no traceback."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http.request import UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+from redis import RedisError
+
+from inference.openai.authentication import authenticate
+from inference.openai.errors import OpenAIError
+
+logger = logging.getLogger(__name__)
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+def openai_view(*methods: str) -> Callable[[View], View]:
+    """A view for these methods, behind an API key, whose errors are OpenAI's."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                if request.method == "OPTIONS":
+                    return HttpResponse(status=204, headers={"Allow": ", ".join([*methods, "OPTIONS"])})
+                _check_method(request, methods)
+                user = await sync_to_async(authenticate)(request)
+                return await view(request, user, *args, **kwargs)
+            except Exception as error:
+                return _error(error).response()
+
+        # Bearer keys are not sent by a browser on its own, so there is nothing to forge.
+        return csrf_exempt(checked)
+
+    return decorate
+
+
+def _check_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
+    allowed = {*methods, "HEAD"} if "GET" in methods else {*methods}
+    if request.method not in allowed:
+        raise OpenAIError(405, f"Method {request.method} is not allowed: use {' or '.join(methods)}.", allow=methods)
+
+
+def _error(error: Exception) -> OpenAIError:
+    """Any error as one of OpenAI's."""
+    if isinstance(error, OpenAIError):
+        return error
+    if isinstance(error, RequestDataTooBig):
+        return OpenAIError(413, "The body is larger than this server takes.", code="request_too_large")
+    if isinstance(error, UnreadablePostError):
+        return OpenAIError(400, "The body ended early.", code="invalid_request")
+    if isinstance(error, DatabaseError):
+        logger.error("PostgreSQL: %s", error)
+        return OpenAIError(503, "The database does not answer: try again.", code="database_unavailable")
+    if isinstance(error, RedisError | ConnectionError) or type(error).__module__.startswith("kombu"):
+        logger.error("Redis: %s", error)
+        return OpenAIError(503, "The broker does not answer: try again.", code="broker_unavailable")
+    logger.error("an error of ours", exc_info=error)
+    return OpenAIError(500, "The server failed on this request; its log says why.", code="internal_error")
+
+
+def json_body(request: HttpRequest) -> bytes:
+    """The body of a JSON request. Raises OpenAIError 415, or RequestDataTooBig."""
+    if request.content_type not in {"", "application/json"}:
+        message = f"The content type is {request.content_type}: expected application/json."
+        raise OpenAIError(415, message, code="unsupported_media_type")
+    return request.body
+
+
+@csrf_exempt
+async def no_endpoint(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+    """An unknown path under /v1."""
+    message = f"Unknown request URL: {request.method} {request.path}."
+    return OpenAIError(404, message, code="unknown_url").response()
