@@ -50,6 +50,11 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
 
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> "SamplingParams":
+        """Out of the task message, where JSON made lists of tuples."""
+        return cls(**{**message, "logit_bias": tuple((int(token), bias) for token, bias in message["logit_bias"])})
+
     @property
     def needs_tables(self) -> bool:
         """Whether the choice depends on tokens that were there before, or on biases."""

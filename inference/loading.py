@@ -2,6 +2,7 @@
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
 from inference.models import LanguageModel
@@ -14,7 +15,11 @@ def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     options = {"revision": row.revision or None, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(row.source, **options)
     model = AutoModelForCausalLM.from_pretrained(
-        row.source, dtype=pick_dtype(row.dtype, device), use_safetensors=True, attn_implementation="sdpa", **options
+        row.source,
+        dtype=pick_dtype(row.dtype, device),
+        use_safetensors=True,
+        attn_implementation=pick_attention(device),
+        **options,
     )
     return model.to(device).eval(), tokenizer
 
@@ -26,6 +31,11 @@ def pick_device(name: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_attention(device: torch.device) -> str:
+    """FlashAttention where it is installed and there is a GPU for it, else torch's own."""
+    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
 
 
 def pick_dtype(name: str, device: torch.device) -> "torch.dtype | str":

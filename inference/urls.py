@@ -10,6 +10,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     re_path(r"^v1/chat/completions/?$", views.chat_completions),
+    re_path(r"^v1/completions/?$", views.completions),
     re_path(r"^v1/models/?$", views.models),
     re_path(r"^v1/models/(?P<name>.+?)/?$", views.model),
     re_path(r"^v1(?:/|$)", no_endpoint),

@@ -21,7 +21,7 @@ from inference.engine import ContinuousEngine, EngineLimits
 from inference.generation import ContextLengthExceeded, Event, GenerationError, GenerationRequest, SamplingParams
 from inference.loading import load
 from inference.models import LanguageModel
-from inference.prompts import prompt_ids
+from inference.prompts import echo_text, prompt_ids
 from steering.directions import BrokenDecoder, steering_vector
 from steering.formats import UnreadableSAE, read_config
 from steering.models import SAE
@@ -44,6 +44,7 @@ class Running:
 
     inbox: str
     choices: int
+    echo: list[str] = field(default_factory=list)
     left: int = field(init=False)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -94,17 +95,19 @@ class Serving:
     def answer(self, message: Mapping[str, Any]) -> None:
         """Answer one request; every way out writes a last event.
 
-        `message`: request_id, inbox (see `inference.inbox`), messages (role, content), max_tokens or None, sampling,
-        stop, top_logprobs or None, choices (the `n` of OpenAI), steering (see `SteeringSpec.to_message`) or None,
-        deadline (Unix time, s).
+        `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
+        None, sampling, stop, top_logprobs or None, choices (the `n` of OpenAI, for each prompt), steering (see
+        `SteeringSpec.to_message`) or None, deadline (Unix time, s).
         """
         request_id = message["request_id"]
         if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
             return
         inbox = message["inbox"]
         stream.write_events([(inbox, Event(request_id, "claimed", {"worker": self.worker}))])
-        running = self._running[request_id] = Running(inbox, message["choices"])
+        running = self._running[request_id] = Running(inbox, len(message["prompts"]) * message["choices"])
         try:
+            if message["echo"]:
+                running.echo = [echo_text(self.tokenizer, prompt) for prompt in message["prompts"]]
             for request in self._requests(message):
                 self.engine.submit(request)
             if stream.is_cancelled(request_id):  # between the first look and the submission
@@ -123,29 +126,24 @@ class Serving:
             self._running.pop(request_id, None)
 
     def _requests(self, message: Mapping[str, Any]) -> list[GenerationRequest]:
-        """One for each choice; the second has the seed after the first one's, and so on."""
-        ids = prompt_ids(self.tokenizer, message["messages"])
-        steering = message["steering"]
-        sampling = SamplingParams(
-            **{**message["sampling"], "logit_bias": tuple(tuple(pair) for pair in message["sampling"]["logit_bias"])}
-        )
-        first = GenerationRequest(
-            request_id=_choice_id(message["request_id"], 0),
-            prompt_ids=ids,
-            max_new_tokens=self._max_new_tokens(message["max_tokens"], len(ids)),
-            sampling=sampling,
-            steering=SteeringSpec.from_message(steering) if steering else None,
-            stop=tuple(message["stop"]),
-            top_logprobs=message["top_logprobs"],
-        )
-        return [
-            replace(
-                first,
-                request_id=_choice_id(message["request_id"], index),
-                sampling=replace(sampling, seed=sampling.seed + index),
-            )
-            for index in range(message["choices"])
-        ]
+        """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""
+        steering, sampling = message["steering"], SamplingParams.from_message(message["sampling"])
+        spec = SteeringSpec.from_message(steering) if steering else None
+        requests: list[GenerationRequest] = []
+        for prompt in message["prompts"]:
+            ids = prompt_ids(self.tokenizer, prompt)
+            for choice in range(message["choices"]):
+                request = GenerationRequest(
+                    request_id=_choice_id(message["request_id"], len(requests)),
+                    prompt_ids=ids,
+                    max_new_tokens=self._max_new_tokens(message["max_tokens"], len(ids)),
+                    sampling=replace(sampling, seed=sampling.seed + choice),
+                    steering=spec,
+                    stop=tuple(message["stop"]),
+                    top_logprobs=message["top_logprobs"],
+                )
+                requests.append(request)
+        return requests
 
     def _max_new_tokens(self, asked: int | None, prompt_tokens: int) -> int:
         """As asked; else what the context leaves, within INFERENCE_MAX_NEW_TOKENS."""
@@ -173,7 +171,10 @@ class Serving:
             running = self._running.get(request_id)
             if running is None or running.ended.is_set():
                 continue  # nobody waits for it any more
-            told.append((running.inbox, Event(request_id, event.kind, {**event.data, "index": int(index)})))
+            data = {**event.data, "index": int(index)}
+            if event.kind == "started" and running.echo:
+                data["echo"] = running.echo[int(index) * len(running.echo) // running.choices]
+            told.append((running.inbox, Event(request_id, event.kind, data)))
             if event.is_last:
                 running.left = 0 if event.kind == "failed" else running.left - 1
         try:

@@ -63,17 +63,18 @@ class OwnSteering(BaseModel):
     features: dict[str, Any]
 
 
-class ChatRequest(BaseModel):
-    """A chat request. `profile` names the profile to activate, for everyone, before the answer."""
+class AnswerRequest(BaseModel):
+    """What a chat and a completion have in common.
+
+    `profile` names the profile to activate, for everyone, before the answer.
+    """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
     model: str = Field(min_length=1)
-    messages: list[Message] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: StrictInt | None = Field(None, ge=1)
-    max_completion_tokens: StrictInt | None = Field(None, ge=1)
     temperature: Number | None = Field(None, ge=0, le=2)
     top_p: Number | None = Field(None, ge=0, le=1)
     top_k: StrictInt | None = Field(None, ge=0, le=2**31 - 1)
@@ -83,8 +84,6 @@ class ChatRequest(BaseModel):
     frequency_penalty: Number | None = Field(None, ge=-2, le=2)
     repetition_penalty: Number | None = Field(None, gt=0, le=10)
     logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
-    logprobs: bool | None = None
-    top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
     n: StrictInt | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     profile: str | None = Field(None, min_length=1)
@@ -124,14 +123,8 @@ class ChatRequest(BaseModel):
             raise ValueError(f"got {value}, expected at most {settings.INFERENCE_MAX_CHOICES}")
         return value
 
-    @model_validator(mode="after")
-    def _alternatives_with_logprobs(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
-        return self
-
     @classmethod
-    def parse(cls, body: bytes, *, strict: bool = False) -> "ChatRequest":
+    def parse(cls, body: bytes, *, strict: bool = False) -> Self:
         """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
         fields, which are ignored otherwise."""
         try:
@@ -155,8 +148,19 @@ class ChatRequest(BaseModel):
                 raise OpenAIError(400, message, param=name, code="unsupported_parameter")
 
     @property
+    def prompts(self) -> list[dict[str, Any]]:
+        """The prompts of the task message: see `inference.prompts.prompt_ids`."""
+        raise NotImplementedError
+
+    @property
     def token_limit(self) -> int | None:
-        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        """The longest answer, None for what the context leaves."""
+        raise NotImplementedError
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
+        raise NotImplementedError
 
     @property
     def stops(self) -> list[str]:
@@ -164,12 +168,8 @@ class ChatRequest(BaseModel):
 
     @property
     def choices(self) -> int:
+        """Answers to each prompt."""
         return self.n or 1
-
-    @property
-    def alternatives(self) -> int | None:
-        """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
-        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def wants_usage_chunk(self) -> bool:
@@ -188,3 +188,70 @@ class ChatRequest(BaseModel):
             repetition_penalty=self.repetition_penalty or 1.0,
             logit_bias=tuple((int(key), float(bias)) for key, bias in (self.logit_bias or {}).items()),
         )
+
+
+class ChatRequest(AnswerRequest):
+    """POST /v1/chat/completions."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: StrictInt | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _alternatives_with_logprobs(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
+        return [{"messages": [message.as_text() for message in self.messages]}]
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def alternatives(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+LEGACY_MAX_TOKENS = 16
+
+
+class CompletionRequest(AnswerRequest):
+    """POST /v1/completions: text, or token ids, that the answer goes on; several of them at once."""
+
+    prompt: str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
+    echo: bool | None = None
+    logprobs: StrictInt | None = Field(None, ge=0, le=20)
+    suffix: Literal[""] | None = None
+    best_of: StrictInt | None = None
+
+    @model_validator(mode="after")
+    def _what_is_honoured(self) -> Self:
+        if self.best_of is not None and self.best_of != self.choices:
+            raise ValueError("best_of other than n is not supported")
+        if self.echo and self.logprobs is not None:
+            raise ValueError("echo with logprobs is not supported: the prompt's log-probabilities are not kept")
+        if len(self.prompts) * self.choices > settings.INFERENCE_MAX_CHOICES:
+            asked = f"{len(self.prompts)} prompts with {self.choices} choices each"
+            raise ValueError(f"got {asked}, expected at most {settings.INFERENCE_MAX_CHOICES} answers")
+        return self
+
+    @property
+    def prompts(self) -> list[dict[str, Any]]:
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        each: Any = self.prompt if several else [self.prompt]
+        return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
+
+    @property
+    def token_limit(self) -> int:
+        """OpenAI's default here is a short one."""
+        return LEGACY_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def alternatives(self) -> int | None:
+        return self.logprobs

@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from steering.spec import SteeringSpec
 
@@ -25,30 +25,42 @@ class Choice:
 
 
 @dataclass
-class ChatAnswer:
+class Answer:
     """An answer as chunks or as a whole; both have the same id and are built from the same events."""
 
     request_id: str
     model: str
     fingerprint: str
     choices: list[Choice]
+    choices_per_prompt: int = 1
     created: int = field(default_factory=lambda: int(time.time()))
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
 
-    def take(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Count an event in; `index` says of which choice it is."""
-        choice = self.choices[data["index"]]
+    WHOLE: ClassVar[str]
+    CHUNK: ClassVar[str]
+
+    def take(self, kind: str, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Count an event in, and tell it as the chunks of a stream; `index` says of which choice it is."""
+        index = data["index"]
+        choice = self.choices[index]
         if kind == "started":
-            self.prompt_tokens = data["prompt_tokens"]
-            self.cached_tokens = max(self.cached_tokens, data["cached_tokens"])
+            if index % self.choices_per_prompt == 0:
+                self.prompt_tokens += data["prompt_tokens"]
+                self.cached_tokens += data["cached_tokens"]
+            choice.text.append(data.get("echo", ""))
+            yield from self._first_chunk(index, data.get("echo", ""))
         elif kind == "delta":
-            choice.text.append(data["text"])
-            choice.logprobs += data.get("logprobs", [])
             self.completion_tokens += len(data["token_ids"])
+            if data["text"] or data.get("logprobs"):
+                logprobs = self._logprobs(data.get("logprobs"), choice)
+                choice.text.append(data["text"])
+                choice.logprobs += data.get("logprobs", [])
+                yield self._chunk(index, data["text"], logprobs)
         elif kind == "finished":
             choice.finish_reason = data["reason"]
+            yield self._chunk(index, None, None, data["reason"])
 
     def usage(self) -> dict[str, Any]:
         return {
@@ -60,21 +72,10 @@ class ChatAnswer:
 
     def whole(self) -> dict[str, Any]:
         choices = [self._choice(index, choice) for index, choice in enumerate(self.choices)]
-        return {**self._head("chat.completion"), "choices": choices, "usage": self.usage()}
-
-    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
-        logprobs = _logprobs(choice.logprobs)
-        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
-
-    def chunk(
-        self, index: int, delta: Mapping[str, Any], logprobs: Any = None, finish_reason: str | None = None
-    ) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+        return {**self._head(self.WHOLE), "choices": choices, "usage": self.usage()}
 
     def usage_chunk(self) -> dict[str, Any]:
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": self.usage()}
+        return {**self._head(self.CHUNK), "choices": [], "usage": self.usage()}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
@@ -85,6 +86,76 @@ class ChatAnswer:
             "system_fingerprint": self.fingerprint,
         }
 
+    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+        raise NotImplementedError
 
-def _logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-    return {"content": entries, "refusal": None} if entries else None
+    def _chunk(self, index: int, text: str | None, logprobs: Any, finish_reason: str | None = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
+        """The log-probabilities of a piece of a choice, of which `before` has come already."""
+        raise NotImplementedError
+
+
+class ChatAnswer(Answer):
+    """The answer to a chat."""
+
+    WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
+
+    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+        choice = {
+            "index": index,
+            "delta": {"role": "assistant", "content": ""},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+        yield {**self._head(self.CHUNK), "choices": [choice]}
+
+    def _chunk(self, index: int, text: str | None, logprobs: Any, finish_reason: str | None = None) -> dict[str, Any]:
+        delta = {} if text is None else {"content": text}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head(self.CHUNK), "choices": [choice]}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
+        logprobs = self._logprobs(choice.logprobs, Choice())
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
+        return {"content": entries, "refusal": None} if entries else None
+
+
+class TextAnswer(Answer):
+    """The answer to a completion. Source: https://platform.openai.com/docs/api-reference/completions."""
+
+    WHOLE = CHUNK = "text_completion"
+
+    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+        if echo:
+            yield self._chunk(index, echo, None)
+
+    def _chunk(self, index: int, text: str | None, logprobs: Any, finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "text": text or "", "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head(self.CHUNK), "choices": [choice]}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        logprobs = self._logprobs(choice.logprobs, Choice())
+        text = "".join(choice.text)
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
+        if not entries:
+            return None
+        offset, offsets = len("".join(entry["token"] for entry in before.logprobs)), []
+        for entry in entries:
+            offsets.append(offset)
+            offset += len(entry["token"])
+        return {
+            "tokens": [entry["token"] for entry in entries],
+            "token_logprobs": [entry["logprob"] for entry in entries],
+            "top_logprobs": [{top["token"]: top["logprob"] for top in entry["top_logprobs"]} for entry in entries],
+            "text_offset": offsets,
+        }

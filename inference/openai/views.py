@@ -18,8 +18,8 @@ from inference.generation import Event
 from inference.inbox import inbox
 from inference.openai.endpoint import json_body, openai_view
 from inference.openai.errors import OpenAIError
-from inference.openai.requests import ChatRequest
-from inference.openai.responses import ChatAnswer, Choice, system_fingerprint
+from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
+from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
 from inference.openai.selection import Selection, entry, model_entries, select, served_model
 from inference.queueing import enqueue, is_served
 
@@ -27,19 +27,31 @@ from inference.queueing import enqueue, is_served
 @openai_view("POST")
 async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Answer a chat, as a whole or as a stream."""
-    strict = request.headers.get("X-miLLM-Strict", "").lower() == "true"
-    chat = ChatRequest.parse(json_body(request), strict=strict)
-    steering = chat.steering.model_dump() if chat.steering else None
-    selection = await sync_to_async(select)(user, chat.model, chat.profile, steering)
-    request_id = f"chatcmpl-{uuid.uuid4().hex}"
-    await _send(request_id, chat, selection)
+    return await _answer(user, ChatRequest.parse(json_body(request), strict=_strict(request)), ChatAnswer, "chatcmpl")
+
+
+@openai_view("POST")
+async def completions(request: HttpRequest, user: Any) -> HttpResponseBase:
+    """Go on texts, as a whole or as a stream."""
+    return await _answer(user, CompletionRequest.parse(json_body(request), strict=_strict(request)), TextAnswer, "cmpl")
+
+
+def _strict(request: HttpRequest) -> bool:
+    return request.headers.get("X-miLLM-Strict", "").lower() == "true"
+
+
+async def _answer(user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str) -> HttpResponseBase:
+    steering = asked.steering.model_dump() if asked.steering else None
+    selection = await sync_to_async(select)(user, asked.model, asked.profile, steering)
+    request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
+    await _send(request_id, asked, selection)
     fingerprint = system_fingerprint(selection.served, selection.steering)
-    answer = ChatAnswer(request_id, selection.model, fingerprint, [Choice() for _ in range(chat.choices)])
-    events = _events(request_id, selection, chat.choices)
+    answer = kind(request_id, selection.model, fingerprint, [Choice() for _ in range(choices)], asked.choices)
+    events = _events(request_id, selection, choices)
     first = await _first(events)
-    if chat.stream:
+    if asked.stream:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
-        body = _sse(answer, first, events, chat.wants_usage_chunk)
+        body = _sse(answer, first, events, asked.wants_usage_chunk)
         return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
     return JsonResponse(await _collect(answer, first, events), headers=selection.headers())
 
@@ -57,11 +69,11 @@ async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
     return JsonResponse(entry(name, profile or current))
 
 
-async def _send(request_id: str, chat: ChatRequest, selection: Selection) -> None:
+async def _send(request_id: str, asked: AnswerRequest, selection: Selection) -> None:
     """To a worker; the events come to this process's inbox."""
     inbox().expect(request_id)
     try:
-        message = {**_message(request_id, chat, selection), "inbox": inbox().key}
+        message = {**_message(request_id, asked, selection), "inbox": inbox().key}
         await sync_to_async(enqueue)(selection.queue, message)
     except BaseException:
         inbox().forget(request_id)
@@ -70,16 +82,17 @@ async def _send(request_id: str, chat: ChatRequest, selection: Selection) -> Non
         raise
 
 
-def _message(request_id: str, chat: ChatRequest, selection: Selection) -> dict[str, Any]:
+def _message(request_id: str, asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
     """The task message: see `inference.worker.Serving.answer`."""
     return {
         "request_id": request_id,
-        "messages": [message.as_text() for message in chat.messages],
-        "max_tokens": chat.token_limit,
-        "sampling": asdict(chat.sampling()),
-        "stop": chat.stops,
-        "top_logprobs": chat.alternatives,
-        "choices": chat.choices,
+        "prompts": asked.prompts,
+        "echo": bool(getattr(asked, "echo", False)),
+        "max_tokens": asked.token_limit,
+        "sampling": asdict(asked.sampling()),
+        "stop": asked.stops,
+        "top_logprobs": asked.alternatives,
+        "choices": asked.choices,
         "steering": selection.steering.to_message() if selection.steering else None,
         "deadline": time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S,
     }
@@ -111,34 +124,31 @@ async def _first(events: AsyncGenerator[Event]) -> Event:
     return first
 
 
-async def _collect(answer: ChatAnswer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
-    answer.take(first.kind, first.data)
+async def _collect(answer: Answer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
+    _count(answer, first)
     async with aclosing(events):
         async for event in events:
             if event.kind == "failed":
                 raise OpenAIError.from_failure(event.data)
-            answer.take(event.kind, event.data)
+            _count(answer, event)
     return answer.whole()
 
 
-async def _sse(
-    answer: ChatAnswer, first: Event, events: AsyncGenerator[Event], with_usage: bool
-) -> AsyncIterator[bytes]:
+def _count(answer: Answer, event: Event) -> list[dict[str, Any]]:
+    return list(answer.take(event.kind, event.data))
+
+
+async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with_usage: bool) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
-    answer.take(first.kind, first.data)
-    for index in range(len(answer.choices)):
-        yield _data(answer.chunk(index, {"role": "assistant", "content": ""}))
+    for chunk in _count(answer, first):
+        yield _data(chunk)
     async with aclosing(events):
         async for event in events:
             if event.kind == "failed":
                 yield _data(OpenAIError.from_failure(event.data).body())
                 return
-            answer.take(event.kind, event.data)
-            index = event.data["index"]
-            if event.kind == "delta" and (event.data["text"] or event.data.get("logprobs")):
-                yield _data(answer.chunk(index, {"content": event.data["text"]}, event.data.get("logprobs")))
-            elif event.kind == "finished":
-                yield _data(answer.chunk(index, {}, finish_reason=event.data["reason"]))
+            for chunk in _count(answer, event):
+                yield _data(chunk)
     if with_usage:
         yield _data(answer.usage_chunk())
     yield b"data: [DONE]\n\n"
