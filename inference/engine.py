@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
+from inference.constraints import Constraint, Grammars
 from inference.generation import (
     ContextLengthExceeded,
     EngineBusy,
@@ -29,7 +30,7 @@ from inference.generation import (
 )
 from inference.paged import steered_manager
 from inference.penalties import TokenTables
-from inference.text import AnswerText, token_bytes
+from inference.text import AnswerText, token_entries
 from steering.hook import NoFreeRow, SteeringHooks
 from steering.spec import SteeringSpec
 
@@ -55,6 +56,7 @@ class _Answer:
     request: GenerationRequest
     text: AnswerText
     slot: int
+    constraint: Constraint | None = None
     seen: int = 0
     cached: int = 0
     logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
@@ -87,7 +89,9 @@ class ContinuousEngine:
         self._generated_tokens = 0
         self._closed = False
         self._outputs: queue.SimpleQueue[list[GenerationOutput] | None] = queue.SimpleQueue()
-        self._tables = TokenTables(self._capacity + 1, _vocabulary(self.model), self.model.device)
+        vocab = _vocabulary(self.model)
+        self._tables = TokenTables(self._capacity + 1, vocab, self.model.device)
+        self._grammars = Grammars(self.tokenizer, vocab, self._eos)
         self._manager = steered_manager(
             self.model, self._generation_config(), self._batching(), self._outputs.put, self._shared, self._tables
         )
@@ -100,16 +104,20 @@ class ContinuousEngine:
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener.
 
-        Raises ContextLengthExceeded, EngineBusy or EngineClosed, and what `directions` raises.
+        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, EngineBusy or EngineClosed, and what `directions`
+        raises.
         """
         self._check(request)
+        constraint = self._grammars.constraint(request.schema) if request.schema is not None else None
         row = self._acquire_row(request.steering)
         try:
-            slot = self._tables.acquire(request.sampling, list(request.prompt_ids))
+            slot = self._tables.acquire(
+                request.sampling, list(request.prompt_ids), is_constrained=constraint is not None
+            )
         except GenerationError:
             self._release_row(request.steering)
             raise
-        answer = _Answer(request, AnswerText(self._backend, request.stop), slot)
+        answer = _Answer(request, AnswerText(self._backend, request.stop), slot, constraint)
         with self._lock:
             self._answers[request.request_id] = answer
         self._manager.add_request(
@@ -120,6 +128,7 @@ class ContinuousEngine:
             eos_token_id=self._eos,
             sampling=request.sampling,
             slot=slot,
+            constraint=constraint,
             prompt_tokens=len(request.prompt_ids),
             logprobs=answer.logprobs if request.top_logprobs is not None else None,
             steering_row=row,
@@ -168,6 +177,8 @@ class ContinuousEngine:
             max_batch_tokens=max(self.limits.max_batch_tokens, self.limits.max_requests),
             max_requests_per_batch=self.limits.max_requests,
             allow_block_sharing=True,
+            # Preparing a step before the last one's tokens are known would leave `constraints` without them.
+            use_async_batching=False,
         )
 
     def _check(self, request: GenerationRequest) -> None:
@@ -226,9 +237,11 @@ class ContinuousEngine:
         if answer is None:  # cancelled while its token was on the way
             return []
         if output.status == RequestStatus.FAILED:
-            self._forget(output.request_id)
             code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
-            return [Event(output.request_id, "failed", {"code": code, "message": str(output.error)})]
+            return self._fail(answer, code, str(output.error))
+        if answer.constraint and answer.constraint.error:
+            self._manager.cancel_request(output.request_id)
+            return self._fail(answer, "engine_error", f"no token can follow in this schema: {answer.constraint.error}")
         new_ids = output.generated_tokens[answer.seen :]
         started = [] if answer.seen else [self._started(answer)]
         delta = {"token_ids": new_ids, **self._logprobs(answer, new_ids)}
@@ -239,23 +252,18 @@ class ContinuousEngine:
         text += answer.text.flush() if finished else ""
         return [*started, Event(output.request_id, "delta", {"text": text, **delta}), *finished]
 
+    def _fail(self, answer: _Answer, code: str, message: str) -> list[Event]:
+        if self._forget(answer.request.request_id) is None:
+            return []
+        return [Event(answer.request.request_id, "failed", {"code": code, "message": message})]
+
     def _logprobs(self, answer: _Answer, new_ids: list[int]) -> dict[str, Any]:
         """Of each new token: its log-probability and as many alternatives as the request asks for."""
         top = answer.request.top_logprobs
         if top is None:
             return {}
         known = answer.logprobs[answer.seen : answer.seen + len(new_ids)]
-        return {
-            "logprobs": [
-                {**self._token(token_id, own), "top_logprobs": [self._token(*pair) for pair in others[:top]]}
-                for token_id, (own, others) in zip(new_ids, known, strict=True)
-            ]
-        }
-
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
-        """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
-        raw = token_bytes(self._backend, token_id)
-        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(min(logprob, 0.0), -9999.0)}
+        return {"logprobs": token_entries(self._backend, new_ids, known, top)}
 
     def _started(self, answer: _Answer) -> Event:
         tokens = {"prompt_tokens": len(answer.request.prompt_ids), "cached_tokens": answer.cached}

@@ -24,6 +24,12 @@ class InvalidSampling(GenerationError):
     param = "logit_bias"
 
 
+class InvalidSchema(GenerationError):
+    """A JSON schema that answers cannot be held to."""
+
+    param = "response_format"
+
+
 class EngineBusy(GenerationError):
     code = "engine_busy"
 
@@ -67,7 +73,8 @@ class GenerationRequest:
     """One answer to generate; `prompt_ids` are token ids, `max_new_tokens` bounds the answer in tokens.
 
     With `top_logprobs` (0 to 20) each token comes with its log-probability and those of as many alternatives, as the
-    model has them, before temperature and penalties; None asks for none.
+    model has them, before temperature and penalties; None asks for none. With `schema` the answer is JSON of that JSON
+    schema (JSON text).
     """
 
     request_id: str
@@ -77,6 +84,7 @@ class GenerationRequest:
     steering: SteeringSpec | None = None
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
+    schema: str | None = None
 
 
 @dataclass(frozen=True)

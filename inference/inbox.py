@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from weakref import WeakKeyDictionary
 
 import redis
+from django.conf import settings
 
 from inference import stream
 from inference.generation import Event
@@ -40,22 +41,27 @@ class Inbox:
     ) -> AsyncGenerator[Event]:
         """The request's events, until the last of its `choices` answers is finished or one has failed.
 
-        What no worker can say any more is said here: `worker_lost` when the heartbeat of the worker that took the
-        request stops, `no_worker` when none is there to take it, `timeout` after `timeout_s`.
+        "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. What no worker can say any more is said
+        here: `worker_lost` when the heartbeat of the worker that took the request stops, `no_worker` when none is there
+        to take it, `timeout` after `timeout_s`.
         """
         queue, worker, deadline = self._queues[request_id], "", time.monotonic() + timeout_s
+        last = time.monotonic()
         while choices:
             event = await _next(queue)
             if event is None:
                 event = await _failure(request_id, worker, queue_is_served)
             if event is None and time.monotonic() > deadline:
                 event = _failed(request_id, "timeout", f"The answer was not finished within {timeout_s:g} seconds.")
+            if event is None and time.monotonic() - last >= settings.INFERENCE_KEEPALIVE_S:
+                event = Event(request_id, "waiting")
             if event is None:
                 continue
             if event.kind == "claimed":
                 worker = event.data["worker"]
                 continue
             choices = 0 if event.kind == "failed" else choices - event.is_last
+            last = time.monotonic()
             yield event
 
     async def _read(self) -> None:

@@ -53,7 +53,8 @@ def steered_manager(
 ) -> ContinuousBatchingManager:
     """A manager, not yet started, whose requests take these keyword arguments.
 
-    `sampling` (SamplingParams), `slot` in the token tables, `prompt_tokens`, `steering_row`, `steering_key`, and
+    `sampling` (SamplingParams), `slot` in the token tables, `constraint` (Constraint) or None, `prompt_tokens`,
+    `steering_row`, `steering_key`, and
     `logprobs`: None, or a list to which each new token's are appended, as (own, [(token id, log-probability)]).
     `deliver` is called in the manager's thread with all outputs of one step, `shared` with the number of
     prompt tokens of a request that were found in the cache.

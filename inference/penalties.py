@@ -1,8 +1,10 @@
-"""What penalties and biases look up: per slot the tokens of the prompt, the counts of the answer's, the biases."""
+"""What the choice of a token looks up, per slot: prompt's tokens, counts of the answer's, biases, what may follow."""
 
 import threading
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inference.generation import EngineBusy, InvalidSampling, SamplingParams
@@ -22,17 +24,18 @@ class TokenTables:
         self.counts = torch.zeros(slots, vocab, dtype=torch.int16, device=device)
         self.bias_ids = torch.zeros(slots, MAX_BIASES, dtype=torch.int64, device=device)
         self.biases = torch.zeros(slots, MAX_BIASES, device=device)
+        self.allowed = torch.ones(slots, vocab, dtype=torch.bool, device=device)
         self._free = list(range(slots - 1, 0, -1))
         self._lock = threading.Lock()
 
-    def acquire(self, sampling: SamplingParams, prompt_ids: list[int]) -> int:
+    def acquire(self, sampling: SamplingParams, prompt_ids: list[int], *, is_constrained: bool = False) -> int:
         """The slot of a new request. Raises InvalidSampling or EngineBusy."""
-        if not sampling.needs_tables:
+        if not (sampling.needs_tables or is_constrained):
             return 0
         self._check(sampling)
         with self._lock:
             if not self._free:
-                raise EngineBusy("too many requests with penalties or biases are waiting: try again later")
+                raise EngineBusy("too many requests with penalties, biases or schemas are waiting: try again later")
             slot = self._free.pop()
         self._write(slot, sampling, prompt_ids)
         return slot
@@ -53,12 +56,21 @@ class TokenTables:
         device = self.counts.device
         for table in (self.prompted, self.counts, self.bias_ids, self.biases):
             table[slot].zero_()
+        self.allowed[slot] = True
         self.prompted[slot, torch.tensor(prompt_ids, device=device)] = True
         if sampling.logit_bias:
             ids, biases = zip(*sampling.logit_bias, strict=True)
             self.bias_ids[slot, : len(ids)] = torch.tensor(ids, device=device)
             self.biases[slot, : len(ids)] = torch.tensor(biases, device=device)
-        if device.type == "cuda":
+        self._written()
+
+    def allow(self, slot: int, tokens: NDArray[np.bool_]) -> None:
+        """Only these `tokens`, (vocab,) bool, may come next in the answer of `slot`."""
+        self.allowed[slot] = torch.from_numpy(tokens).to(self.allowed.device)
+        self._written()
+
+    def _written(self) -> None:
+        if self.counts.is_cuda:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 
     def count(self, slots: Tensor, token_ids: Tensor, times: Tensor) -> None:
@@ -66,10 +78,14 @@ class TokenTables:
         self.counts.index_put_((slots, token_ids), times.to(torch.int16), accumulate=True)
 
     def apply(self, scores: Tensor, slots: Tensor, presence: Tensor, frequency: Tensor, repetition: Tensor) -> Tensor:
-        """`scores` (rows, vocab) with penalties and biases; `slots` (rows,), the penalties (rows, 1)."""
+        """`scores` (rows, vocab) with penalties and biases, -inf where a token may not come next.
+
+        `slots` (rows,), the penalties (rows, 1).
+        """
         counts = self.counts[slots]
         made = counts > 0
         repeated = torch.where(scores > 0, scores / repetition, scores * repetition)
         penalised = torch.where(made | self.prompted[slots], repeated, scores)
         penalised = penalised - frequency * counts - presence * made
-        return penalised.scatter_add(1, self.bias_ids[slots], self.biases[slots])
+        biased = penalised.scatter_add(1, self.bias_ids[slots], self.biases[slots])
+        return biased.masked_fill(~self.allowed[slots], -torch.inf)

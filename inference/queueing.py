@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from celery import Task
 from django.conf import settings
 
 from inference import stream
@@ -9,12 +10,12 @@ from inference.openai.errors import OpenAIError
 from inference.tasks import generate
 
 
-def enqueue(queue: str, message: dict[str, Any]) -> None:
+def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = generate) -> None:
     """Hand a request to the workers of `queue`. Raises OpenAIError 429 when enough are waiting already."""
     waiting = stream.connection.llen(queue)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
-    generate.apply_async(args=(message,), queue=queue)
+    task.apply_async(args=(message,), queue=queue)
 
 
 def is_served(model: str) -> bool:

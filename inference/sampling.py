@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
-from transformers.generation.continuous_batching.requests import FutureRequestState
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.generation import SamplingParams
@@ -60,6 +60,9 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
             [state.position_offset, one.get("slot", 0), int(state.position_offset > one.get("prompt_tokens", 0))]
             for state, one in zip(states, asked, strict=True)
         ]
+        for state, one in zip(states, asked, strict=True):
+            if constraint := one.get("constraint"):
+                self.tables.allow(one["slot"], constraint.allowed(_answer_ids(state)))
         self._sampled = any(param.temperature > 0 for param in params)
         self._penalised = any(slot for _, slot, _ in places)
         self.wants_logprobs = any(one.get("logprobs") is not None for one in asked)
@@ -97,6 +100,13 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
             *zip(*places, strict=True),
         ]
         return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
+
+
+def _answer_ids(state: RequestState) -> list[int]:
+    """The answer so far; a request that lost its place in the cache has its first part among its initial tokens."""
+    kept: list[int] = state.initial_tokens[state._true_initial_tokens :] if state._true_initial_tokens else []
+    kept += state.generated_tokens
+    return kept
 
 
 def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:

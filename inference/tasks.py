@@ -1,4 +1,4 @@
-"""The one task of a worker: answer a request. Its events go to the request's stream."""
+"""The tasks of a worker. Their events go to the inbox of the web process that waits for them."""
 
 from typing import Any
 
@@ -7,7 +7,15 @@ from celery import shared_task
 
 @shared_task(name="inference.generate")
 def generate(message: dict[str, Any]) -> None:
-    """Answer `message` (see `inference.worker.Serving.answer`); returns when its last event is written."""
+    """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
     from inference import worker  # torch lives in the worker only, and the web imports this module
 
     worker.serving().answer(message)
+
+
+@shared_task(name="inference.embed")
+def embed(message: dict[str, Any]) -> None:
+    """Embed the texts of `message` (see `inference.serving.Serving.embed`)."""
+    from inference import worker
+
+    worker.serving().embed(message)

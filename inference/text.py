@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -29,6 +30,23 @@ def token_bytes(tokenizer: Tokenizer, token_id: int) -> bytes:
     if "ByteLevel" in str(tokenizer.decoder) and all(character in BYTE_LEVEL for character in piece):
         return bytes(BYTE_LEVEL[character] for character in piece)
     return piece.replace("▁", " ").encode()
+
+
+def token_entry(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+    """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
+    raw = token_bytes(tokenizer, token_id)
+    return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(min(logprob, 0.0), -9999.0)}
+
+
+def token_entries(
+    tokenizer: Tokenizer, token_ids: Iterable[int], known: Iterable[tuple[float, list[tuple[int, float]]]], top: int
+) -> list[dict[str, Any]]:
+    """The entry of each token, with those of its `top` alternatives; `known` has what is known of each."""
+    return [
+        token_entry(tokenizer, token_id, own)
+        | {"top_logprobs": [token_entry(tokenizer, *pair) for pair in others[:top]]}
+        for token_id, (own, others) in zip(token_ids, known, strict=True)
+    ]
 
 
 class AnswerText:

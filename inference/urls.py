@@ -4,6 +4,7 @@ from django.urls import path, re_path
 
 from inference import health
 from inference.openai import views
+from inference.openai.embeddings import embeddings
 from inference.openai.endpoint import no_endpoint
 
 urlpatterns = [
@@ -11,6 +12,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     re_path(r"^v1/chat/completions/?$", views.chat_completions),
     re_path(r"^v1/completions/?$", views.completions),
+    re_path(r"^v1/embeddings/?$", embeddings),
     re_path(r"^v1/models/?$", views.models),
     re_path(r"^v1/models/(?P<name>.+?)/?$", views.model),
     re_path(r"^v1(?:/|$)", no_endpoint),

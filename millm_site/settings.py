@@ -117,7 +117,8 @@ TEMPLATES = [
 ]
 
 _database = env.db_url_config(DATABASE_URL)
-_pool = {"min_size": 1, "max_size": positive_int("DATABASE_POOL_SIZE", 16), "timeout": 10}
+DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
+_pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
 DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -177,6 +178,8 @@ INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
 INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
 INFERENCE_MAX_QUEUE = positive_int("INFERENCE_MAX_QUEUE", 256)
 INFERENCE_MAX_CHOICES = positive_int("INFERENCE_MAX_CHOICES", 16)
+INFERENCE_MAX_EMBEDDINGS = positive_int("INFERENCE_MAX_EMBEDDINGS", 2048)
+INFERENCE_KEEPALIVE_S = positive_float("INFERENCE_KEEPALIVE_S", 10.0)
 INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)

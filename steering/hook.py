@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -86,10 +87,23 @@ class SteeringHooks:
 
     def _adder(self, table: Tensor) -> Any:
         def add(_block: nn.Module, _args: Any, output: Any) -> Any:
-            if self._rows is None:
-                return None
-            if isinstance(output, tuple):
-                return (output[0] + table[self._rows], *output[1:])
-            return output + table[self._rows]
+            return None if self._rows is None else _plus(output, table[self._rows])
 
         return add
+
+
+@contextmanager
+def steered(model: nn.Module, spec: SteeringSpec, vector: Tensor) -> Iterator[None]:
+    """Every forward pass of `model` inside is steered by `vector`, (d_model,) float32, at the hook point of `spec`."""
+    parameter = next(model.parameters())
+    addend = vector.to(parameter.device, parameter.dtype)
+    handle = decoder_blocks(model)[spec.layer].register_forward_hook(lambda _block, _args, out: _plus(out, addend))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _plus(output: Any, addend: Tensor) -> Any:
+    """A block's output, a tensor or a tuple that starts with one, with `addend` on the residual stream."""
+    return (output[0] + addend, *output[1:]) if isinstance(output, tuple) else output + addend

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -18,6 +18,8 @@ from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+R = TypeVar("R")
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
@@ -31,7 +33,7 @@ def openai_view(*methods: str) -> Callable[[View], View]:
                 if request.method == "OPTIONS":
                     return HttpResponse(status=204, headers={"Allow": ", ".join([*methods, "OPTIONS"])})
                 _check_method(request, methods)
-                user = await sync_to_async(authenticate)(request)
+                user = await in_database(authenticate, request)
                 return await view(request, user, *args, **kwargs)
             except Exception as error:
                 return _error(error).response()
@@ -40,6 +42,22 @@ def openai_view(*methods: str) -> Callable[[View], View]:
         return csrf_exempt(checked)
 
     return decorate
+
+
+async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """What `function` returns, which reads or changes the database.
+
+    The connection goes back to the pool at once: Django would keep it until the request is answered, which may be
+    minutes, and as many streams as the pool is large would keep everybody else out.
+    """
+
+    def call() -> R:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connection.close()
+
+    return await sync_to_async(call)()
 
 
 def _check_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
@@ -72,6 +90,11 @@ def json_body(request: HttpRequest) -> bytes:
         message = f"The content type is {request.content_type}: expected application/json."
         raise OpenAIError(415, message, code="unsupported_media_type")
     return request.body
+
+
+def is_strict(request: HttpRequest) -> bool:
+    """Whether the client wants unknown fields refused."""
+    return request.headers.get("X-miLLM-Strict", "").lower() == "true"
 
 
 @csrf_exempt

@@ -1,5 +1,6 @@
-"""The body of a chat request, checked. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
+"""The bodies of requests, checked. Shapes from https://platform.openai.com/docs/api-reference."""
 
+import json
 import re
 import secrets
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, f
 
 from inference.generation import SamplingParams
 from inference.openai.errors import OpenAIError
+from inference.openai.messages import Message
 
 Number = Annotated[float, Field(strict=False)]
 """An int or a float; `strict` on the model still refuses strings and booleans (see `_no_booleans`)."""
@@ -24,35 +26,56 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "prediction": (),
     "web_search_options": (),
+    "moderation": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
 }
 # Fields of the API that do not change the answer of this server.
-HARMLESS = {"user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key"}
+HARMLESS = {
+    *("user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+}
+TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+Prompts = str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
+"""A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
-
-
-class TextPart(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-
-    def as_text(self) -> dict[str, str]:
-        if isinstance(self.content, list):
-            return {"role": self.role, "content": "".join(part.text for part in self.content)}
-        return {"role": self.role, "content": self.content or ""}
 
 
 class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    include_usage: bool = False
+    include_usage: bool | None = None
+
+
+class JSONSchema(BaseModel):
+    """The JSON schema that an answer is held to; it always is, also where `strict` is not set."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    strict: bool | None = None
+    body: dict[str, Any] = Field(alias="schema", default_factory=dict)
+
+
+class ResponseFormat(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JSONSchema | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if (self.json_schema is None) == (self.type == "json_schema"):
+            raise ValueError("json_schema goes with the type json_schema, and with no other")
+        return self
+
+    @property
+    def schema_text(self) -> str | None:
+        """The schema as JSON, None for any text."""
+        if self.type == "text":
+            return None
+        return json.dumps(self.json_schema.body if self.json_schema else {"type": "object"})
 
 
 class OwnSteering(BaseModel):
@@ -63,15 +86,51 @@ class OwnSteering(BaseModel):
     features: dict[str, Any]
 
 
-class AnswerRequest(BaseModel):
+def as_prompts(given: Prompts) -> list[dict[str, Any]]:
+    """One prompt or several, as the task message has them: see `inference.prompts.prompt_ids`."""
+    several = isinstance(given, list) and not isinstance(given[0], int)
+    each: Any = given if several else [given]
+    return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
+
+
+class Body(BaseModel):
+    """What every request has: a model, and a way to be read."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    model: str = Field(min_length=1)
+
+    @classmethod
+    def parse(cls, body: bytes, *, strict: bool = False) -> Self:
+        """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
+        fields, which are ignored otherwise."""
+        try:
+            request = cls.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            param = ".".join(str(part) for part in first["loc"]) or None
+            where = f"{param}: " if param else "The body: "
+            raise OpenAIError(400, where + first["msg"], param=param, code="invalid_request") from error
+        request._refuse_unsupported()
+        unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
+        if strict and unknown:
+            raise OpenAIError(400, f"{unknown[0]} is unknown", param=unknown[0], code="unknown_parameter")
+        return request
+
+    def _refuse_unsupported(self) -> None:
+        for name, neutral in NEUTRAL.items():
+            value = (self.model_extra or {}).get(name)
+            if value is not None and value not in neutral:
+                message = f"{name} is not supported by this server: leave it out"
+                raise OpenAIError(400, message, param=name, code="unsupported_parameter")
+
+
+class AnswerRequest(Body):
     """What a chat and a completion have in common.
 
     `profile` names the profile to activate, for everyone, before the answer.
     """
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
-
-    model: str = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: StrictInt | None = Field(None, ge=1)
@@ -123,30 +182,6 @@ class AnswerRequest(BaseModel):
             raise ValueError(f"got {value}, expected at most {settings.INFERENCE_MAX_CHOICES}")
         return value
 
-    @classmethod
-    def parse(cls, body: bytes, *, strict: bool = False) -> Self:
-        """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
-        fields, which are ignored otherwise."""
-        try:
-            request = cls.model_validate_json(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            param = ".".join(str(part) for part in first["loc"]) or None
-            where = f"{param}: " if param else "The body: "
-            raise OpenAIError(400, where + first["msg"], param=param, code="invalid_request") from error
-        request._refuse_unsupported()
-        unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
-        if strict and unknown:
-            raise OpenAIError(400, f"{unknown[0]} is unknown", param=unknown[0], code="unknown_parameter")
-        return request
-
-    def _refuse_unsupported(self) -> None:
-        for name, neutral in NEUTRAL.items():
-            value = (self.model_extra or {}).get(name)
-            if value is not None and value not in neutral:
-                message = f"{name} is not supported by this server: leave it out"
-                raise OpenAIError(400, message, param=name, code="unsupported_parameter")
-
     @property
     def prompts(self) -> list[dict[str, Any]]:
         """The prompts of the task message: see `inference.prompts.prompt_ids`."""
@@ -161,6 +196,11 @@ class AnswerRequest(BaseModel):
     def alternatives(self) -> int | None:
         """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
         raise NotImplementedError
+
+    @property
+    def answer_schema(self) -> str | None:
+        """The JSON schema of the answer, as JSON; None for any text."""
+        return None
 
     @property
     def stops(self) -> list[str]:
@@ -197,6 +237,7 @@ class ChatRequest(AnswerRequest):
     max_completion_tokens: StrictInt | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
     def _alternatives_with_logprobs(self) -> Self:
@@ -206,7 +247,7 @@ class ChatRequest(AnswerRequest):
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
-        return [{"messages": [message.as_text() for message in self.messages]}]
+        return [{"messages": [message.for_template() for message in self.messages]}]
 
     @property
     def token_limit(self) -> int | None:
@@ -216,15 +257,19 @@ class ChatRequest(AnswerRequest):
     def alternatives(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
+    @property
+    def answer_schema(self) -> str | None:
+        return self.response_format.schema_text if self.response_format else None
 
-TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+
 LEGACY_MAX_TOKENS = 16
 
 
 class CompletionRequest(AnswerRequest):
     """POST /v1/completions: text, or token ids, that the answer goes on; several of them at once."""
 
-    prompt: str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
+    prompt: Prompts
+    max_tokens: StrictInt | None = Field(None, ge=0)
     echo: bool | None = None
     logprobs: StrictInt | None = Field(None, ge=0, le=20)
     suffix: Literal[""] | None = None
@@ -234,8 +279,8 @@ class CompletionRequest(AnswerRequest):
     def _what_is_honoured(self) -> Self:
         if self.best_of is not None and self.best_of != self.choices:
             raise ValueError("best_of other than n is not supported")
-        if self.echo and self.logprobs is not None:
-            raise ValueError("echo with logprobs is not supported: the prompt's log-probabilities are not kept")
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens of 0 without echo asks for nothing")
         if len(self.prompts) * self.choices > settings.INFERENCE_MAX_CHOICES:
             asked = f"{len(self.prompts)} prompts with {self.choices} choices each"
             raise ValueError(f"got {asked}, expected at most {settings.INFERENCE_MAX_CHOICES} answers")
@@ -243,9 +288,7 @@ class CompletionRequest(AnswerRequest):
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
-        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
-        each: Any = self.prompt if several else [self.prompt]
-        return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
+        return as_prompts(self.prompt)
 
     @property
     def token_limit(self) -> int:

@@ -49,8 +49,10 @@ class Answer:
             if index % self.choices_per_prompt == 0:
                 self.prompt_tokens += data["prompt_tokens"]
                 self.cached_tokens += data["cached_tokens"]
-            choice.text.append(data.get("echo", ""))
-            yield from self._first_chunk(index, data.get("echo", ""))
+            echo, logprobs = data.get("echo", ""), self._logprobs(data.get("logprobs"), choice)
+            choice.text.append(echo)
+            choice.logprobs += data.get("logprobs", [])
+            yield from self._first_chunk(index, echo, logprobs)
         elif kind == "delta":
             self.completion_tokens += len(data["token_ids"])
             if data["text"] or data.get("logprobs"):
@@ -86,7 +88,7 @@ class Answer:
             "system_fingerprint": self.fingerprint,
         }
 
-    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+    def _first_chunk(self, index: int, echo: str, logprobs: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
     def _chunk(self, index: int, text: str | None, logprobs: Any, finish_reason: str | None = None) -> dict[str, Any]:
@@ -105,7 +107,7 @@ class ChatAnswer(Answer):
 
     WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
 
-    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+    def _first_chunk(self, index: int, echo: str, logprobs: Any) -> Iterator[dict[str, Any]]:
         choice = {
             "index": index,
             "delta": {"role": "assistant", "content": ""},
@@ -133,9 +135,9 @@ class TextAnswer(Answer):
 
     WHOLE = CHUNK = "text_completion"
 
-    def _first_chunk(self, index: int, echo: str) -> Iterator[dict[str, Any]]:
+    def _first_chunk(self, index: int, echo: str, logprobs: Any) -> Iterator[dict[str, Any]]:
         if echo:
-            yield self._chunk(index, echo, None)
+            yield self._chunk(index, echo, logprobs)
 
     def _chunk(self, index: int, text: str | None, logprobs: Any, finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "text": text or "", "logprobs": logprobs, "finish_reason": finish_reason}
@@ -156,6 +158,13 @@ class TextAnswer(Answer):
         return {
             "tokens": [entry["token"] for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
-            "top_logprobs": [{top["token"]: top["logprob"] for top in entry["top_logprobs"]} for entry in entries],
+            "top_logprobs": [_alternatives(entry) for entry in entries],
             "text_offset": offsets,
         }
+
+
+def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
+    """None for the first token of an echoed prompt, before which there is nothing."""
+    if entry["top_logprobs"] is None:
+        return None
+    return {top["token"]: top["logprob"] for top in entry["top_logprobs"]}

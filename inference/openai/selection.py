@@ -33,10 +33,9 @@ class Selection:
     profile: str | None
 
     def headers(self) -> dict[str, str]:
-        """What made the answer, for those who keep it; the profile's name is percent-encoded."""
+        """What made the answer, for those who keep it; the profile's name is percent-encoded, empty without one."""
         steering = self.steering.fingerprint if self.steering else "none"
-        profile = {"X-miLLM-Profile": quote(self.profile, safe=" ")} if self.profile is not None else {}
-        return {"X-miLLM-Steering": steering, **profile}
+        return {"X-miLLM-Steering": steering, "X-miLLM-Profile": quote(self.profile or "", safe=" ")}
 
 
 def select(

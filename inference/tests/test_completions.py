@@ -91,7 +91,6 @@ def test_profiles_steer_completions_too(client: Any) -> None:
         ([1, "a"], {}),
         ("x", {"suffix": "y"}),
         ("x", {"best_of": 3}),
-        ("x", {"echo": True, "logprobs": 1}),
         (["x"] * 9, {"n": 2}),
     ],
 )

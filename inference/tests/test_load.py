@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 import pytest
+from django.conf import settings
 
 from inference import stream
 from inference.tests.conftest import Server
@@ -114,3 +115,27 @@ def test_48_streams_at_once_are_not_mixed_up_and_leak_nothing(server: Server, ap
     [inbox] = stream.connection.keys("millm:inbox:*")
     assert stream.connection.xlen(inbox) < 500
     assert threading.active_count() < 100
+
+
+def test_open_streams_keep_no_connection_to_the_database(server: Server, api_key: str) -> None:
+    """More streams than the web's pool has connections, and others are answered all the same."""
+    headers = {"Authorization": f"Bearer {api_key}"}
+    assert settings.DATABASE_POOL_SIZE < 20
+    going_on = threading.Event()
+
+    def hold(_i: int) -> None:
+        body = LONG | {"stream": True}
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=90):
+            going_on.wait(30)
+
+    with ThreadPoolExecutor(20) as pool:
+        streams = [pool.submit(hold, i) for i in range(20)]
+        wait_for(lambda: running() >= 16, 20)
+        began = time.monotonic()
+        assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == 200
+        took_s = time.monotonic() - began
+        going_on.set()
+        for one in streams:
+            one.result()
+    assert took_s < 2
+    wait_for(lambda: running() == 0, 10)

@@ -11,6 +11,9 @@ from inference import stream
 from inference.generation import Event
 from inference.inbox import inbox
 from inference.openai.errors import OpenAIError
+from inference.openai.exchange import first_event
+from inference.openai.responses import ChatAnswer, Choice
+from inference.openai.views import _event
 from inference.queueing import enqueue
 
 
@@ -53,3 +56,25 @@ def test_a_request_that_nobody_can_take_ends_at_once() -> None:
 
 def test_a_request_whose_worker_is_silent_ends() -> None:
     assert events_of(60, "gone", served=True)[0] == "worker_lost"
+
+
+def test_a_long_wait_is_broken_by_comments_in_a_stream_only(settings: Any) -> None:
+    settings.INFERENCE_KEEPALIVE_S = 0.6
+
+    async def read() -> list[str]:
+        inbox().expect("k")
+        return [event.kind async for event in inbox().events("k", 1, lambda: True, timeout_s=2.2)]
+
+    kinds = asyncio.run(read())
+    assert kinds == ["waiting", "waiting", "failed"]
+    answer = ChatAnswer("k", "demo", "fp", [Choice()])
+    assert _event(answer, Event("k", "waiting")) == b": waiting\n\n"
+
+    async def first(*, waits: bool) -> str:
+        inbox().expect("k")
+        events = inbox().events("k", 1, lambda: True, timeout_s=1.2)
+        return (await first_event(events, waits=waits)).kind
+
+    assert asyncio.run(first(waits=True)) == "waiting"
+    with pytest.raises(OpenAIError, match="not finished within"):
+        asyncio.run(first(waits=False))

@@ -1,0 +1,90 @@
+"""POST /v1/embeddings: the mean over a text's tokens of the model's last hidden state, never steered.
+
+Source of the shapes: https://platform.openai.com/docs/api-reference/embeddings.
+"""
+
+import base64
+import struct
+import uuid
+from contextlib import aclosing
+from typing import Any, Literal
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from pydantic import StrictInt, field_validator
+
+from inference import tasks
+from inference.models import LanguageModel
+from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
+from inference.openai.errors import OpenAIError
+from inference.openai.exchange import exchange, first_event
+from inference.openai.requests import Body, Prompts, as_prompts
+from inference.openai.selection import Selection, served_model
+
+
+class EmbeddingRequest(Body):
+    """POST /v1/embeddings."""
+
+    input: Prompts
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: StrictInt | None = None
+    profile: None = None
+    steering: None = None
+
+    @field_validator("profile", "steering", mode="before")
+    @classmethod
+    def _unsteered(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError("embeddings are not steered: leave it out")
+
+    @field_validator("input")
+    @classmethod
+    def _within_bound(cls, value: Any) -> Any:
+        if len(as_prompts(value)) > settings.INFERENCE_MAX_EMBEDDINGS:
+            expected = f"expected at most {settings.INFERENCE_MAX_EMBEDDINGS}"
+            raise ValueError(f"got {len(as_prompts(value))} texts, {expected}")
+        return value
+
+
+@openai_view("POST")
+async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
+    """Embed texts."""
+    asked = EmbeddingRequest.parse(json_body(request), strict=is_strict(request))
+    model = await in_database(_model, asked)
+    selection = Selection(asked.model, model.name, model.queue, steering=None, profile=None)
+    prompts = as_prompts(asked.input)
+    events = await exchange(tasks.embed, f"embd-{uuid.uuid4().hex}", selection, {"prompts": prompts})
+    event = await first_event(events, waits=False)
+    found: dict[int, str] = {}
+    async with aclosing(events):
+        while event.kind != "finished":
+            found |= dict(event.data.get("embeddings", []))
+            event = await anext(events)
+            if event.kind == "failed":
+                raise OpenAIError.from_failure(event.data)
+    data = [
+        {"object": "embedding", "index": index, "embedding": _encoded(found[index], asked.encoding_format)}
+        for index in range(len(prompts))
+    ]
+    usage = {"prompt_tokens": event.data["prompt_tokens"], "total_tokens": event.data["prompt_tokens"]}
+    answer = {"object": "list", "data": data, "model": asked.model, "usage": usage}
+    return JsonResponse(answer, headers=selection.headers())
+
+
+def _model(asked: EmbeddingRequest) -> LanguageModel:
+    model, profile = served_model(asked.model)
+    if profile is not None:
+        message = f"model: embeddings are not steered: use `{model.name}`"
+        raise OpenAIError(400, message, param="model", code="invalid_request")
+    if asked.dimensions not in {None, model.d_model}:
+        message = f"dimensions: got {asked.dimensions}, expected {model.d_model}, which this model's embeddings have"
+        raise OpenAIError(400, message, param="dimensions", code="invalid_request")
+    return model
+
+
+def _encoded(embedding: str, encoding: str | None) -> str | list[float]:
+    """As it is, base64 of little-endian float32, or as numbers."""
+    if encoding == "base64":
+        return embedding
+    raw = base64.b64decode(embedding)
+    return list(struct.unpack(f"<{len(raw) // 4}f", raw))

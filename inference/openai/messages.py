@@ -1,0 +1,85 @@
+"""The messages of a chat. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
+
+import json
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class TextPart(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["refusal"]
+    refusal: str
+
+    @property
+    def text(self) -> str:
+        return self.refusal
+
+
+class FunctionCall(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    arguments: str
+
+    def for_template(self) -> dict[str, Any]:
+        """Chat templates want the arguments as an object where OpenAI has a string with JSON."""
+        try:
+            arguments = json.loads(self.arguments)
+        except ValueError:
+            arguments = self.arguments  # a model's own words, which need not be JSON
+        return {"name": self.name, "arguments": arguments}
+
+
+class ToolCall(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(BaseModel):
+    """One message. Calls of tools in what was said before go to the model's chat template; new ones are not made."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart | RefusalPart] | None = Field(None, union_mode="left_to_right")
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    audio: None = None
+    function_call: None = None
+
+    @field_validator("audio", "function_call", mode="before")
+    @classmethod
+    def _only_null(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError("is not supported by this server: leave it out")
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"content: a message of the role {self.role} needs some")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"tool_calls: a message of the role {self.role} has none")
+        return self
+
+    def for_template(self) -> dict[str, Any]:
+        """What a chat template gets: `content` as one text, and what else the message has."""
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or [])
+        more: dict[str, Any] = {"name": self.name, "tool_call_id": self.tool_call_id}
+        if self.tool_calls:
+            more["tool_calls"] = [
+                {"id": call.id, "type": call.type, "function": call.function.for_template()} for call in self.tool_calls
+            ]
+        return {"role": self.role, "content": content} | {key: value for key, value in more.items() if value}

@@ -1,0 +1,288 @@
+"""A loaded model with its engine and its heartbeat: what answers the tasks of a worker."""
+
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import close_old_connections
+from torch import Tensor
+
+from inference import stream
+from inference.encoder import Encoder
+from inference.engine import ContinuousEngine, EngineLimits
+from inference.generation import ContextLengthExceeded, Event, GenerationError, GenerationRequest, SamplingParams
+from inference.loading import load
+from inference.models import LanguageModel
+from inference.prompts import echo_text, prompt_ids
+from inference.text import token_entries, token_entry
+from steering.directions import BrokenDecoder, steering_vector
+from steering.formats import UnreadableSAE, read_config
+from steering.models import SAE
+from steering.spec import SteeringSpec
+
+logger = logging.getLogger(__name__)
+
+
+CHOICE = "#"
+
+
+def _choice_id(request_id: str, index: int) -> str:
+    """The engine's request for one choice of a request."""
+    return f"{request_id}{CHOICE}{index}"
+
+
+@dataclass
+class Running:
+    """A request here: where its events go, how many choices have not ended, its prompts where they are echoed."""
+
+    inbox: str
+    choices: int
+    echoes: list[dict[str, Any]] = field(default_factory=list)
+    left: int = field(init=False)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.left = self.choices
+
+
+class SAEGone(GenerationError):
+    """The SAE that a request's steering names is no longer what it was."""
+
+    code = "sae_unavailable"
+
+
+class Serving:
+    """A loaded model with its engine; answers the tasks of one worker process."""
+
+    def __init__(self, hostname: str, model: LanguageModel) -> None:
+        # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
+        self.worker = f"{hostname}:{uuid.uuid4().hex[:8]}"
+        self.model = model
+        loaded, self.tokenizer = load(model)
+        self.device = str(loaded.device)
+        self._running: dict[str, Running] = {}
+        self.encoder = Encoder(loaded)
+        self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
+        self._stopping = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        try:
+            self._cancellations = stream.listen_for_cancellations(self._cancel)
+            # Last: from the first heartbeat on, requests are sent here.
+            self._beating.start()
+        except BaseException:
+            self.engine.close()  # its threads would keep the process alive
+            raise
+
+    def close(self) -> None:
+        """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
+        deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
+        while self._running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._stopping.set()
+        self._cancellations.stop()
+        self.engine.close()
+        self._beating.join(timeout=5)
+        stream.clear_heartbeat(self.worker)
+
+    # --- a task ---
+
+    def answer(self, message: Mapping[str, Any]) -> None:
+        """Answer one request; every way out writes a last event.
+
+        `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
+        None, sampling, stop, top_logprobs or None, schema (JSON text) or None, choices (the `n` of OpenAI, for
+        each prompt), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
+        """
+        request_id = message["request_id"]
+        with self._taken(message, len(message["prompts"]) * message["choices"]) as running:
+            if running is None:
+                return
+            requests = self._requests(message, running)
+            if message["max_tokens"] == 0:
+                self._only_echo(requests)
+            else:
+                for request in requests:
+                    self.engine.submit(request)
+            if stream.is_cancelled(request_id):  # between the first look and the submission
+                self._cancel(request_id)
+            running.ended.wait(timeout=message["deadline"] - time.time())
+
+    def embed(self, message: Mapping[str, Any]) -> None:
+        """Embed the texts of one request, in as many events as `inference.encoder` has batches.
+
+        `message`: request_id, inbox, prompts, deadline, as in `answer`.
+        """
+        request_id, inbox = message["request_id"], message["inbox"]
+        with self._taken(message, choices=1) as running:
+            if running is None:
+                return
+            texts = [prompt_ids(self.tokenizer, prompt, param="input") for prompt in message["prompts"]]
+            for embeddings in self.encoder.embeddings(texts):
+                if running.ended.is_set() or time.time() > message["deadline"]:
+                    return
+                stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": embeddings}))])
+            tokens = sum(map(len, texts))
+            stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
+
+    @contextmanager
+    def _taken(self, message: Mapping[str, Any], choices: int) -> Iterator["Running | None"]:
+        """The request as this worker's from here to the end of the block; None where nobody waits for it any more.
+
+        What the block raises is told as the request's last event.
+        """
+        request_id, inbox = message["request_id"], message["inbox"]
+        if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
+            yield None
+            return
+        stream.write_events([(inbox, Event(request_id, "claimed", {"worker": self.worker}))])
+        running = self._running[request_id] = Running(inbox, choices)
+        try:
+            yield running
+        except (GenerationError, BrokenDecoder, UnreadableSAE) as error:
+            code = getattr(error, "code", "sae_unavailable")
+            failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
+            stream.write_events([(inbox, Event(request_id, "failed", failure))])
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
+            stream.write_events([(inbox, Event(request_id, "failed", failure))])
+        finally:
+            self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
+            self._running.pop(request_id, None)
+
+    def _requests(self, message: Mapping[str, Any], running: "Running") -> list[GenerationRequest]:
+        """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""
+        steering, sampling = message["steering"], SamplingParams.from_message(message["sampling"])
+        spec = SteeringSpec.from_message(steering) if steering else None
+        requests: list[GenerationRequest] = []
+        for prompt in message["prompts"]:
+            ids = prompt_ids(self.tokenizer, prompt)
+            max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids))
+            if message["echo"]:
+                running.echoes.append(self._echo(prompt, ids, spec, message["top_logprobs"]))
+            for choice in range(message["choices"]):
+                request = GenerationRequest(
+                    request_id=_choice_id(message["request_id"], len(requests)),
+                    prompt_ids=ids,
+                    max_new_tokens=max_new_tokens,
+                    sampling=replace(sampling, seed=sampling.seed + choice),
+                    steering=spec,
+                    stop=tuple(message["stop"]),
+                    top_logprobs=message["top_logprobs"],
+                    schema=message["schema"],
+                )
+                requests.append(request)
+        return requests
+
+    def _echo(
+        self, prompt: Mapping[str, Any], ids: list[int], spec: SteeringSpec | None, top: int | None
+    ) -> dict[str, Any]:
+        """The prompt as the beginning of its answer, with log-probabilities where `top` alternatives are asked for."""
+        echo: dict[str, Any] = {"echo": echo_text(self.tokenizer, prompt)}
+        if top is not None:
+            backend = self.tokenizer.backend_tokenizer
+            known = self.encoder.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
+            first = token_entry(backend, ids[0], 0.0) | {"logprob": None, "top_logprobs": None}  # nothing is before it
+            echo["logprobs"] = [first, *token_entries(backend, ids[1:], known, top)]
+        return echo
+
+    def _only_echo(self, requests: list[GenerationRequest]) -> None:
+        for request in requests:
+            started = {"prompt_tokens": len(request.prompt_ids), "cached_tokens": 0}
+            finished = {"reason": "length", "completion_tokens": 0}
+            events = [Event(request.request_id, "started", started), Event(request.request_id, "finished", finished)]
+            self._listen(events)
+
+    def _max_new_tokens(self, asked: int | None, prompt_tokens: int) -> int:
+        """As asked; else what the context leaves, within INFERENCE_MAX_NEW_TOKENS."""
+        if asked is not None:
+            return asked
+        left = self.engine.context_length - prompt_tokens
+        if left <= 0:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {self.engine.context_length} tokens. However, your messages "
+                f"resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
+            )
+        return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
+
+    def _cancel(self, request_id: str) -> None:
+        if running := self._running.get(request_id):
+            running.ended.set()
+            for index in range(running.choices):
+                self.engine.cancel(_choice_id(request_id, index))
+
+    def _listen(self, events: list[Event]) -> None:
+        """The engine's events, which are of choices, as the request's."""
+        told = []
+        for event in events:
+            request_id, _, index = event.request_id.rpartition(CHOICE)
+            running = self._running.get(request_id)
+            if running is None or running.ended.is_set():
+                continue  # nobody waits for it any more
+            data = {**event.data, "index": int(index)}
+            if event.kind == "started" and running.echoes:
+                data |= running.echoes[int(index) * len(running.echoes) // running.choices]
+            told.append((running.inbox, Event(request_id, event.kind, data)))
+            if event.is_last:
+                running.left = 0 if event.kind == "failed" else running.left - 1
+        try:
+            stream.write_events(told)
+        except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
+            logger.error("%d events are lost: %s", len(told), error)
+        for _inbox, event in told:
+            running = self._running.get(event.request_id)
+            if running and running.left <= 0:
+                running.ended.set()
+
+    # --- the heartbeat ---
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            if not self.engine.is_alive():
+                logger.critical("the engine died: stopping this worker")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            self._write_heartbeat()
+            self._stopping.wait(settings.INFERENCE_HEARTBEAT_S)
+
+    def _write_heartbeat(self) -> None:
+        statistics = self.engine.statistics()
+        heartbeat = stream.Heartbeat(
+            worker=self.worker,
+            model=self.model.name,
+            status="ready",
+            device=self.device,
+            running=statistics.running,
+            waiting=statistics.waiting,
+            max_requests=statistics.max_requests,
+            generated_tokens=statistics.generated_tokens,
+        )
+        try:
+            stream.write_heartbeat(heartbeat)
+        except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
+            logger.warning("no heartbeat: %s", error)
+
+
+def limits_from_settings() -> EngineLimits:
+    return EngineLimits(settings.INFERENCE_BATCH_SIZE, settings.INFERENCE_BATCH_TOKENS, settings.INFERENCE_CACHE_TOKENS)
+
+
+def steering_direction(spec: SteeringSpec) -> Tensor:
+    """The vector of a spec, read from the files of its SAE. Raises SAEGone, UnreadableSAE or BrokenDecoder."""
+    close_old_connections()
+    sae = SAE.objects.filter(pk=spec.sae_id).first()
+    if sae is None or sae.fingerprint != spec.sae_fingerprint:
+        found = "it was deleted" if sae is None else f"its fingerprint is {sae.fingerprint}"
+        raise SAEGone(f"SAE {spec.sae_id} with fingerprint {spec.sae_fingerprint} is not here any more: {found}")
+    config = read_config(Path(sae.source) / sae.path)
+    return steering_vector(config.weights, spec.features, config.d_in)
