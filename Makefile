@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	@exec $(BIN)/python manage.py run
 
-test: lint
+test: lint .clients/.installed
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
@@ -30,6 +30,17 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Real clients for inference/tests/test_clients.py, each in an environment of its own: their pins collide.
+CLIENTS := inference/tests/clients
+.clients/.installed: $(wildcard $(CLIENTS)/*.txt) $(CLIENTS)/ai-sdk/package-lock.json
+	for name in $(basename $(notdir $(wildcard $(CLIENTS)/*.txt))); do \
+		$(PYTHON) -m venv .clients/$$name && \
+		.clients/$$name/bin/python -m pip install --quiet --disable-pip-version-check -r $(CLIENTS)/$$name.txt || exit; \
+	done
+	mkdir -p .clients/ai-sdk && cp $(CLIENTS)/ai-sdk/* .clients/ai-sdk
+	if command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund --prefix .clients/ai-sdk; fi
 	@touch $@
 
 bench: $(VENV)/.installed-dev

@@ -52,12 +52,12 @@ class Grammars:
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITESPACE})
         except ValueError as error:
-            raise InvalidSchema(f"response_format: the schema cannot be used: {error}") from error
+            raise InvalidSchema(f"Invalid schema for response_format: {error}") from error
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
             # llguidance appends a dump of its grammar to some errors.
             reason = matcher.get_error().split("<state>")[0].strip()
-            raise InvalidSchema(f"response_format: the schema cannot be used: {reason}")
+            raise InvalidSchema(f"Invalid schema for response_format: {reason}")
         return Constraint(matcher, tokenizer)
 
     def _prepared(self) -> LLTokenizer:

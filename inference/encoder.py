@@ -72,12 +72,7 @@ class Encoder:
 
     def _check(self, ids: Sequence[int], param: str) -> None:
         if len(ids) > self._context_length:
-            error = ContextLengthExceeded(
-                f"This model's maximum context length is {self._context_length} tokens. However, your {param} resulted "
-                f"in {len(ids)} tokens. Please reduce the length of the {param}."
-            )
-            error.param = param
-            raise error
+            raise ContextLengthExceeded(self._context_length, f"your {param} resulted in {len(ids)} tokens", param)
 
     def _means(self, texts: Sequence[Sequence[int]]) -> Tensor:
         """(texts, d_model); the texts are padded on the right, where causal attention does not look."""

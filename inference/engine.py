@@ -189,11 +189,8 @@ class ContinuousEngine:
         total = len(request.prompt_ids) + request.max_new_tokens
         limit = min(self.context_length, self.limits.cache_tokens)
         if total > limit:
-            raise ContextLengthExceeded(
-                f"This model's maximum context length is {limit} tokens. However, you requested {total} tokens "
-                f"({len(request.prompt_ids)} in the messages, {request.max_new_tokens} in the completion). "
-                "Please reduce the length of the messages or completion."
-            )
+            parts = f"({len(request.prompt_ids)} in the messages, {request.max_new_tokens} in the completion)"
+            raise ContextLengthExceeded(limit, f"you requested {total} tokens {parts}")
 
     def _acquire_row(self, spec: SteeringSpec | None) -> int:
         if spec is None:
@@ -234,7 +231,9 @@ class ContinuousEngine:
 
     def _events(self, output: GenerationOutput) -> list[Event]:
         answer = self._answers.get(output.request_id)
-        if answer is None:  # cancelled while its token was on the way
+        if answer is None:
+            # Cancelled while its token was on the way, or before the manager knew it and could forget it.
+            self._manager.cancel_request(output.request_id)
             return []
         if output.status == RequestStatus.FAILED:
             code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"

@@ -16,8 +16,16 @@ class GenerationError(Exception):
 
 
 class ContextLengthExceeded(GenerationError):
+    """More tokens than the model has positions for; the words are OpenAI's, by which LiteLLM and LangChain know it."""
+
     code = "context_length_exceeded"
-    param = "messages"
+
+    def __init__(self, limit: int, told: str, param: str = "messages") -> None:
+        told = (
+            f"This model's maximum context length is {limit} tokens. However, {told}. Please reduce the length of the"
+        )
+        super().__init__(f"{told} {param}. ({self.code})")
+        self.param = param
 
 
 class InvalidSampling(GenerationError):

@@ -209,10 +209,8 @@ class Serving:
             return asked
         left = self.engine.context_length - prompt_tokens
         if left <= 0:
-            raise ContextLengthExceeded(
-                f"This model's maximum context length is {self.engine.context_length} tokens. However, your messages "
-                f"resulted in {prompt_tokens} tokens. Please reduce the length of the messages."
-            )
+            told = f"your messages resulted in {prompt_tokens} tokens"
+            raise ContextLengthExceeded(self.engine.context_length, told)
         return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
 
     def _cancel(self, request_id: str) -> None:

@@ -6,6 +6,7 @@ from inference import health
 from inference.openai import views
 from inference.openai.embeddings import embeddings
 from inference.openai.endpoint import no_endpoint
+from inference.openai.schema import openapi
 
 urlpatterns = [
     path("healthz", health.healthz),
@@ -13,6 +14,7 @@ urlpatterns = [
     re_path(r"^v1/chat/completions/?$", views.chat_completions),
     re_path(r"^v1/completions/?$", views.completions),
     re_path(r"^v1/embeddings/?$", embeddings),
+    path("v1/openapi.json", openapi),
     re_path(r"^v1/models/?$", views.models),
     re_path(r"^v1/models/(?P<name>.+?)/?$", views.model),
     re_path(r"^v1(?:/|$)", no_endpoint),

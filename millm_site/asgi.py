@@ -5,4 +5,8 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millm_site.settings")
-application = get_asgi_application()
+django = get_asgi_application()
+
+from inference.openai.exchange import closes_exchanges  # noqa: E402  (the settings come first)
+
+application = closes_exchanges(django)

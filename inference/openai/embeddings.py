@@ -6,7 +6,6 @@ Source of the shapes: https://platform.openai.com/docs/api-reference/embeddings.
 import base64
 import struct
 import uuid
-from contextlib import aclosing
 from typing import Any, Literal
 
 from django.conf import settings
@@ -56,12 +55,11 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     events = await exchange(tasks.embed, f"embd-{uuid.uuid4().hex}", selection, {"prompts": prompts})
     event = await first_event(events, waits=False)
     found: dict[int, str] = {}
-    async with aclosing(events):
-        while event.kind != "finished":
-            found |= dict(event.data.get("embeddings", []))
-            event = await anext(events)
-            if event.kind == "failed":
-                raise OpenAIError.from_failure(event.data)
+    while event.kind != "finished":
+        found |= dict(event.data.get("embeddings", []))
+        event = await anext(events)
+        if event.kind == "failed":
+            raise OpenAIError.from_failure(event.data)
     data = [
         {"object": "embedding", "index": index, "embedding": _encoded(found[index], asked.encoding_format)}
         for index in range(len(prompts))

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -17,22 +18,68 @@ from inference.openai.errors import OpenAIError
 from inference.openai.selection import Selection
 from inference.queueing import enqueue, is_served
 
+ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+_open: ContextVar[list["Exchange"]] = ContextVar("open_exchanges")
+
+
+def closes_exchanges(application: ASGI) -> ASGI:
+    """`application`, after each of whose requests the exchanges that it opened are closed.
+
+    A client can vanish at any await, in Django's middleware too, where a response is dropped and nobody is told.
+    """
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        opened: list[Exchange] = []
+        _open.set(opened)
+        try:
+            await application(scope, receive, send)
+        finally:
+            for one in opened:
+                # This task may be cancelled itself, and the workers must hear of it all the same.
+                await asyncio.shield(one.close())
+
+    return wrapped
+
+
+@dataclass
+class Exchange:
+    """One request with a worker, until its last event is read or it is closed; `left` of its choices have not ended."""
+
+    request_id: str
+    served: str
+    left: int
+
+    async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
+        """Hand `message`, completed by what every task needs, to the workers of `queue`."""
+        inbox().expect(self.request_id)
+        deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
+        message = {**message, "request_id": self.request_id, "inbox": inbox().key, "deadline": deadline}
+        await sync_to_async(enqueue)(queue, message, task)
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """What comes back, to the last event."""
+        timeout_s = settings.INFERENCE_REQUEST_TIMEOUT_S
+        async for event in inbox().events(self.request_id, self.left, lambda: is_served(self.served), timeout_s):
+            self.left = 0 if event.kind == "failed" else self.left - event.is_last
+            yield event
+
+    async def close(self) -> None:
+        """Nobody reads on: what is not finished is cancelled."""
+        inbox().forget(self.request_id)
+        if self.left:
+            self.left = 0
+            await asyncio.to_thread(stream.cancel, self.request_id)
+
 
 async def exchange(
     task: "Task[Any, Any]", request_id: str, selection: Selection, message: dict[str, Any], choices: int = 1
 ) -> AsyncGenerator[Event]:
-    """Send `message`, completed by what every task needs, and return the events that answer it, not yet read."""
-    inbox().expect(request_id)
-    deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
-    message = {**message, "request_id": request_id, "inbox": inbox().key, "deadline": deadline}
-    try:
-        await sync_to_async(enqueue)(selection.queue, message, task)
-    except BaseException:
-        inbox().forget(request_id)
-        # A client that went away just now does not stop the thread that hands the request over.
-        await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))
-        raise
-    return _events(request_id, selection, choices)
+    """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
+    opened = Exchange(request_id, selection.served, choices)
+    _open.get().append(opened)
+    await opened.send(task, selection.queue, message)
+    return opened.events()
 
 
 async def first_event(events: AsyncGenerator[Event], *, waits: bool) -> Event:
@@ -42,25 +89,7 @@ async def first_event(events: AsyncGenerator[Event], *, waits: bool) -> Event:
     """
     async for event in events:
         if event.kind == "failed":
-            await events.aclose()
             raise OpenAIError.from_failure(event.data)
         if waits or event.kind != "waiting":
             return event
     raise AssertionError("events end with a last one")
-
-
-async def _events(request_id: str, selection: Selection, choices: int) -> AsyncGenerator[Event]:
-    """The request's events; whoever stops reading before the last one cancels the request."""
-    left, timeout_s = choices, settings.INFERENCE_REQUEST_TIMEOUT_S
-    try:
-        async with aclosing(
-            inbox().events(request_id, choices, lambda: is_served(selection.served), timeout_s)
-        ) as events:
-            async for event in events:
-                left = 0 if event.kind == "failed" else left - event.is_last
-                yield event
-    finally:
-        inbox().forget(request_id)
-        if left:
-            # The client is gone and this task is being cancelled: the cancellation must go out all the same.
-            await asyncio.shield(asyncio.to_thread(stream.cancel, request_id))

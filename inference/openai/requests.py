@@ -38,6 +38,7 @@ HARMLESS = {
 TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 Prompts = str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
 """A text or its token ids, or several of either."""
+FIELD = re.compile(r"(?!str\Z|int\Z)[\w-]+\Z")
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -108,7 +109,9 @@ class Body(BaseModel):
             request = cls.model_validate_json(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            param = ".".join(str(part) for part in first["loc"]) or None
+            # Of a union pydantic names the member too, as `str` or `list[…]`: that is no field.
+            path = [str(part) for part in first["loc"] if isinstance(part, int) or FIELD.match(part)]
+            param = ".".join(path) or None
             where = f"{param}: " if param else "The body: "
             raise OpenAIError(400, where + first["msg"], param=param, code="invalid_request") from error
         request._refuse_unsupported()

@@ -3,7 +3,6 @@
 import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -78,11 +77,10 @@ def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
 
 async def _collect(answer: Answer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
     _count(answer, first)
-    async with aclosing(events):
-        async for event in events:
-            if event.kind == "failed":
-                raise OpenAIError.from_failure(event.data)
-            _count(answer, event)
+    async for event in events:
+        if event.kind == "failed":
+            raise OpenAIError.from_failure(event.data)
+        _count(answer, event)
     return answer.whole()
 
 
@@ -93,11 +91,10 @@ def _count(answer: Answer, event: Event) -> list[dict[str, Any]]:
 async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with_usage: bool) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
     yield _event(answer, first)
-    async with aclosing(events):
-        async for event in events:
-            yield _event(answer, event)
-            if event.kind == "failed":
-                return
+    async for event in events:
+        yield _event(answer, event)
+        if event.kind == "failed":
+            return
     yield (_data(answer.usage_chunk()) if with_usage else b"") + b"data: [DONE]\n\n"
 
 

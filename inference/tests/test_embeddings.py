@@ -82,7 +82,7 @@ def test_token_ids_are_texts_too(client: openai.OpenAI) -> None:
 def test_what_cannot_be_embedded_is_refused(client: Any, options: dict[str, Any], status: int, param: str) -> None:
     with pytest.raises(openai.APIStatusError) as refused:
         client.embeddings.create(**{"model": "demo"} | options)
-    assert (refused.value.status_code, refused.value.param.split(".")[0]) == (status, param), refused.value.message
+    assert (refused.value.status_code, str(refused.value.param).split(".")[0]) == (status, param), refused.value.message
 
 
 def test_many_texts_are_batched_and_keep_their_order() -> None:

@@ -33,7 +33,7 @@ def _body(messages: list[dict[str, Any]]) -> bytes:
 
 
 def test_every_role_and_calls_of_tools_reach_the_template() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "s"},
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "eve"},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},

@@ -65,7 +65,7 @@ def test_each_answer_of_a_batch_is_of_its_own_schema_and_as_it_is_alone(collecte
 )
 def test_a_schema_that_cannot_be_used_is_refused_and_costs_no_place(collected: Collected, schema: str) -> None:
     for _ in range(80):  # more than the engine has places
-        with pytest.raises(InvalidSchema, match="schema cannot be used"):
+        with pytest.raises(InvalidSchema, match="Invalid schema"):
             collected.submit([40, 41], schema=schema)
     assert collected.engine.statistics().running == collected.engine.statistics().waiting == 0
 

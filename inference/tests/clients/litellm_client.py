@@ -1,0 +1,21 @@
+"""LiteLLM: answers, streams, embeddings, and errors that it knows again."""
+
+import os
+
+import litellm
+
+litellm.suppress_debug_info = True
+ADDRESS = {"api_base": os.environ["MILLM_URL"], "api_key": os.environ["MILLM_KEY"]}
+ASK = {"messages": [{"role": "user", "content": "Tell me something."}], "seed": 3, **ADDRESS}
+
+text = litellm.completion(model="openai/demo:ocean", **ASK).choices[0].message.content
+chunks = litellm.completion(model="openai/demo:ocean", stream=True, **ASK)
+assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
+assert len(litellm.embedding(model="openai/demo", input=["a", "b"], encoding_format="float", **ADDRESS).data) == 2
+try:
+    litellm.completion(model="openai/demo", **ASK | {"messages": [{"role": "user", "content": "whale " * 6000}]})
+except litellm.ContextWindowExceededError:
+    pass
+else:
+    raise AssertionError("no ContextWindowExceededError")
+print(text)

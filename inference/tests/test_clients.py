@@ -1,0 +1,49 @@
+"""Real clients against the real server, each in an environment of its own under `.clients` (see the Makefile)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from django.conf import settings
+
+from inference.tests.conftest import Server
+
+SCRIPTS = Path(__file__).parent / "clients"
+ENVIRONMENTS = settings.BASE_DIR / ".clients"
+
+
+def python_of(environment: str) -> str:
+    return str(ENVIRONMENTS / environment / "bin" / "python")
+
+
+@pytest.mark.parametrize(
+    ("script", "interpreter"),
+    [
+        ("openai_client.py", sys.executable),  # 3.x
+        ("openai_client.py", python_of("openai2")),
+        ("litellm_client.py", python_of("litellm")),
+        ("langchain_client.py", python_of("langchain")),
+        ("llm_client.py", python_of("llm")),
+        ("ai-sdk/client.mjs", "node"),
+    ],
+)
+def test_a_client_gets_what_a_plain_request_gets(
+    server: Server, api_key: str, tmp_path: Path, script: str, interpreter: str
+) -> None:
+    if interpreter == "node" and not shutil.which("node"):
+        pytest.skip("node is not installed: the Vercel AI SDK is not tried")
+    own = {"MILLM_URL": f"{server.url}/v1", "MILLM_KEY": api_key, "LLM_USER_PATH": str(tmp_path / "llm")}
+    path = SCRIPTS / script
+    if interpreter == "node":  # which looks for packages beside the script
+        path = Path(shutil.copy(path, ENVIRONMENTS / "ai-sdk"))
+    done = subprocess.run(
+        [interpreter, str(path)], env=os.environ | own, capture_output=True, text=True, timeout=180, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    body = {"model": "demo:ocean", "messages": [{"role": "user", "content": "Tell me something."}], "seed": 3}
+    plain = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {api_key}"})
+    assert done.stdout.strip() == plain.json()["choices"][0]["message"]["content"].strip()
