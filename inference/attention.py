@@ -147,7 +147,8 @@ def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentio
 def takes(cache: PagedAttentionCache) -> bool:
     """Whether this way can serve the cache: on a CPU, with full attention in every layer."""
     allocators = list(cache.cache_allocators.values())
-    full = len(allocators) == 1 and isinstance(allocators[0], FullAttentionCacheAllocator)
+    # Not `isinstance`: that of sliding attention is a subclass.
+    full = len(allocators) == 1 and type(allocators[0]) is FullAttentionCacheAllocator
     return full and next(iter(allocators[0]._kv_token_views.values()))[0].device.type == "cpu"
 
 

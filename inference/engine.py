@@ -28,7 +28,7 @@ from inference.generation import (
     GenerationRequest,
     Listener,
 )
-from inference.paged import steered_manager
+from inference.paged import forget_graphs, steered_manager
 from inference.penalties import TokenTables
 from inference.text import AnswerText, token_entries
 from steering.hook import NoFreeRow, SteeringHooks
@@ -83,7 +83,7 @@ class ContinuousEngine:
         self._backend = self.tokenizer.backend_tokenizer
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = 4 * self.limits.max_requests
-        self._hooks = SteeringHooks(self.model, max_rows=self._capacity + 1)
+        self._hooks = SteeringHooks(self.model, self._capacity + 1, lambda: forget_graphs(self._manager))
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()
         self._generated_tokens = 0

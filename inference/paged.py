@@ -9,6 +9,7 @@ another.
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,6 +31,7 @@ from transformers.generation.continuous_batching.input_outputs import (
     PagedAttentionArgs,
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput
+from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
 from inference import attention
 from inference.attention import Plan, Share
@@ -75,7 +77,7 @@ def steered_manager(
     if by_request:
         attention.install()
     _seed_prefixes(processor, shared)
-    _survive_memory(processor)
+    _guard_steps(processor)
     if processor.model_runner.pad_inputs:
         sampler.can_skip = False
         manager.warmup()
@@ -96,6 +98,11 @@ def _all_inputs(inputs: ContinuousBatchingIOs | ContinuousBatchingAsyncIOs) -> l
     if isinstance(inputs, ContinuousBatchingIOs):
         return [inputs]
     return [io for pair in inputs.io_pairs for io in (pair.host_io, pair.device_io)]
+
+
+def forget_graphs(manager: ContinuousBatchingManager) -> None:
+    """Have steps captured anew from the next one on: a hook was added that the CUDA graphs so far do not have."""
+    manager.batch_processor.stale_graphs.set()
 
 
 class StepRouter(OutputRouter):
@@ -186,12 +193,19 @@ def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, i
         allocator.mark_complete_blocks = partial(mark, allocator)
 
 
-def _survive_memory(processor: ContinuousBatchProcessor) -> None:
-    """A step that runs out of memory fails the requests in it; the engine goes on with the others."""
+def _guard_steps(processor: ContinuousBatchProcessor) -> None:
+    """No step replays a CUDA graph from before the last hook; one that runs out of memory fails its requests only."""
     step, update = processor._generation_step, processor.update_batch
     failures: list[str] = []
 
+    processor.stale_graphs = threading.Event()
+
     def guarded_step(model: PreTrainedModel) -> None:
+        # Here, in the engine's thread, where no capture is under way that would be kept after all.
+        if processor.stale_graphs.is_set():
+            processor.stale_graphs.clear()
+            for inputs in _all_inputs(processor.inputs_and_outputs):
+                inputs.graphs = CudaGraphBuffer()
         try:
             step(model)
         except (torch.OutOfMemoryError, RuntimeError) as error:

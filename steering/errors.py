@@ -1,10 +1,10 @@
 """What steering refuses: SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, SteeringUnavailable."""
 
 from copy import copy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rest_framework.response import Response
-from rest_framework.views import exception_handler as drf_exception_handler
+if TYPE_CHECKING:
+    from rest_framework.response import Response
 
 
 class SteeringError(Exception):
@@ -51,8 +51,12 @@ class SteeringUnavailable(SteeringError):
     status = 409
 
 
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | None":
     """DRF's, and for our own errors `{"detail", "code", …details}` with their status."""
+    # Here, since DRF wants Django set up, and errors are for all who steer.
+    from rest_framework.response import Response
+    from rest_framework.views import exception_handler as drf_exception_handler
+
     if isinstance(error, SteeringError):
         return Response({"detail": str(error), "code": error.code, **error.details}, status=error.status)
     return drf_exception_handler(error, context)

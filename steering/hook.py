@@ -4,14 +4,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from steering.layers import decoder_blocks
+from steering.architectures import parse_hook_name
+from steering.layers import add_at, decoder_blocks
 from steering.spec import SteeringSpec
 
+Place = tuple[int, str]
+"""A layer and a hook point in it."""
 ROWS = "steering_rows"
 """The model keyword argument that carries the row index of each token, int, (tokens,)."""
 
@@ -28,13 +32,16 @@ class SteeringHooks:
     one spec and is kept, for its next request, until another spec needs its place.
     """
 
-    def __init__(self, model: nn.Module, max_rows: int) -> None:
-        self._blocks = decoder_blocks(model)
+    def __init__(self, model: nn.Module, max_rows: int, placed: Callable[[], None] = lambda: None) -> None:
+        """`placed` is called when a hook was put at a new place, which no CUDA graph captured before has in it."""
+        self._model = model
+        decoder_blocks(model)  # an architecture that we do not know is told now, not in the middle of a request
         parameter = next(model.parameters())
         self._like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        self._placed = placed
         self._max_rows = max_rows
         self._d_model = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self._tables: dict[int, Tensor] = {}
+        self._tables: dict[Place, Tensor] = {}
         self._rows: Tensor | None = None
         self._lock = threading.Lock()
         self._row_of: OrderedDict[SteeringSpec, int] = OrderedDict()  # least recently used first
@@ -49,7 +56,7 @@ class SteeringHooks:
             if row is None:
                 vector = directions(spec)
                 row = self._take_free_row()
-                self._write(spec.layer, row, vector)
+                self._write(parse_hook_name(spec.hook_name), row, vector)
                 self._row_of[spec] = row
             self._row_of.move_to_end(spec)
             self._users[spec] = self._users.get(spec, 0) + 1
@@ -70,14 +77,15 @@ class SteeringHooks:
             raise NoFreeRow(f"{self._max_rows - 1} different steerings are running: expected no more at once")
         return self._row_of.pop(unused)
 
-    def _write(self, layer: int, row: int, vector: Tensor) -> None:
-        if layer not in self._tables:
-            self._tables[layer] = torch.zeros(self._max_rows, self._d_model, **self._like)
-            self._blocks[layer].register_forward_hook(self._adder(self._tables[layer]))
+    def _write(self, place: Place, row: int, vector: Tensor) -> None:
+        if place not in self._tables:
+            table = self._tables[place] = torch.zeros(self._max_rows, self._d_model, **self._like)
+            add_at(self._model, *place, partial(self._added, table))
+            self._placed()
         for at, table in self._tables.items():
-            # A row that last belonged to a spec of another layer must not steer there any more.
-            table[row] = vector.to(**self._like) if at == layer else 0
-        if self._tables[layer].is_cuda:
+            # A row that last belonged to a spec of another place must not steer there any more.
+            table[row] = vector.to(**self._like) if at == place else 0
+        if self._tables[place].is_cuda:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 
     def _take_rows(self, _model: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -85,11 +93,8 @@ class SteeringHooks:
         self._rows = kwargs.pop(ROWS, None)
         return args, kwargs
 
-    def _adder(self, table: Tensor) -> Any:
-        def add(_block: nn.Module, _args: Any, output: Any) -> Any:
-            return None if self._rows is None else _plus(output, table[self._rows])
-
-        return add
+    def _added(self, table: Tensor) -> Tensor | None:
+        return None if self._rows is None else table[self._rows]
 
 
 @contextmanager
@@ -97,13 +102,8 @@ def steered(model: nn.Module, spec: SteeringSpec, vector: Tensor) -> Iterator[No
     """Every forward pass of `model` inside is steered by `vector`, (d_model,) float32, at the hook point of `spec`."""
     parameter = next(model.parameters())
     addend = vector.to(parameter.device, parameter.dtype)
-    handle = decoder_blocks(model)[spec.layer].register_forward_hook(lambda _block, _args, out: _plus(out, addend))
+    handle = add_at(model, *parse_hook_name(spec.hook_name), lambda: addend)
     try:
         yield
     finally:
         handle.remove()
-
-
-def _plus(output: Any, addend: Tensor) -> Any:
-    """A block's output, a tensor or a tuple that starts with one, with `addend` on the residual stream."""
-    return (output[0] + addend, *output[1:]) if isinstance(output, tuple) else output + addend

@@ -1,40 +1,47 @@
-"""Where the decoder blocks of a model are."""
+"""The decoder blocks of a model in memory, and hooks that add to its hidden states."""
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
 
-# config.model_type -> path of the list of decoder blocks inside the causal language model.
-DECODER_BLOCKS = {
-    "gemma": "model.layers",
-    "gemma2": "model.layers",
-    "gemma3_text": "model.layers",
-    "gpt2": "transformer.h",
-    "gpt_neox": "gpt_neox.layers",
-    "llama": "model.layers",
-    "mistral": "model.layers",
-    "mixtral": "model.layers",
-    "olmo2": "model.layers",
-    "phi": "model.layers",
-    "phi3": "model.layers",
-    "qwen2": "model.layers",
-    "qwen3": "model.layers",
-    "smollm3": "model.layers",
-}
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-
-class UnsupportedArchitecture(ValueError):
-    """A model whose decoder blocks we do not know."""
+from steering.architectures import RESID_PRE, architecture
 
 
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
-    """The decoder blocks of a causal language model, in order.
-
-    Raises UnsupportedArchitecture for a `model_type` outside `DECODER_BLOCKS`.
-    """
-    model_type = str(model.config.model_type)  # type: ignore[union-attr]
-    path = DECODER_BLOCKS.get(model_type)
-    if path is None:
-        known = ", ".join(sorted(DECODER_BLOCKS))
-        raise UnsupportedArchitecture(f"architecture {model_type!r} is not supported: expected one of {known}")
-    blocks = model.get_submodule(path)
+    """The decoder blocks of a causal language model, in order. Raises UnsupportedArchitecture."""
+    blocks = model.get_submodule(architecture(_model_type(model)).blocks)
     assert isinstance(blocks, nn.ModuleList)
     return blocks
+
+
+def add_at(model: nn.Module, layer: int, hook_point: str, addend: Callable[[], Tensor | None]) -> RemovableHandle:
+    """Add `addend()` at a hook point in every forward pass, until the handle is removed.
+
+    It broadcasts to (batch, seq, d_model); None adds nothing.
+    """
+    block = decoder_blocks(model)[layer]
+
+    def before(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        added = addend()
+        if added is None:
+            return None
+        if args:
+            return (args[0] + added, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": kwargs["hidden_states"] + added}
+
+    def after(_module: nn.Module, _args: Any, output: Any) -> Any:
+        added = addend()
+        if added is None:
+            return None
+        return (output[0] + added, *output[1:]) if isinstance(output, tuple) else output + added
+
+    if hook_point == RESID_PRE:
+        return block.register_forward_pre_hook(before, with_kwargs=True)
+    path = architecture(_model_type(model)).module(hook_point)
+    return block.get_submodule(path).register_forward_hook(after)
+
+
+def _model_type(model: nn.Module) -> str:
+    return str(model.config.model_type)  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from inference.engine import ContinuousEngine, EngineLimits
+from inference.engine import ContinuousEngine, Directions, EngineLimits
 from inference.generation import Event, GenerationRequest, SamplingParams
 from steering.directions import steering_vector
 from steering.formats import read_config
@@ -70,6 +70,7 @@ def run_engine(
     tokenizer: PreTrainedTokenizerFast,
     sae: Path,
     limits: EngineLimits = EngineLimits(max_requests=16, max_batch_tokens=256, cache_tokens=8192),  # noqa: B008
+    directions: Directions | None = None,
 ) -> Iterator[Collected]:
     collected = Collected()
     config = read_config(sae)
@@ -77,7 +78,7 @@ def run_engine(
         model=model,
         tokenizer=tokenizer,
         listener=collected.listen,
-        directions=lambda spec: steering_vector(config.weights, spec.features, config.d_in),
+        directions=directions or (lambda spec: steering_vector(config.weights, spec.features, config.d_in)),
         limits=limits,
     )
     try:

@@ -1,0 +1,81 @@
+"""Which language models can be steered, and where in their decoder blocks the hook points are. Free of torch.
+
+Hook points are TransformerLens' (https://transformerlensorg.github.io/TransformerLens/): `hook_mlp_out` and
+`hook_attn_out` are what is added to the residual stream, so behind a norm where an architecture has one there.
+"""
+
+import re
+from dataclasses import dataclass
+
+from steering.errors import SteeringError
+
+RESID_PRE, RESID_POST = "hook_resid_pre", "hook_resid_post"
+MLP_OUT, ATTN_OUT = "hook_mlp_out", "hook_attn_out"
+HOOK_POINTS = (RESID_PRE, RESID_POST, MLP_OUT, ATTN_OUT)
+HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>[\w.]+)\Z")
+
+
+class UnsupportedArchitecture(SteeringError):
+    """A model whose decoder blocks we do not know."""
+
+    code = "unsupported_architecture"
+
+
+class UnsupportedHookPoint(SteeringError):
+    """A place in a block that we do not steer."""
+
+    code = "unsupported_hook_point"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where the decoder blocks are in a causal language model, and in a block the modules of its two hook points."""
+
+    blocks: str = "model.layers"
+    mlp_out: str = "mlp"
+    attn_out: str = "self_attn"
+
+    def module(self, hook_point: str) -> str:
+        """The submodule of a block at whose output the hook point is; "" is the block itself."""
+        return {MLP_OUT: self.mlp_out, ATTN_OUT: self.attn_out}.get(hook_point, "")
+
+
+_LLAMA = Architecture()
+_NORMED = Architecture(mlp_out="post_feedforward_layernorm", attn_out="post_attention_layernorm")
+
+ARCHITECTURES = {
+    "gemma": _LLAMA,
+    "gemma2": _NORMED,
+    "gemma3_text": _NORMED,
+    "gpt2": Architecture("transformer.h", attn_out="attn"),
+    "gpt_neox": Architecture("gpt_neox.layers", attn_out="attention"),
+    "granite": _LLAMA,
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "mixtral": _LLAMA,
+    "olmo2": _NORMED,
+    "phi": _LLAMA,
+    "phi3": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "smollm3": _LLAMA,
+}
+"""`model_type` of a configuration -> its architecture; each is tested with a small model of the real class."""
+
+
+def architecture(model_type: str) -> Architecture:
+    """The architecture of a `model_type`. Raises UnsupportedArchitecture."""
+    found = ARCHITECTURES.get(model_type)
+    if found is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UnsupportedArchitecture(f"architecture {model_type!r} is not supported: expected one of {known}")
+    return found
+
+
+def parse_hook_name(hook_name: str) -> tuple[int, str]:
+    """Layer, zero-based, and hook point of a name such as `blocks.2.hook_resid_post`. Raises UnsupportedHookPoint."""
+    match = HOOK_NAME.match(hook_name)
+    if match is None or match["hook_point"] not in HOOK_POINTS:
+        expected = " or ".join(f"blocks.<layer>.{point}" for point in HOOK_POINTS)
+        raise UnsupportedHookPoint(f"hook {hook_name!r} is not supported: expected {expected}")
+    return int(match["layer"]), match["hook_point"]
