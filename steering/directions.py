@@ -1,36 +1,26 @@
 """From strengths to a steering vector: the sum of strength x decoder direction."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
+from steering.decoder import BrokenDecoder, decoder_rows
+from steering.formats import SAEConfig
 
-class BrokenDecoder(ValueError):
-    """A decoder that cannot be read, or not as its configuration says."""
+__all__ = ["BrokenDecoder", "steering_vector"]
 
 
-def steering_vector(weights: Path, features: Sequence[tuple[int, float]], d_in: int) -> Tensor:
-    """`sum_i strength_i * W_dec[i]` as float32 of shape (d_in,).
+def steering_vector(config: SAEConfig, features: Sequence[tuple[int, float]]) -> Tensor:
+    """`sum_i strength_i * W_dec[i]` as float32 of shape (d_in,), of features (index, strength).
 
-    Reads only the rows of `features` from the safetensors file: an SAE of any width costs what its few
-    rows cost. Directions are as stored, not normalised. Raises BrokenDecoder.
+    Reads only the rows of `features`: an SAE of any width costs what its few rows cost. Directions are as stored,
+    not normalised. Raises BrokenDecoder, or UnreadableSAE where the file is not what it was.
     """
-    vector = torch.zeros(d_in, dtype=torch.float32)
-    try:
-        with safe_open(weights, framework="pt") as file:
-            decoder = file.get_slice("W_dec")
-            d_sae, width = decoder.get_shape()
-            if width != d_in:
-                raise BrokenDecoder(f"{weights}: W_dec is {d_sae} x {width}, expected {d_in} columns")
-            for index, strength in features:
-                if index >= d_sae:
-                    raise BrokenDecoder(f"feature {index} is out of range: {weights} has {d_sae} features")
-                vector += strength * decoder[index : index + 1][0].to(torch.float32)
-    except OSError as error:
-        raise BrokenDecoder(f"{weights} cannot be read: {error}") from error
+    vector = torch.zeros(config.d_in, dtype=torch.float32)
+    rows = torch.from_numpy(decoder_rows(config, [index for index, _ in features]))
+    for row, (_, strength) in zip(rows, features, strict=True):
+        vector += strength * row
     if not torch.isfinite(vector).all():
-        raise BrokenDecoder(f"{weights}: the decoder directions of these features are not finite")
+        raise BrokenDecoder(f"{config.weights}: the decoder directions of these features are not finite")
     return vector

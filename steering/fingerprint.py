@@ -1,21 +1,28 @@
 """The fingerprint of an SAE: what its decoder is, wherever it lies."""
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
-from safetensors import safe_open
 
-ROWS_AT_ONCE = 4096
+from steering.decoder import BrokenDecoder, decoder_blocks
+from steering.formats import SAEConfig
 
 
-def decoder_fingerprint(weights: Path, tensor: str = "W_dec") -> str:
-    """SHA-256, in hex, over the decoder's shape and its values as little-endian float32, row by row."""
-    with safe_open(weights, framework="np") as file:
-        decoder = file.get_slice(tensor)
-        shape = decoder.get_shape()
-        digest = hashlib.sha256(f"{shape[0]}x{shape[1]}".encode())
-        for start in range(0, shape[0], ROWS_AT_ONCE):
-            rows = decoder[start : min(start + ROWS_AT_ONCE, shape[0])]
-            digest.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+def decoder_fingerprint(config: SAEConfig, told: Callable[[float], None] | None = None) -> str:
+    """SHA-256, in hex, over the decoder's shape and its values as little-endian float32, row by row.
+
+    `told` hears the fraction that is done after each block. Raises UnreadableSAE, or BrokenDecoder,
+    which a value that is not finite is too.
+    """
+    digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}".encode())
+    done = 0
+    for block in decoder_blocks(config):
+        if not np.isfinite(block).all():
+            row = done + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            raise BrokenDecoder(f"{config.weights}: the decoder direction of feature {row} is not finite")
+        digest.update(np.ascontiguousarray(block, dtype="<f4").data)
+        done += len(block)
+        if told:
+            told(done / config.d_sae)
     return digest.hexdigest()
