@@ -1,4 +1,4 @@
-"""Puts the demo model, its SAE and its profiles into the database on the first run."""
+"""Puts the demo model, its SAE with labels and its profiles into the database on the first run."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,8 @@ from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.fingerprint import decoder_fingerprint
 from steering.formats import read_config
-from steering.models import SAE
+from steering.label_files import LabelFile
+from steering.models import SAE, FeatureLabel
 
 FILES = Path(__file__).parent / "files"
 MODEL, SAE_ID = "demo", "demo-sae"
@@ -29,19 +30,14 @@ def register_demo() -> None:
     if LanguageModel.objects.current() is None:
         model.make_current()
         model.attach(sae)
+    with (FILES / "labels.csv").open("rb") as file:
+        FeatureLabel.objects.import_files(sae.pk, [LabelFile(file, source=MODEL)])
     for path in sorted((FILES / "profiles").glob("*.json")):
         _register_profile(path, sae)
 
 
 def _register_model() -> LanguageModel:
-    config = json.loads((FILES / "model" / "config.json").read_text())
-    return LanguageModel.objects.create(
-        name=MODEL,
-        source=str(FILES / "model"),
-        d_model=config["hidden_size"],
-        num_layers=config["num_hidden_layers"],
-        context_length=config["max_position_embeddings"],
-    )
+    return LanguageModel.objects.register(str(FILES / "model"), name=MODEL, anywhere=True)
 
 
 def _register_sae() -> SAE:
@@ -56,7 +52,7 @@ def _register_sae() -> SAE:
             "layer": config.layer,
             "hook_name": config.hook_name,
             "model_name": config.model_name,
-            "fingerprint": decoder_fingerprint(config.weights),
+            "fingerprint": decoder_fingerprint(config),
             "status": SAE.Status.READY,
         },
     )

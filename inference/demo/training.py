@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from inference.demo.hints import TopicHints
+from inference.demo.labels import write_labels
 from inference.demo.language_model import make_model, make_tokenizer, train
 from inference.demo.sae import save_sae, train_sae
 from inference.demo.search import Pick, pick_features, record
@@ -17,7 +18,7 @@ LAYER = 1  # the middle of the model: late enough to know words, early enough to
 
 
 def train_demo(output: Path) -> dict[str, Pick]:
-    """Train model, SAE and profiles into `output`; returns what each profile measured."""
+    """Train model, SAE, labels and profiles into `output`; returns what each profile measured."""
     torch.manual_seed(SEED)
     rng = random.Random(SEED)
     tokenizer = make_tokenizer(rng)
@@ -30,6 +31,7 @@ def train_demo(output: Path) -> dict[str, Pick]:
     streams = record(model, tokenizer, LAYER, rng, per_topic=400)
     sae = train_sae(torch.cat([stream.residuals for stream in streams.values()]), SAE_STEPS)
     save_sae(sae, LAYER, output / "sae")
+    write_labels(model, tokenizer, sae, LAYER, output / "labels.csv")
     picks = pick_features(model, tokenizer, sae, LAYER, streams)
     for topic, pick in picks.items():
         write_profile(output / "profiles", topic, pick, LAYER)

@@ -1,0 +1,68 @@
+"""`manage.py import_labels`: feature labels out of files."""
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from steering.errors import SteeringError
+from steering.label_files import LabelFile
+from steering.labels import FeatureLabel
+from steering.models import SAE
+
+
+class Command(BaseCommand):
+    help = (
+        "Imports the labels of an SAE's features out of Neuronpedia's explanations (JSON array or JSON lines) or CSV "
+        "(index,label[,source]), gzipped or not: of all files or of none."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("sae", metavar="SAE", help="the id of the SAE")
+        parser.add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
+        parser.add_argument("--source", default="", help="where the labels come from, instead of what the files say")
+        parser.add_argument("--replace", action="store_true", help="older labels from the same sources go first")
+
+    def handle(self, *, sae: str, files: list[str], source: str, replace: bool, **options: Any) -> None:
+        found = SAE.objects.filter(pk=sae).first()
+        if found is None:
+            known = ", ".join(SAE.objects.values_list("pk", flat=True)[:20]) or "none"
+            raise CommandError(f"there is no SAE {sae}: registered are {known}. Nothing was imported.")
+        with ExitStack() as stack:
+            opened = [LabelFile(stack.enter_context(_open(name)), source, _name(name)) for name in files]
+            for file in opened:
+                file.progress = self._progress(file)
+            try:
+                imported = FeatureLabel.objects.import_files(found.pk, opened, replace=replace)
+            except SteeringError as error:
+                raise CommandError(f"{error}. Nothing was imported.") from error
+            except OSError as error:
+                raise CommandError(f"a file cannot be read: {error.strerror}. Nothing was imported.") from error
+        told = f"{imported.labels} labels of SAE {found} imported from {', '.join(imported.sources) or 'no source'}"
+        self.stderr.write(f"{told}: {imported.rows} rows, {imported.skipped} of them without a label.")
+
+    def _progress(self, file: LabelFile) -> Any:
+        size = os.fstat(file.file.fileno()).st_size
+
+        def progress(rows: int, read: int) -> None:
+            of_all = f", {min(read / size, 1):.0%} of the file" if size else ""
+            self.stderr.write(f"{file.name}: {rows} rows{of_all}")
+
+        return progress
+
+
+def _name(path: str) -> str:
+    return "stdin" if path == "-" else Path(path).name
+
+
+def _open(path: str) -> IO[bytes]:
+    """The file, or stdin for `-`. Raises CommandError."""
+    if path == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}. Nothing was imported.") from error
