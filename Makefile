@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	@exec $(BIN)/python manage.py run
 
-test: lint .clients/.installed
+test: lint .clients/.installed .clients/saelibs/.installed
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev
@@ -43,8 +43,16 @@ CLIENTS := inference/tests/clients
 	if command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund --prefix .clients/ai-sdk; fi
 	@touch $@
 
+# The libraries whose SAEs steering/tests/write_saes.py writes; they share the main environment's torch.
+.clients/saelibs/.installed: steering/tests/saelibs.txt $(VENV)/.installed-dev
+	rm -rf .clients/saelibs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/saelibs -r $<
+	@touch $@
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.attach
+	$(BIN)/python -m bench.labels
 	$(BIN)/python -m bench.table

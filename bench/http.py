@@ -27,21 +27,21 @@ class Served:
     """Worker and web, and a client of theirs."""
 
     @classmethod
-    def of(cls, queue: str, limits: dict[str, int]) -> Self:
-        """Of the model with this queue."""
+    def of(cls, limits: dict[str, int]) -> Self:
+        """Of the current model."""
         from django.contrib.auth import get_user_model
 
         from millm_site.models import APIKey
 
         owner = get_user_model().objects.create_superuser("bench")
-        return cls(queue, str(APIKey.objects.create(owner, name="bench")[1]), limits)
+        return cls(str(APIKey.objects.create(owner, name="bench")[1]), limits)
 
-    def __init__(self, queue: str, key: str, limits: dict[str, int]) -> None:
+    def __init__(self, key: str, limits: dict[str, int]) -> None:
         from inference.tests.conftest import free_port
 
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = os.environ | {name: str(value) for name, value in limits.items()}
-        worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16", "--queues", queue]
+        worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
         web = ["uvicorn", "millm_site.asgi:application", "--port", self.url.rpartition(":")[2], "--no-access-log"]
         commands = [[*worker, "--without-gossip", "--without-mingle"], [*web, "--log-level", "error"]]
         self.processes = [
@@ -89,7 +89,7 @@ class Served:
 
 
 def register(folder: Path) -> str:
-    """The model, its SAE and two profiles into the database; the model's queue."""
+    """The model, its SAE and two profiles into the database."""
     from inference.models import LanguageModel
     from profiles.models import Profile
     from steering.models import SAE
@@ -99,12 +99,17 @@ def register(folder: Path) -> str:
     model.make_current()
     hook = f"blocks.{LAYER}.hook_resid_post"
     sae = SAE.objects.create(
-        id="bench", source=str(folder / "sae"), d_in=D_MODEL, d_sae=D_SAE, layer=LAYER, hook_name=hook
+        id="bench",
+        source=str(folder / "sae"),
+        d_in=D_MODEL,
+        d_sae=D_SAE,
+        layer=LAYER,
+        hook_name=hook,
+        status=SAE.Status.READY,
     )
     model.attach(sae)
     for i in range(2):
         Profile.objects.create_from(name=f"bench-{i}", steering={i: 1.0})
-    return model.queue
 
 
 def first_token(engine: Collected, served: Served) -> dict[str, float]:

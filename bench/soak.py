@@ -17,11 +17,9 @@ def main() -> None:
 
     from bench.http import Served
     from inference.demo.register import register_demo
-    from inference.models import LanguageModel
 
     register_demo()
-    demo = LanguageModel.objects.get(name="demo")
-    served = Served.of(demo.queue, {})
+    served = Served.of({})
     worker = psutil.Process(served.processes[0].pid)
     web = psutil.Process(served.processes[1].pid)
 

@@ -6,7 +6,7 @@ from celery import bootsteps
 
 
 class EngineStep(bootsteps.StartStopStep):
-    """Loads the current model before the worker takes tasks. A load that fails stops the worker, loudly."""
+    """Starts what follows the rows and serves the model that they name."""
 
     requires = ("celery.worker.components:Pool",)
 

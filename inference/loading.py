@@ -12,15 +12,19 @@ def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The model, in `row.dtype` on `row.device`, and its tokenizer."""
     disable_progress_bar()  # a worker's log is no terminal
     device = pick_device(row.device)
-    options = {"revision": row.revision or None, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(row.source, **options)
-    model = AutoModelForCausalLM.from_pretrained(
-        row.source,
+    options = {"trust_remote_code": False, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(row.path, **options)
+    # A shape that is not the configuration's is an error here, and missing weights are no random ones.
+    model, told = AutoModelForCausalLM.from_pretrained(
+        row.path,
         dtype=pick_dtype(row.dtype, device),
         use_safetensors=True,
         attn_implementation=pick_attention(device),
+        output_loading_info=True,
         **options,
     )
+    if missing := sorted(told["missing_keys"]):
+        raise ValueError(f"the files lack {len(missing)} weights, {missing[0]} among them")
     return model.to(device).eval(), tokenizer
 
 

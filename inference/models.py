@@ -1,14 +1,23 @@
 """The language models that can be served; at most one of them is current, and it may have an SAE attached."""
 
 import hashlib
+import re
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.text import slugify
 
+from inference.description import describe
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d{1,2})?)\Z")
 
 
 class NoCurrentModel(SteeringError):
@@ -25,10 +34,50 @@ class SAEDoesNotFit(SteeringError):
     status = 409
 
 
+class SAENotReady(SteeringError):
+    """An SAE whose files are not here, or cannot be read."""
+
+    code = "sae_not_ready"
+    status = 409
+
+
+class ModelInUse(SteeringError):
+    """The served model cannot be deleted."""
+
+    code = "model_in_use"
+    status = 409
+
+
+class ModelExists(SteeringError):
+    code = "model_exists"
+    status = 409
+
+
 class LanguageModelManager(models.Manager["LanguageModel"]):
     def current(self) -> "LanguageModel | None":
         """The model that is served, if one is."""
         return self.filter(is_current=True).first()
+
+    def register(
+        self, source: str, *, name: str = "", revision: str = "", anywhere: bool = False, **options: str
+    ) -> "LanguageModel":
+        """A new row for the model at `source`, from its `config.json`; nothing is downloaded yet.
+
+        `name` is the last part of the source where it is empty; `options` are dtype and device; `anywhere` allows
+        folders outside MILLM_MODEL_DIRS. Raises ModelExists, InvalidModel, or what `describe` raises.
+        """
+        made = self.model(name=name or PurePath(source).name, source=source, revision=revision, **options)
+        made.check_rules()
+        for field, value in asdict(describe(source, revision, anywhere=anywhere)).items():
+            setattr(made, field, value)
+        made.save(force_insert=True)
+        return made
+
+
+class InvalidModel(SteeringError):
+    """A name or an option of a model that cannot be."""
+
+    code = "invalid_model"
 
 
 class LanguageModel(models.Model):
@@ -36,6 +85,8 @@ class LanguageModel(models.Model):
 
     class Status(models.TextChoices):
         REGISTERED = "registered"
+        QUEUED = "queued"
+        DOWNLOADING = "downloading"
         LOADING = "loading"
         READY = "ready"
         ERROR = "error"
@@ -43,8 +94,9 @@ class LanguageModel(models.Model):
     name = models.CharField(max_length=100, unique=True, help_text="The model id that API clients use.")
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
     revision = models.CharField(max_length=100, blank=True)
-    dtype = models.CharField(max_length=20, default="auto")
-    device = models.CharField(max_length=20, default="auto")
+    dtype = models.CharField(max_length=20, default="auto", choices=[(one, one) for one in DTYPES])
+    device = models.CharField(max_length=20, default="auto", help_text="auto, cpu, cuda, cuda:N or mps")
+    model_type = models.CharField("architecture", max_length=40, blank=True, editable=False)
     is_current = models.BooleanField(default=False, editable=False)
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
     progress = models.FloatField(null=True, editable=False)
@@ -52,10 +104,13 @@ class LanguageModel(models.Model):
     d_model = models.PositiveIntegerField(help_text="Width of the residual stream.")
     num_layers = models.PositiveIntegerField(help_text="Number of decoder blocks.")
     context_length = models.PositiveIntegerField(help_text="Positions, prompt and answer together.")
+    load_count = models.PositiveIntegerField(default=0, editable=False, help_text="How often a load was asked for.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = LanguageModelManager()
+    local_path: Path | None = None
+    """Where this machine has the files of a model from the hub; known to the worker that fetched them."""
 
     class Meta:
         ordering = ["name"]
@@ -67,10 +122,61 @@ class LanguageModel(models.Model):
         return self.name
 
     @property
+    def version(self) -> str:
+        """What makes its answers: where it is from, and how it is loaded."""
+        return "|".join([self.name, self.source, self.revision, self.dtype])
+
+    @property
+    def path(self) -> Path:
+        """Where the files are."""
+        return self.local_path or Path(self.source).expanduser()
+
+    @property
     def queue(self) -> str:
         """The Celery queue of this model's workers."""
         # A slug can be read, but two names can have one: the hash tells them apart.
         return f"millm.{slugify(self.name)}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the row; files stay. Raises ModelInUse."""
+        SteeringState.objects.lock()
+        if LanguageModel.objects.filter(pk=self.pk, is_current=True).exists():
+            raise ModelInUse(f"{self} is the current model: unload it first")
+        return super().delete(*args, **kwargs)
+
+    def check_rules(self) -> None:
+        """Refuse a name or an option that cannot be. Raises InvalidModel or ModelExists."""
+        try:
+            self.clean_fields(exclude=["d_model", "num_layers", "context_length"])
+        except ValidationError as error:
+            field, [message, *_] = next(iter(error.message_dict.items()))
+            raise InvalidModel(f"{field}: {message}", field=field) from error
+        if not DEVICE.match(self.device):
+            expected = "auto, cpu, cuda, cuda:N or mps"
+            raise InvalidModel(f"device: got {self.device!r}, expected {expected}", field="device")
+        if LanguageModel.objects.filter(name=self.name).exclude(pk=self.pk).exists():
+            raise ModelExists(f"name: a model {self.name!r} already exists", field="name")
+
+    @transaction.atomic
+    def load(self) -> None:
+        """Serve this model from now on: workers fetch and load it, and the row says how far they are."""
+        self.make_current()
+        again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
+        LanguageModel.objects.filter(pk=self.pk).update(**again)
+        self.refresh_from_db()
+
+    @transaction.atomic
+    def unload(self) -> None:
+        """Serve it no more; a download or a load that is under way ends."""
+        SteeringState.objects.lock()
+        self.refresh_from_db()
+        if self.is_current:
+            detach_sae()
+        LanguageModel.objects.filter(pk=self.pk).update(
+            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
+        )
+        self.refresh_from_db()
 
     @transaction.atomic
     def make_current(self) -> None:
@@ -93,6 +199,7 @@ class LanguageModel(models.Model):
         self.refresh_from_db()
         if not self.is_current:
             raise NoCurrentModel(f"{self} is not the current model: make it current first")
+        sae.refresh_from_db()
         self._check_fits(sae)
         if not SAE.objects.filter(pk=sae.pk, is_attached=True).exists():
             detach_sae()
@@ -100,6 +207,9 @@ class LanguageModel(models.Model):
         sae.is_attached = True
 
     def _check_fits(self, sae: SAE) -> None:
+        if sae.status != SAE.Status.READY:
+            told = f": {sae.error}" if sae.error else ""
+            raise SAENotReady(f"SAE {sae.pk} is {sae.status}{told}: expected ready")
         if sae.d_in != self.d_model:
             raise SAEDoesNotFit(f"SAE {sae.pk} has d_in {sae.d_in}: expected d_model {self.d_model} of {self}")
         if sae.layer >= self.num_layers:
@@ -107,9 +217,14 @@ class LanguageModel(models.Model):
 
 
 @transaction.atomic
-def detach_sae() -> None:
-    """Detach the attached SAE, if there is one: the active profile and the live steering end with it."""
+def detach_sae(only: SAE | None = None) -> None:
+    """Detach the attached SAE, if there is one: the active profile and the live steering end with it.
+
+    Where `only` is given and another one is attached, nothing changes.
+    """
     state = SteeringState.objects.lock()
+    if only is not None and not SAE.objects.filter(pk=only.pk, is_attached=True).exists():
+        return
     Profile.objects.deactivate_active(clear_steering=True)
     state.refresh_from_db()
     if state.values or state.enabled:

@@ -1,15 +1,11 @@
-"""A loaded model with its engine and its heartbeat: what answers the tasks of a worker."""
+"""A loaded model with its engine: what answers the tasks of a worker."""
 
 import logging
-import os
-import signal
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -25,9 +21,10 @@ from inference.loading import load
 from inference.models import LanguageModel
 from inference.prompts import echo_text, prompt_ids
 from inference.text import token_entries, token_entry
-from steering.directions import BrokenDecoder, steering_vector
-from steering.formats import UnreadableSAE, read_config
+from steering.directions import steering_vector
+from steering.errors import SteeringError
 from steering.models import SAE
+from steering.preparation import config_of
 from steering.spec import SteeringSpec
 
 logger = logging.getLogger(__name__)
@@ -62,23 +59,18 @@ class SAEGone(GenerationError):
 
 
 class Serving:
-    """A loaded model with its engine; answers the tasks of one worker process."""
+    """A loaded model with its engine; answers the tasks of the worker with the id `worker`."""
 
-    def __init__(self, hostname: str, model: LanguageModel) -> None:
-        # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
-        self.worker = f"{hostname}:{uuid.uuid4().hex[:8]}"
+    def __init__(self, worker: str, model: LanguageModel) -> None:
+        self.worker = worker
         self.model = model
         loaded, self.tokenizer = load(model)
         self.device = str(loaded.device)
         self._running: dict[str, Running] = {}
         self.encoder = Encoder(loaded)
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
-        self._stopping = threading.Event()
-        self._beating = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         try:
             self._cancellations = stream.listen_for_cancellations(self._cancel)
-            # Last: from the first heartbeat on, requests are sent here.
-            self._beating.start()
         except BaseException:
             self.engine.close()  # its threads would keep the process alive
             raise
@@ -88,11 +80,8 @@ class Serving:
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._stopping.set()
         self._cancellations.stop()
         self.engine.close()
-        self._beating.join(timeout=5)
-        stream.clear_heartbeat(self.worker)
 
     # --- a task ---
 
@@ -148,8 +137,8 @@ class Serving:
         running = self._running[request_id] = Running(inbox, choices)
         try:
             yield running
-        except (GenerationError, BrokenDecoder, UnreadableSAE) as error:
-            code = getattr(error, "code", "sae_unavailable")
+        except (GenerationError, SteeringError) as error:
+            code = error.code if isinstance(error, GenerationError) else "sae_unavailable"
             failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
             stream.write_events([(inbox, Event(request_id, "failed", failure))])
         except Exception:
@@ -242,45 +231,17 @@ class Serving:
             if running and running.left <= 0:
                 running.ended.set()
 
-    # --- the heartbeat ---
-
-    def _beat(self) -> None:
-        while not self._stopping.is_set():
-            if not self.engine.is_alive():
-                logger.critical("the engine died: stopping this worker")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            self._write_heartbeat()
-            self._stopping.wait(settings.INFERENCE_HEARTBEAT_S)
-
-    def _write_heartbeat(self) -> None:
-        statistics = self.engine.statistics()
-        heartbeat = stream.Heartbeat(
-            worker=self.worker,
-            model=self.model.name,
-            status="ready",
-            device=self.device,
-            running=statistics.running,
-            waiting=statistics.waiting,
-            max_requests=statistics.max_requests,
-            generated_tokens=statistics.generated_tokens,
-        )
-        try:
-            stream.write_heartbeat(heartbeat)
-        except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
-            logger.warning("no heartbeat: %s", error)
-
 
 def limits_from_settings() -> EngineLimits:
     return EngineLimits(settings.INFERENCE_BATCH_SIZE, settings.INFERENCE_BATCH_TOKENS, settings.INFERENCE_CACHE_TOKENS)
 
 
 def steering_direction(spec: SteeringSpec) -> Tensor:
-    """The vector of a spec, read from the files of its SAE. Raises SAEGone, UnreadableSAE or BrokenDecoder."""
+    """The vector of a spec, from the files of its SAE. Raises SAEGone, or the SteeringError of what cannot be read."""
     close_old_connections()
     sae = SAE.objects.filter(pk=spec.sae_id).first()
-    if sae is None or sae.fingerprint != spec.sae_fingerprint:
+    # A fingerprint that is computed while the request is on its way is no other SAE.
+    if sae is None or (sae.fingerprint and spec.sae_fingerprint and sae.fingerprint != spec.sae_fingerprint):
         found = "it was deleted" if sae is None else f"its fingerprint is {sae.fingerprint}"
         raise SAEGone(f"SAE {spec.sae_id} with fingerprint {spec.sae_fingerprint} is not here any more: {found}")
-    config = read_config(Path(sae.source) / sae.path)
-    return steering_vector(config.weights, spec.features, config.d_in)
+    return steering_vector(config_of(sae), spec.features)

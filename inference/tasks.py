@@ -10,7 +10,8 @@ def generate(message: dict[str, Any]) -> None:
     """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
     from inference import worker  # torch lives in the worker only, and the web imports this module
 
-    worker.serving().answer(message)
+    if serving := worker.worker().serving_of(message):
+        serving.answer(message)
 
 
 @shared_task(name="inference.embed")
@@ -18,4 +19,5 @@ def embed(message: dict[str, Any]) -> None:
     """Embed the texts of `message` (see `inference.serving.Serving.embed`)."""
     from inference import worker
 
-    worker.serving().embed(message)
+    if serving := worker.worker().serving_of(message):
+        serving.embed(message)

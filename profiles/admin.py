@@ -10,6 +10,7 @@ from simple_history.admin import SimpleHistoryAdmin
 from profiles.forms import ProfileForm
 from profiles.models import Profile
 from steering.errors import SteeringError
+from steering.label_admin import labelled
 
 
 @admin.register(Profile)
@@ -18,13 +19,17 @@ class ProfileAdmin(SimpleHistoryAdmin, admin.ModelAdmin[Profile]):
     list_display = ["name", "is_active", "feature_count", "model_id", "sae_id", "layer", "updated_at"]
     list_filter = ["is_active", "model_id", "sae_id", "layer"]
     search_fields = ["name", "description"]
-    readonly_fields = ["id", "is_active", "created_at", "updated_at"]
+    readonly_fields = ["labels", "id", "is_active", "created_at", "updated_at"]
     history_list_display = ["door", "agent"]
     actions = ["activate", "deactivate"]
 
     @admin.display(description="features")
     def feature_count(self, profile: Profile) -> int:
         return len(profile.steering)
+
+    @admin.display(description="features, with their labels")
+    def labels(self, profile: Profile) -> str:
+        return labelled(profile.sae_id, profile.steering)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new profile starts from what is here: the current model, the attached SAE, the live steering."""

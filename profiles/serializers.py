@@ -8,6 +8,7 @@ from rest_framework import serializers
 from profiles.managers import NAME_LENGTH
 from profiles.models import Profile
 from steering.history import Door
+from steering.label_serializers import Labels
 from steering.serializers import FeatureStrengths, StrictMixin
 
 VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
@@ -15,6 +16,7 @@ VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
     steering = FeatureStrengths(required=False)
+    labels = Labels("steering")
 
     class Meta:
         model = Profile
@@ -27,6 +29,7 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
             "layer",
             "sae_fingerprint",
             "steering",
+            "labels",
             "is_active",
             "created_at",
             "updated_at",
@@ -100,7 +103,9 @@ class VersionedProfile(serializers.ModelSerializer[Any]):
 
     class Meta:
         model = Profile
-        fields = [field for field in ProfileSerializer.Meta.fields if field not in {"created_at", "updated_at"}]
+        fields = [
+            field for field in ProfileSerializer.Meta.fields if field not in {"labels", "created_at", "updated_at"}
+        ]
 
 
 class VersionSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,8 @@
-"""What steering refuses: SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, SteeringUnavailable."""
+"""What steering refuses.
+
+SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, SteeringUnavailable; elsewhere UnreadableSAE and
+BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
+"""
 
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self

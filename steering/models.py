@@ -10,6 +10,7 @@ from django.db.models import Q
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringUnavailable
 from steering.fields import FeatureStrengthsField
 from steering.history import History
+from steering.saes import SAE as SAE
 from steering.spec import SteeringSpec
 from steering.strengths import parse_entries, parse_strengths
 
@@ -32,53 +33,6 @@ def active_profile() -> "Profile | None":
     model: Any = apps.get_model("profiles", "Profile")
     active: Profile | None = model.objects.active()
     return active
-
-
-class SAEManager(models.Manager["SAE"]):
-    def attached(self) -> "SAE | None":
-        """The SAE whose decoder directions steer, if one is attached."""
-        return self.filter(is_attached=True).first()
-
-
-class SAE(models.Model):
-    """A sparse autoencoder from a Hugging Face hub id or a folder; at most one is attached."""
-
-    class Status(models.TextChoices):
-        REGISTERED = "registered"
-        DOWNLOADING = "downloading"
-        READY = "ready"
-        ERROR = "error"
-
-    id = models.SlugField(primary_key=True, max_length=200)
-    source = models.CharField(max_length=500, help_text="A hub id or a folder.")
-    revision = models.CharField(max_length=100, blank=True)
-    path = models.CharField(max_length=500, blank=True, help_text="Where in the repository or folder it lies.")
-    format = models.CharField(max_length=40, default="saelens")
-    architecture = models.CharField(max_length=40, blank=True)
-    d_in = models.PositiveIntegerField(help_text="Width of the residual stream it was trained on.")
-    d_sae = models.PositiveIntegerField(help_text="Number of features.")
-    layer = models.PositiveIntegerField(help_text="Zero-based decoder block of its hook point.")
-    hook_name = models.CharField(max_length=100)
-    model_name = models.CharField(max_length=100, blank=True, help_text="The model it was trained on.")
-    fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of its decoder.")
-    is_attached = models.BooleanField(default=False, editable=False)
-    status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
-    progress = models.FloatField(null=True, editable=False)
-    error = models.TextField(blank=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
-
-    objects = SAEManager()
-
-    class Meta:
-        verbose_name = "SAE"
-        ordering = ["id"]
-        constraints = [
-            models.UniqueConstraint(fields=["is_attached"], condition=Q(is_attached=True), name="one_attached_sae")
-        ]
-
-    def __str__(self) -> str:
-        return self.id
 
 
 class SteeringStateManager(models.Manager["SteeringState"]):
@@ -170,7 +124,7 @@ class SteeringState(models.Model):
     def _change(self, change: Any, enabled: bool | None = None, reason: str | None = None) -> None:
         fresh, sae = SteeringState.objects.lock(), SAE.objects.attached()
         fresh.write(check_values(change(fresh.values), sae), fresh.enabled if enabled is None else enabled, sae, reason)
-        self.values, self.enabled = fresh.values, fresh.enabled
+        self.values, self.enabled, self.sae_id = fresh.values, fresh.enabled, fresh.sae_id
         self.version, self.updated_at = fresh.version, fresh.updated_at
 
     def write(self, values: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
@@ -187,3 +141,7 @@ def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]
     if parsed and sae is None:
         raise NoSAEAttached("no SAE is attached: attach one before you set features")
     return parsed
+
+
+# A model of this app in a module of its own, which Django finds through this one.
+from steering.labels import FeatureLabel as FeatureLabel  # noqa: E402

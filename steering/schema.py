@@ -43,6 +43,12 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
         "The profile was changed since the ETag in If-Match was given",
         {"detail": "The profile is another than If-Match says: read it again.", "code": "precondition_failed"},
     ),
+    502: (
+        "The hub broke off, or sent other bytes than it promised",
+        {"detail": "org/name: the download stopped: try again.", "code": "broken_download"},
+    ),
+    507: ("The disk is full", {"detail": "The download needs 5 GB, 1 GB is free.", "code": "disk_full"}),
+    503: ("A part of this server, or the hub, is away", {"detail": "The hub is away.", "code": "hub_unreachable"}),
     415: ("The body is not JSON", {"detail": 'Unsupported media type "text/plain" in request.'}),
 }
 

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from steering.history import Door
+from steering.label_serializers import Labels
 from steering.models import SAE, SteeringState, active_profile
 
 
@@ -39,6 +40,7 @@ class ActiveProfile(serializers.Serializer[Any]):
 
 class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringState]):
     values = FeatureStrengths(required=False)
+    labels = Labels("values")
     sae_id = serializers.SerializerMethodField(help_text="The attached SAE, whose features these are.")
     active_profile = serializers.SerializerMethodField()
     equals_active_profile = serializers.SerializerMethodField(
@@ -47,7 +49,16 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
 
     class Meta:
         model = SteeringState
-        fields = ["enabled", "values", "version", "sae_id", "active_profile", "equals_active_profile", "updated_at"]
+        fields = [
+            "enabled",
+            "values",
+            "labels",
+            "version",
+            "sae_id",
+            "active_profile",
+            "equals_active_profile",
+            "updated_at",
+        ]
         read_only_fields = ["version", "updated_at"]
 
     def get_sae_id(self, state: SteeringState) -> str | None:
@@ -74,6 +85,7 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
     agent = serializers.CharField()
     enabled = serializers.BooleanField()
     values = FeatureStrengths()
+    labels = Labels("values")
     sae_id = serializers.CharField()
 
 

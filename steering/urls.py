@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from steering.label_views import FeatureLabelViewSet as Labels
 from steering.views import LiveSteeringViewSet as View
 
 urlpatterns = [
@@ -11,4 +12,6 @@ urlpatterns = [
     path("steering/clear", View.as_view({"post": "clear"})),
     path("steering/history", View.as_view({"get": "history"})),
     path("steering/restore", View.as_view({"post": "restore"})),
+    path("saes/<slug:id>/labels", Labels.as_view({"get": "list", "delete": "destroy"})),
+    path("saes/<slug:id>/labels/import", Labels.as_view({"post": "import_"})),
 ]

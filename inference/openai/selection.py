@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from django.db import transaction
+from django.db.models import QuerySet
 
+from inference import stream
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
@@ -24,10 +26,11 @@ from steering.strengths import parse_strengths
 
 @dataclass(frozen=True)
 class Selection:
-    """The model as it was asked for and its queue; what steers this request, and the profile it is of, if of one."""
+    """The model as it was asked for and as it is served; what steers this request, and the profile it is of, if any."""
 
     model: str
     served: str
+    version: str
     queue: str
     steering: SteeringSpec | None
     profile: str | None
@@ -51,6 +54,9 @@ def select(
         with transaction.atomic():
             model, own_profile = served_model(model_id)
             _check_one_of(own_profile, profile_name, steering)
+            if not model.is_current:
+                _refuse_steering(model, param if profile_name is not None or steering else None)
+                return Selection(model_id, model.name, model.version, model.queue, steering=None, profile=None)
             chosen: tuple[SteeringSpec | None, str | None]
             if own_profile is not None:
                 chosen = own_profile.spec(), own_profile.name
@@ -60,7 +66,7 @@ def select(
                 if profile_name is not None:
                     _activate(user, profile_name)
                 chosen = _live()
-            return Selection(model_id, model.name, model.queue, *chosen)
+            return Selection(model_id, model.name, model.version, model.queue, *chosen)
     except SteeringError as error:
         raise OpenAIError.from_steering(error, param) from error
 
@@ -71,6 +77,13 @@ def _check_one_of(own_profile: Profile | None, name: str | None, steering: Mappi
     if len(named) > 1:
         message = f"The request has {' and '.join(named)}: expected one of them."
         raise OpenAIError(400, message, param="steering" if steering is not None else "profile", code="invalid_request")
+
+
+def _refuse_steering(model: LanguageModel, param: str | None) -> None:
+    """What steers belongs to the current model: another one, of a worker of its own, is served unsteered."""
+    if param is not None:
+        message = f"`{model.name}` is not the current model: nothing steers it. Leave out `{param}`, or load the model."
+        raise OpenAIError(409, message, param=param, code="not_current_model")
 
 
 def _live() -> tuple[SteeringSpec | None, str | None]:
@@ -90,12 +103,18 @@ def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
 
 
 def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
-    """The current model, and the profile of an id like `model:profile`. Raises OpenAIError 404 or 503."""
+    """A model, the current one or another that a worker serves, and the profile of an id like `model:profile`.
+
+    Raises OpenAIError 404 or 503.
+    """
     current = LanguageModel.objects.current()
+    if current is not None and model_id == current.name:
+        return current, None
+    other = next((model for model in _others() if model.name == model_id), None)
+    if other is not None:
+        return other, None
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")
-    if model_id == current.name:
-        return current, None
     if model_id.startswith(f"{current.name}:"):
         try:
             return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
@@ -106,13 +125,20 @@ def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
 
 
 def model_entries() -> Iterator[dict[str, Any]]:
-    """What /v1/models lists: the served model, then it with each profile that fits it now."""
+    """What /v1/models lists: the current model, it with each profile that fits it now, other models that are served."""
     current = LanguageModel.objects.current()
-    if current is None:
-        return
-    yield entry(current.name, current)
-    for profile in Profile.objects.fitting(current, SAE.objects.attached()):
-        yield entry(f"{current.name}:{profile.name}", profile)
+    if current is not None:
+        yield entry(current.name, current)
+        for profile in Profile.objects.fitting(current, SAE.objects.attached()):
+            yield entry(f"{current.name}:{profile.name}", profile)
+    for model in _others():
+        yield entry(model.name, model)
+
+
+def _others() -> "QuerySet[LanguageModel]":
+    """Models that are not current and that workers serve all the same."""
+    served = {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.status == "ready"}
+    return LanguageModel.objects.filter(is_current=False, name__in=served)
 
 
 def entry(model_id: str, made: LanguageModel | Profile) -> dict[str, Any]:

@@ -50,7 +50,7 @@ async def _answer(user: Any, asked: AnswerRequest, kind: type[Answer], prefix: s
     selection = await in_database(select, user, asked.model, asked.profile, steering)
     request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
     events = await exchange(tasks.generate, request_id, selection, _message(asked, selection), choices)
-    fingerprint = system_fingerprint(selection.served, selection.steering)
+    fingerprint = system_fingerprint(selection.version, selection.steering)
     answer = kind(request_id, selection.model, fingerprint, [Choice() for _ in range(choices)], asked.choices)
     first = await first_event(events, waits=bool(asked.stream))
     if asked.stream:

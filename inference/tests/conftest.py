@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Server:
     """A running web server and its worker."""
 
     url: str
-    start_worker: Callable[[], subprocess.Popen[bytes]]
+    start_worker: Callable[..., subprocess.Popen[bytes]]
     worker: subprocess.Popen[bytes]
 
     def openai(self, api_key: str) -> openai.OpenAI:
@@ -62,12 +63,11 @@ def processes(
     """Worker and web for the whole session; `server` puts the demo's rows back before each test."""
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         register_demo()
-        queue = LanguageModel.objects.get(name="demo").queue
         name = str(connection.settings_dict["NAME"])
     env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
     logs = tmp_path_factory.mktemp("logs")
     port = free_port()
-    server = Server(f"http://127.0.0.1:{port}", lambda: start_worker(queue, env, logs), start_worker(queue, env, logs))
+    server = Server(f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs))
     command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
     web = start(command, env, logs / "web.log")
     try:
@@ -88,10 +88,14 @@ def server(demo: LanguageModel, processes: Server) -> Server:
     return processes
 
 
-def start_worker(queue: str, env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
+def start_worker(env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
     worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
-    options = ["--queues", queue, "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    return start([*worker, *options], env | {"INFERENCE_BATCH_SIZE": "16"}, logs / "worker.log")
+    options = ["--hostname", f"test-{uuid.uuid4().hex[:6]}@%h", "--without-gossip", "--without-mingle"]
+    # Pinned to the demo, whose rows the tests take away and put back.
+    own = {"INFERENCE_MODEL": "demo", "INFERENCE_BATCH_SIZE": "16"} | env
+    if own["INFERENCE_MODEL"]:
+        options += ["--queues", "millm.none"]  # downloads are for the worker that a test starts with its own hub
+    return start([*worker, *options, "--loglevel", "INFO"], own, logs / "worker.log")
 
 
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -3,7 +3,6 @@
 import json
 import signal
 import time
-from pathlib import Path
 
 import httpx
 
@@ -49,17 +48,3 @@ def test_a_killed_worker_ends_the_stream_with_an_error_and_its_successor_steers(
     )
     assert again.status_code == 200
     assert LanguageModel.objects.get(name="demo").status == "ready"
-
-
-def test_a_model_that_cannot_be_loaded_stops_its_worker_and_the_row_says_why(server: Server, tmp_path: Path) -> None:
-    row = LanguageModel.objects.create(name="lost", source=str(tmp_path), d_model=1, num_layers=1, context_length=1)
-    LanguageModel.objects.update(is_current=False)
-    LanguageModel.objects.filter(pk=row.pk).update(is_current=True)
-    worker = server.start_worker()
-    assert worker.wait(timeout=60) != 0
-    row.refresh_from_db()
-    assert row.status == "error"
-    assert str(tmp_path) in row.error
-    ready = httpx.get(f"{server.url}/readyz")
-    assert ready.status_code == 503
-    assert str(tmp_path) in ready.json()["missing"]["worker"]

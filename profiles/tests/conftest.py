@@ -24,6 +24,7 @@ def sae(model: LanguageModel) -> SAE:
     made = SAE.objects.create(
         id="tiny-sae",
         source="/sae",
+        status="ready",
         d_in=16,
         d_sae=100,
         layer=2,

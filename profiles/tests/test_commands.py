@@ -83,7 +83,9 @@ def test_profiles_are_activated_listed_and_deactivated(profiles: list[Profile]) 
 
     model = LanguageModel.objects.create(name="m", source="/t", d_model=16, num_layers=4, context_length=512)
     model.make_current()
-    sae = SAE.objects.create(id="s", source="/s", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post")
+    sae = SAE.objects.create(
+        id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
+    )
     model.attach(sae)
     Profile.objects.filter(name="ocean").update(sae_id="s", layer=2)
     assert manage("activate_profile", "ocean").returncode == 0

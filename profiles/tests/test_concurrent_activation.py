@@ -20,7 +20,9 @@ SNAPSHOT = """
 def test_exactly_one_profile_is_active_and_steers_at_every_moment() -> None:
     model = LanguageModel.objects.create(name="tiny", source="/t", d_model=16, num_layers=4, context_length=512)
     model.make_current()
-    sae = SAE.objects.create(id="s", source="/s", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post")
+    sae = SAE.objects.create(
+        id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
+    )
     model.attach(sae)
     profiles = [Profile.objects.create_from(name=f"p{i}", steering={i: 1.0 + i}) for i in range(20)]
     profiles[0].activate()

@@ -21,7 +21,9 @@ URL = "/api/profiles"
 def profile() -> Profile:
     model = LanguageModel.objects.create(name="tiny", source="/t", d_model=16, num_layers=4, context_length=512)
     model.make_current()
-    sae = SAE.objects.create(id="s", source="/s", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post")
+    sae = SAE.objects.create(
+        id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
+    )
     model.attach(sae)
     return Profile.objects.create_from(name="ocean", steering={3: 4.0})
 

@@ -140,7 +140,9 @@ def test_a_live_version_of_another_sae_is_not_restored(client: APIClient, profil
     client.put("/api/steering", {"values": {"5": 1.0}})
     detach_sae()
     assert client.post("/api/steering/restore", {"version": 1}).status_code == 409
-    other = SAE.objects.create(id="o", source="/o", d_in=16, d_sae=100, layer=1, hook_name="blocks.1.hook_resid_post")
+    other = SAE.objects.create(
+        id="o", source="/o", status="ready", d_in=16, d_sae=100, layer=1, hook_name="blocks.1.hook_resid_post"
+    )
     model.attach(other)
     answer = client.post("/api/steering/restore", {"version": 1})
     assert (answer.status_code, answer.json()["code"]) == (409, "steering_unavailable")

@@ -83,11 +83,11 @@ def test_equal_rows_keep_their_order_from_page_to_page(client: APIClient, sae: S
     assert len({profile["id"] for page in pages for profile in page}) == 9
 
 
-def test_a_page_of_the_list_takes_three_queries(
+def test_a_page_of_the_list_takes_four_queries(
     client: APIClient, profiles: list[Profile], django_assert_num_queries: object
 ) -> None:
     for query in ("", "feature=7", "search=wave", "ordering=-updated_at"):
-        with django_assert_num_queries(3):  # type: ignore[operator]  # count, page, active profile
+        with django_assert_num_queries(4):  # type: ignore[operator]  # count, page, labels, active profile
             client.get(f"{URL}?{query}")
 
 

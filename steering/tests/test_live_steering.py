@@ -17,7 +17,14 @@ def sae(db: None) -> SAE:
     model = LanguageModel.objects.create(name="tiny", source="/t", d_model=16, num_layers=4, context_length=512)
     model.make_current()
     made = SAE.objects.create(
-        id="s", source="/s", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post", fingerprint="a" * 64
+        status="ready",
+        id="s",
+        source="/s",
+        d_in=16,
+        d_sae=100,
+        layer=2,
+        hook_name="blocks.2.hook_resid_post",
+        fingerprint="a" * 64,
     )
     model.attach(made)
     return made
@@ -89,7 +96,7 @@ def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() ->
 def test_an_sae_that_does_not_fit_is_not_attached(sae: SAE, tmp_path: Path) -> None:
     model = LanguageModel.objects.get()
     for changes, told in (({"d_in": 8}, "d_in 8: expected d_model 16"), ({"layer": 4}, "layers 0 to 3")):
-        fields = {"source": "", "d_in": 16, "d_sae": 4, "layer": 0, "hook_name": "h", **changes}
+        fields = {"source": "", "status": "ready", "d_in": 16, "d_sae": 4, "layer": 0, "hook_name": "h", **changes}
         wrong, _ = SAE.objects.update_or_create(id="w", defaults=fields)
         with pytest.raises(Exception, match=told):
             model.attach(wrong)

@@ -56,7 +56,7 @@ class Command(BaseCommand):
             if profile:
                 strengths = json.loads(profile.read_text())["profile"]["steering"]
                 features = [(int(index), strength) for index, strength in strengths.items()]
-                vector = steering_vector(config.weights, features, config.d_in)
+                vector = steering_vector(config, features)
             return answers(model, tokenizer, held_out(samples), config.layer, vector, seed=1)
 
         return sample

@@ -13,9 +13,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--output", type=Path, default=FILES, help="the folder to write to")
+        parser.add_argument("--only-labels", action="store_true", help="label the features of the SAE that is there")
 
-    def handle(self, *args: Any, output: Path, **options: Any) -> None:
-        from inference.demo.training import train_demo
+    def handle(self, *args: Any, output: Path, only_labels: bool, **options: Any) -> None:
+        from inference.demo.labels import label_files
+        from inference.demo.training import LAYER, train_demo
+
+        if only_labels:
+            label_files(output, LAYER)
+            return
 
         for topic, pick in train_demo(output).items():
             shares = f"{pick.measured.on_topic:4.0%} on the topic, {pick.measured.well_formed:4.0%} well-formed"

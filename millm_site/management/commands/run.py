@@ -14,7 +14,6 @@ import honcho.manager
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from inference.models import LanguageModel
 from millm_site.bootstrap import Secrets, bootstrap
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
@@ -44,12 +43,9 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _serve(self, host: str, port: int) -> None:
-        model = LanguageModel.objects.current()
-        if model is None:
-            raise CommandError("no language model is current: make one current in the admin's list, or by make_current")
         honcho.manager.KILL_WAIT = KILL_WAIT_S
         manager = honcho.manager.Manager()
-        manager.add_process("worker", _command(*_worker(model)), env=_environment())
+        manager.add_process("worker", _command(*_worker()), env=_environment())
         manager.add_process("web", _command(*_web(host, port)), env=_environment())
         threading.Thread(target=self._announce, args=(f"http://{host}:{port}",), daemon=True).start()
         manager.loop()
@@ -68,11 +64,11 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _worker(model: LanguageModel) -> list[str]:
+def _worker() -> list[str]:
     from django.conf import settings
 
     return [
-        *("celery", "--quiet", "-A", "millm_site", "worker", "--pool", "threads", "--queues", model.queue),
+        *("celery", "--quiet", "-A", "millm_site", "worker", "--pool", "threads"),
         *("--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", "inference@%h"),
         *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
     ]

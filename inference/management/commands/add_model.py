@@ -1,0 +1,32 @@
+"""`manage.py add_model`: register a language model."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from inference.models import DTYPES, LanguageModel
+from steering.errors import SteeringError
+
+
+class Command(BaseCommand):
+    help = "Register a language model from a hub id or a folder; --load makes it the current one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("source", help="a hub id such as google/gemma-2-2b, or a folder, written as a path")
+        parser.add_argument("--name", default="", help="the model id that API clients use")
+        parser.add_argument("--revision", default="")
+        parser.add_argument("--dtype", default="auto", choices=DTYPES)
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+        parser.add_argument("--load", action="store_true", help="serve it from now on")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        fields = {name: options[name] for name in ("name", "revision", "dtype", "device")}
+        try:
+            model = LanguageModel.objects.register(options["source"], anywhere=True, **fields)
+            if options["load"]:
+                model.load()
+        except SteeringError as error:
+            raise CommandError(str(error)) from error
+        shape = f"{model.model_type}, d_model {model.d_model}, {model.num_layers} layers"
+        self.stderr.write(f"{model} is registered: {shape}; it is {model.status}.")
+        self.stdout.write(model.name)

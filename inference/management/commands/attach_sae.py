@@ -1,0 +1,30 @@
+"""`manage.py attach_sae`: let an SAE steer the current model."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from inference.models import LanguageModel, NoCurrentModel
+from steering.errors import SteeringError
+from steering.models import SAE
+
+
+class Command(BaseCommand):
+    help = "Attach a registered SAE to the current model, in place of the one attached before."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("id")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sae = SAE.objects.filter(pk=options["id"]).first()
+        if sae is None:
+            known = ", ".join(SAE.objects.values_list("pk", flat=True)) or "none"
+            raise CommandError(f"there is no SAE {options['id']!r}: known are {known}")
+        model = LanguageModel.objects.current()
+        try:
+            if model is None:
+                raise NoCurrentModel("no model is current: load one first")
+            model.attach(sae)
+        except SteeringError as error:
+            raise CommandError(str(error)) from error
+        self.stderr.write(f"{sae} is attached to {model} at {sae.hook_name}.")

@@ -1,0 +1,113 @@
+"""Models and SAEs from a hub: a worker downloads them, the rows tell the progress, cancelling loses nothing."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import close_session
+from rest_framework.test import APIClient
+
+from inference.models import LanguageModel
+from inference.tests.conftest import Server
+from inference.tests.test_loading import ask, eventually, status, tiny  # noqa: F401  (a fixture)
+from steering.fingerprint import decoder_fingerprint
+from steering.formats import read_config
+from steering.models import SAE
+from steering.tests.hub_server import Hub, hub_server
+
+REPO = "owner/tiny"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, tiny: Path, settings: Any) -> Iterator[Hub]:  # noqa: F811
+    """A hub with the tiny model, and an SAE for it in `layer-1`; slow."""
+    folder = tmp_path / "hub" / REPO
+    shutil.copytree(tiny, folder)
+    (folder / "sae").rename(folder / "layer-1")
+    with hub_server(tmp_path / "hub") as server:
+        settings.HF_ENDPOINT, settings.HF_HUB_CACHE = server.url, str(tmp_path / "cache")
+        yield server
+    close_session()
+
+
+@pytest.fixture
+def worker(server: Server, hub: Hub, tmp_path: Path) -> Iterator[Any]:
+    made = server.start_worker(INFERENCE_MODEL="", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "cache"))
+    yield made
+    made.send_signal(signal.SIGTERM)
+    assert made.wait(timeout=60) == 0
+
+
+def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: str, hub: Hub, worker: Any) -> None:
+    model = LanguageModel.objects.register(REPO)
+    assert (model.name, model.model_type) == ("tiny", "llama")
+    assert not hub.fetched("model.safetensors")
+    hub.bytes_per_s = 50_000
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
+    model.unload()
+    assert status(model) == "registered"
+    eventually(lambda: worker_is_idle(), 3)
+    assert status(model) == "registered"
+    hub.bytes_per_s = None
+    model.load()
+    eventually(lambda: status(model) == "ready")
+    assert any(asked for asked in hub.fetched("model.safetensors")[1:]), (
+        "the second download begins where the first ended"
+    )
+    assert ask(server, api_key, "tiny").status_code == 200
+
+
+def worker_is_idle() -> bool:
+    from inference import stream
+
+    return any(beat.status == "idle" or beat.model == "" for beat in stream.live_workers())
+
+
+def test_an_sae_is_downloaded_cancelled_and_continued(server: Server, hub: Hub, worker: Any, tiny: Path) -> None:  # noqa: F811
+    api = APIClient()
+    from django.contrib.auth.models import User
+
+    api.force_authenticate(User.objects.create_superuser("root"))
+    found = api.get("/api/saes/catalogue", {"source": REPO}).data
+    assert [one["path"] for one in found] == ["layer-1"]
+    hub.bytes_per_s = 10_000
+    made = api.post("/api/saes", {"source": REPO, "path": "layer-1"}).data
+    sae = SAE.objects.get(pk=made["id"])
+    assert sae.status == "queued"
+
+    def now() -> SAE:
+        sae.refresh_from_db()
+        return sae
+
+    eventually(lambda: now().status == "downloading" and (sae.progress or 0) > 0.1)
+    assert api.post(f"/api/saes/{sae.pk}/attach").status_code == 409
+    assert api.post(f"/api/saes/{sae.pk}/cancel").data["status"] == "registered"
+    hub.bytes_per_s = None
+    assert api.post(f"/api/saes/{sae.pk}/download").data["status"] == "queued"
+    eventually(lambda: now().status == "ready" and bool(sae.fingerprint))
+    assert (sae.layer, sae.hook_name, sae.d_sae) == (1, "blocks.1.hook_resid_post", 64)
+    assert sae.fingerprint == decoder_fingerprint(read_config(tiny / "sae"))
+    model = LanguageModel.objects.register(REPO)
+    model.load()
+    model.attach(sae)
+    assert sae.is_attached
+
+
+def test_what_the_hub_refuses_is_said(server: Server, hub: Hub, worker: Any) -> None:
+    api = APIClient()
+    from django.contrib.auth.models import User
+
+    api.force_authenticate(User.objects.create_superuser("root"))
+    hub.gated.add(REPO)
+    refused = api.post("/api/models", {"source": REPO})
+    assert (refused.status_code, refused.data["code"]) == (403, "gated_repository")
+    assert "HF_TOKEN" in refused.data["detail"]
+    sae = SAE.objects.register(REPO, path="layer-1")
+    eventually(lambda: SAE.objects.get(pk=sae.pk).status == "error")
+    assert "HF_TOKEN" in SAE.objects.get(pk=sae.pk).error
+    missing = api.post("/api/models", {"source": "owner/nobody"})
+    assert (missing.status_code, missing.data["code"]) == (404, "repository_not_found")

@@ -1,0 +1,185 @@
+"""Models loaded, switched and unloaded while the server runs: the rows say so, and workers follow."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from safetensors.torch import load_file, save_file
+
+from inference import stream
+from inference.models import LanguageModel
+from inference.tests.conftest import Server
+from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
+from profiles.models import Profile
+from steering.models import SAE, SteeringState
+
+CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder with a model, and an SAE for it in `sae`."""
+    folder = tmp_path / "tiny"
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = CHAT
+    tiny_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tiny_sae(folder / "sae")
+    return folder
+
+
+@pytest.fixture
+def follower(server: Server) -> Iterator[Any]:
+    """A worker that serves whichever model is current."""
+    worker = server.start_worker(INFERENCE_MODEL="")
+    yield worker
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == 0
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, [vars(row) for row in LanguageModel.objects.all()]
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def served() -> list[tuple[str, str]]:
+    return sorted((beat.model, beat.status) for beat in stream.live_workers())
+
+
+def status(model: LanguageModel) -> str:
+    model.refresh_from_db()
+    return model.status
+
+
+def ask(server: Server, api_key: str, model: str, **options: Any) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "ocean waves"}], "max_tokens": 5} | options
+    headers = {"Authorization": f"Bearer {api_key}"}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
+
+
+def test_a_switch_is_followed_while_other_workers_keep_their_model(
+    server: Server, api_key: str, follower: Any, tiny: Path
+) -> None:
+    demo = LanguageModel.objects.get(name="demo")
+    eventually(lambda: served() == [("demo", "ready")] * 2)
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    assert (model.model_type, model.d_model, model.num_layers) == ("llama", D_MODEL, 3)
+    Profile.objects.get(name="ocean").activate()
+    model.load()
+    assert Profile.objects.active() is None
+    assert not SteeringState.objects.load().enabled
+    # 2 seconds to notice and begin; loading is its own matter.
+    assert eventually(lambda: ("", "loading") in served() or ("tiny", "ready") in served()) < 2.5
+    eventually(lambda: served() == [("demo", "ready"), ("tiny", "ready")])
+    assert status(model) == "ready"
+    assert ask(server, api_key, "tiny").status_code == 200
+    # The pinned worker still serves the demo: unsteered, since what steers belongs to the current model.
+    answer = ask(server, api_key, "demo")
+    assert (answer.status_code, answer.headers["X-miLLM-Steering"]) == (200, "none")
+    refused = ask(server, api_key, "demo", steering={"features": {"1": 2.0}})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_current_model")
+    listed = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {api_key}"}).json()["data"]
+    assert [one["id"] for one in listed] == ["tiny", "demo"]
+
+    sae = SAE.objects.register(str(tiny / "sae"), anywhere=True)
+    model.attach(sae)
+    steered = ask(server, api_key, "tiny", steering={"features": {"3": 9.0}}, temperature=0)
+    assert steered.json()["choices"] != ask(server, api_key, "tiny", temperature=0).json()["choices"]
+    eventually(lambda: bool(SAE.objects.get(pk=sae.pk).fingerprint))
+
+    model.unload()
+    eventually(lambda: ("tiny", "ready") not in served())
+    assert ask(server, api_key, "tiny").status_code in {404, 503}
+    demo.load()
+    eventually(lambda: served() == [("demo", "ready")] * 2)
+    assert status(demo) == "ready"
+
+
+def test_running_answers_finish_before_a_switch(server: Server, api_key: str, follower: Any, tiny: Path) -> None:
+    model = LanguageModel.objects.register(str(tiny), name="first", anywhere=True)
+    other = LanguageModel.objects.register(str(tiny), name="second", anywhere=True)
+    model.load()
+    eventually(lambda: status(model) == "ready")
+    bias = {"logit_bias": {"1": -100}, "max_tokens": 300}
+    with ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(ask, server, api_key, "first", **bias) for _ in range(6)]
+        eventually(lambda: any(beat.running >= 6 for beat in stream.live_workers()))
+        other.load()
+        assert [answer.result().json()["usage"]["completion_tokens"] for answer in answers] == [300] * 6
+    eventually(lambda: status(other) == "ready")
+    assert ask(server, api_key, "second").status_code == 200
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def claim_a_huge_header(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((2**60).to_bytes(8, "little") + b"{}")
+
+
+def drop_a_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def lose_the_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def claim_many_layers(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 48}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncate, "cannot be read"),
+        (claim_a_huge_header, "cannot be read"),
+        (drop_a_weight, "up_proj"),
+        (lose_the_tokenizer, "tokenizer"),
+        (claim_many_layers, "size"),
+    ],
+)
+def test_broken_files_are_an_error_on_the_row_and_the_worker_lives(
+    server: Server, api_key: str, follower: Any, tiny: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    broken, good = shutil.copytree(tiny, tiny.parent / "broken"), tiny
+    spoil(broken)
+    model = LanguageModel.objects.register(str(broken), anywhere=True)
+    model.load()
+    eventually(lambda: status(model) == "error")
+    assert said in model.error
+    assert ask(server, api_key, "broken").status_code == 503
+    assert follower.poll() is None
+    # Mended and asked for again, it is served by the same worker.
+    shutil.rmtree(broken)
+    shutil.copytree(good, broken)
+    model.load()
+    eventually(lambda: status(model) == "ready")
+    assert ask(server, api_key, "broken").status_code == 200
+
+
+def test_what_would_not_fit_into_memory_is_refused_with_the_figures(server: Server, tiny: Path) -> None:
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    model.load()
+    worker = server.start_worker(INFERENCE_MODEL="", INFERENCE_CACHE_TOKENS=str(10**11))
+    eventually(lambda: status(model) == "error")
+    assert "GiB are free" in model.error
+    assert "needs about" in model.error
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0

@@ -1,0 +1,148 @@
+"""SAEs: where their files are, what these say, and which one is attached."""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils.text import slugify
+
+from steering.errors import SteeringError
+from steering.formats import SAEConfig, read_config
+from steering.sources import is_folder, local_folder
+
+
+class SAEInUse(SteeringError):
+    """The attached SAE cannot be deleted."""
+
+    code = "sae_in_use"
+    status = 409
+
+
+class SAEExists(SteeringError):
+    code = "sae_exists"
+    status = 409
+
+
+class InvalidSAE(SteeringError):
+    """An id or a path of an SAE that cannot be."""
+
+    code = "invalid_sae"
+
+
+def new_sae_id(source: str, path: str) -> str:
+    """An id that says where an SAE is from: the last part of the source, and the path in it."""
+    return slugify("-".join([PurePosixPath(source).name, *PurePosixPath(path).parts]).replace(".", "-"))[:200]
+
+
+class SAEManager(models.Manager["SAE"]):
+    def attached(self) -> "SAE | None":
+        """The SAE whose decoder directions steer, if one is attached."""
+        return self.filter(is_attached=True).first()
+
+    def register(
+        self, source: str, *, path: str = "", sae_id: str = "", revision: str = "", anywhere: bool = False
+    ) -> "SAE":
+        """A new row for the SAE at `path` in `source`, a hub id or a folder; a worker prepares it then.
+
+        That of a folder is ready at once; that of the hub has to be downloaded. `anywhere` allows folders outside
+        MILLM_MODEL_DIRS. Raises InvalidSAE, SAEExists, BadSource, or what `read_config` raises.
+        """
+        made = self.model(id=sae_id or new_sae_id(source, path), source=source, path=path.strip("/"), revision=revision)
+        made.check_rules()
+        if is_folder(source):
+            folder = local_folder(source, anywhere=anywhere)
+            local_folder(str(folder / made.path), anywhere=anywhere)
+            made.take(read_config(folder / made.path, path=f"{source}/{made.path}"))
+        made.save(force_insert=True)
+        made.prepare()
+        return made
+
+
+class SAE(models.Model):
+    """A sparse autoencoder from a Hugging Face hub id or a folder; at most one is attached."""
+
+    class Status(models.TextChoices):
+        REGISTERED = "registered"
+        QUEUED = "queued"
+        DOWNLOADING = "downloading"
+        READY = "ready"
+        ERROR = "error"
+
+    id = models.SlugField(primary_key=True, max_length=200)
+    source = models.CharField(max_length=500, help_text="A hub id or a folder.")
+    revision = models.CharField(max_length=100, blank=True)
+    path = models.CharField(max_length=500, blank=True, help_text="Where in the repository or folder it lies.")
+    format = models.CharField(max_length=40, default="saelens")
+    architecture = models.CharField(max_length=40, blank=True)
+    # Known once the files are here; without a hook name these are not known yet, and it cannot be attached.
+    d_in = models.PositiveIntegerField(default=0, help_text="Width of the residual stream it was trained on.")
+    d_sae = models.PositiveIntegerField(default=0, help_text="Number of features.")
+    layer = models.PositiveIntegerField(default=0, help_text="Zero-based decoder block of its hook point.")
+    hook_name = models.CharField(max_length=100, blank=True)
+    model_name = models.CharField(max_length=100, blank=True, help_text="The model it was trained on.")
+    fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of its decoder.")
+    is_attached = models.BooleanField(default=False, editable=False)
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
+    progress = models.FloatField(null=True, editable=False)
+    error = models.TextField(blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    FROM_FILES = ("format", "architecture", "d_in", "d_sae", "layer", "hook_name", "model_name")
+    objects = SAEManager()
+
+    class Meta:
+        verbose_name = "SAE"
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["is_attached"], condition=Q(is_attached=True), name="one_attached_sae")
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the row and its labels; files stay. Raises SAEInUse."""
+        from steering.models import SteeringState
+
+        SteeringState.objects.lock()
+        if SAE.objects.filter(pk=self.pk, is_attached=True).exists():
+            raise SAEInUse(f"SAE {self} is attached: detach it first")
+        return super().delete(*args, **kwargs)
+
+    def check_rules(self) -> None:
+        """Refuse an id or a source that cannot be. Raises InvalidSAE or SAEExists."""
+        try:
+            self.clean_fields(exclude=["d_in", "d_sae", "layer", "hook_name"])
+        except ValidationError as error:
+            field, [message, *_] = next(iter(error.message_dict.items()))
+            raise InvalidSAE(f"{field}: {message}", field=field) from error
+        if ".." in PurePosixPath(self.path).parts or PurePosixPath(self.path).is_absolute():
+            raise InvalidSAE(f"path: got {self.path!r}, expected a path inside the source", field="path")
+        if SAE.objects.filter(pk=self.pk).exists():
+            raise SAEExists(f"id: an SAE {self.pk!r} already exists", field="id")
+
+    def take(self, config: SAEConfig) -> None:
+        """What its files say of it; it can be attached then."""
+        for field in self.FROM_FILES:
+            setattr(self, field, getattr(config, field))
+        self.model_name = config.model_name[:100]
+        self.status, self.error = self.Status.READY, ""
+
+    def prepare(self) -> None:
+        """Have a worker download what is missing and compute the fingerprint."""
+        from steering.tasks import prepare_sae
+
+        if not self.hook_name:
+            SAE.objects.filter(pk=self.pk).update(status=self.Status.QUEUED, progress=None, error="")
+        transaction.on_commit(lambda: prepare_sae.delay(self.pk))
+        self.refresh_from_db()
+
+    def cancel(self) -> None:
+        """End its download, if one waits or is under way; what has come is kept for the next time."""
+        under_way = [self.Status.QUEUED, self.Status.DOWNLOADING]
+        SAE.objects.filter(pk=self.pk, status__in=under_way).update(status=self.Status.REGISTERED, progress=None)
+        self.refresh_from_db()

@@ -1,0 +1,65 @@
+"""Where models and SAEs come from: a hub id, or a folder below MILLM_MODEL_DIRS. Free of torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from steering.errors import SteeringError
+
+CONFIG_BYTES = 10 * 2**20
+
+
+class BadSource(SteeringError):
+    """A folder that is not there, that may not be read, or that does not hold what it should."""
+
+    code = "bad_source"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="source")
+
+
+def is_folder(source: str) -> bool:
+    """Whether `source` names a folder and no hub id: it starts like a path."""
+    return source.startswith(("/", "./", "../", "~"))
+
+
+def local_folder(source: str, *, anywhere: bool = False) -> Path:
+    """The folder, symlinks resolved. Raises BadSource where it is no folder or outside MILLM_MODEL_DIRS.
+
+    `anywhere` is for those who have a shell on this machine anyway.
+    """
+    folder = Path(source).expanduser().resolve()
+    allowed = [Path(root).expanduser().resolve() for root in settings.MODEL_DIRS]
+    if not anywhere and not any(folder.is_relative_to(root) for root in allowed):
+        roots = ", ".join(map(str, allowed))
+        raise BadSource(
+            f"source: {source} is outside the model folders ({roots}): move it there, or set MILLM_MODEL_DIRS"
+        )
+    if not folder.is_dir():
+        raise BadSource(f"source: {source} is no folder on this machine")
+    if not anywhere:
+        _refuse_links_out(folder, allowed, source)
+    return folder
+
+
+def _refuse_links_out(folder: Path, allowed: list[Path], source: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in allowed):
+            raise BadSource(f"source: {path.relative_to(folder)} in {source} is a link out of the model folders")
+
+
+def read_json_file(path: Path) -> dict[str, Any]:
+    """A small JSON object from a file. Raises BadSource."""
+    try:
+        if path.stat().st_size > CONFIG_BYTES:
+            raise BadSource(f"source: {path.name} is larger than {CONFIG_BYTES} bytes")
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BadSource(f"source: {path.parent} has no {path.name}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadSource(f"source: {path.name} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise BadSource(f"source: {path.name} holds {type(found).__name__}, expected an object")
+    return found
