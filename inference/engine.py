@@ -142,8 +142,8 @@ class ContinuousEngine:
             self.listener([Event(request_id, "failed", {"code": "cancelled", "message": "The request was cancelled."})])
 
     def statistics(self) -> EngineStatistics:
-        scheduler = self._manager.batch_processor.scheduler
-        running = len(scheduler.active_requests)
+        processor = self._manager.batch_processor  # None once the manager has stopped
+        running = len(processor.scheduler.active_requests) if processor else 0
         return EngineStatistics(
             running=running,
             waiting=max(0, len(self._answers) - running),

@@ -25,6 +25,8 @@ def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     )
     if missing := sorted(told["missing_keys"]):
         raise ValueError(f"the files lack {len(missing)} weights, {missing[0]} among them")
+    if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
+        raise ValueError(f"the weights of {broken} are not finite")
     return model.to(device).eval(), tokenizer
 
 

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +39,7 @@ class Worker:
         self.serving: Serving | None = None
         self._status = "idle"
         self._tried: Load | None = None
-        self._stopping = threading.Event()
+        self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name="follow", daemon=True),
             threading.Thread(target=self._beat, name="heartbeat", daemon=True),
@@ -53,6 +52,7 @@ class Worker:
         self._stopping.set()
         self._threads[0].join()
         self._drop(take_no_more=False)  # Celery has stopped taking tasks by now
+        self._closed.set()
         self._threads[1].join(timeout=5)
         stream.clear_heartbeat(self.id)
 
@@ -154,17 +154,19 @@ class Worker:
     # --- the heartbeat ---
 
     def _beat(self) -> None:
-        while True:
-            serving = self.serving
-            if serving is not None and self._status == "ready" and not serving.engine.is_alive():
-                logger.critical("the engine died: stopping this worker")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            self._write_heartbeat()
-            if self._stopping.wait(settings.INFERENCE_HEARTBEAT_S) and self.serving is None:
-                return
-            if self._stopping.is_set():
-                time.sleep(settings.INFERENCE_HEARTBEAT_S)  # what is running still has a worker that is alive
+        """Until the worker is closed: what is running then still has a worker that is alive."""
+        try:
+            while not self._closed.wait(settings.INFERENCE_HEARTBEAT_S):
+                self._check_engine()
+                self._write_heartbeat()
+        except Exception:
+            logger.exception("this worker cannot go on: it stops")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _check_engine(self) -> None:
+        serving = self.serving  # in no variable of the loop, which would keep an unloaded model in memory
+        if serving is not None and self._status == "ready" and not serving.engine.is_alive():
+            raise RuntimeError("the engine died")
 
     def _write_heartbeat(self) -> None:
         serving = self.serving

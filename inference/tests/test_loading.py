@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from inference import stream
 from inference.models import LanguageModel
@@ -135,6 +137,12 @@ def drop_a_weight(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def spoil_a_number(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def lose_the_tokenizer(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
@@ -151,6 +159,7 @@ def claim_many_layers(folder: Path) -> None:
         (truncate, "cannot be read"),
         (claim_a_huge_header, "cannot be read"),
         (drop_a_weight, "up_proj"),
+        (spoil_a_number, "not finite"),
         (lose_the_tokenizer, "tokenizer"),
         (claim_many_layers, "size"),
     ],
@@ -183,3 +192,47 @@ def test_what_would_not_fit_into_memory_is_refused_with_the_figures(server: Serv
     assert "needs about" in model.error
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
+
+
+def test_the_memory_of_a_model_comes_back(server: Server, follower: Any, tiny: Path) -> None:
+    config = json.loads((tiny / "config.json").read_text())
+    wide = LlamaForCausalLM(LlamaConfig(**config | {"intermediate_size": 500_000}))  # 580 MB in its three layers
+    wide.save_pretrained(tiny)
+    size = sum(weights.numel() * 4 for weights in wide.parameters())
+    del wide
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    process = psutil.Process(follower.pid)
+    eventually(lambda: served() == [("demo", "ready")] * 2)
+    before = process.memory_info().rss
+    for _ in range(3):
+        model.load()
+        eventually(lambda: status(model) == "ready")
+        model.unload()
+        eventually(lambda: ("tiny", "ready") not in served() and ("", "idle") in served())
+    # The heartbeat that says so may come a moment before the memory is free.
+    eventually(lambda: process.memory_info().rss - before < size / 2, 5)
+
+
+@pytest.mark.parametrize("spoil", ["truncate", "nan", "huge header"])
+def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny: Path, spoil: str) -> None:
+    weights = tiny / "sae" / "sae_weights.safetensors"
+    sae = SAE.objects.register(str(tiny / "sae"), anywhere=True)
+    if spoil == "nan":
+        tensors = load_file(weights)
+        tensors["W_dec"][5, 5] = float("nan")
+        save_file(tensors, weights)
+    else:
+        weights.write_bytes(
+            weights.read_bytes()[:-100] if spoil == "truncate" else (2**60).to_bytes(8, "little") + b"{}"
+        )
+    SAE.objects.filter(pk=sae.pk).update(fingerprint="")
+    sae.refresh_from_db()
+    sae.prepare()
+
+    def now() -> SAE:
+        sae.refresh_from_db()
+        return sae
+
+    eventually(lambda: now().status == "error")
+    assert sae.error
+    assert follower.poll() is None
