@@ -14,6 +14,7 @@ from inference.models import LanguageModel, NoCurrentModel, detach_sae
 from inference.serializers import (
     CatalogueQuerySerializer,
     FoundSAESerializer,
+    LoadOptionsSerializer,
     ModelSerializer,
     RegisterModelSerializer,
     RegisterSAESerializer,
@@ -67,6 +68,13 @@ class ModelViewSet(_Resource):
     serializer_class = ModelSerializer
     register_serializer = RegisterModelSerializer
     lookup_value_regex = r"[0-9]{1,9}"
+
+    @extend_schema(request=LoadOptionsSerializer, responses={**MODEL, **errors(400, 404)})
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change how it is loaded; where it is being served, workers load it anew."""
+        body = LoadOptionsSerializer(self.get_object(), data=request.data)
+        body.is_valid(raise_exception=True)
+        return self.answer(body.save())
 
     @extend_schema(request=None, responses={**MODEL, **errors(404)})
     @action(detail=True, methods=["post"])

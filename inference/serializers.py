@@ -38,6 +38,20 @@ class RegisterModelSerializer(StrictMixin):
         return LanguageModel.objects.register(**validated_data)
 
 
+class LoadOptionsSerializer(StrictMixin):
+    """How a model is loaded; a change of the model that is served loads it anew."""
+
+    dtype = serializers.ChoiceField(choices=DTYPES, required=False)
+    device = serializers.CharField(max_length=20, required=False)
+
+    def update(self, instance: LanguageModel, validated_data: dict[str, Any]) -> LanguageModel:
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        instance.check_rules()
+        instance.save(update_fields=[*validated_data, "updated_at"])
+        return instance
+
+
 class SAESerializer(serializers.ModelSerializer[SAE]):
     progress = serializers.FloatField(allow_null=True, help_text="Of a download, then of the fingerprint, from 0 to 1.")
 

@@ -1,6 +1,5 @@
 """The bodies of requests, checked. Shapes from https://platform.openai.com/docs/api-reference."""
 
-import json
 import re
 import secrets
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, f
 from inference.generation import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
+from inference.openai.response_format import ResponseFormat
 
 Number = Annotated[float, Field(strict=False)]
 """An int or a float; `strict` on the model still refuses strings and booleans (see `_no_booleans`)."""
@@ -46,37 +46,6 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True)
 
     include_usage: bool | None = None
-
-
-class JSONSchema(BaseModel):
-    """The JSON schema that an answer is held to; it always is, also where `strict` is not set."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
-    description: str | None = None
-    strict: bool | None = None
-    body: dict[str, Any] = Field(alias="schema", default_factory=dict)
-
-
-class ResponseFormat(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JSONSchema | None = None
-
-    @model_validator(mode="after")
-    def _has_its_schema(self) -> Self:
-        if (self.json_schema is None) == (self.type == "json_schema"):
-            raise ValueError("json_schema goes with the type json_schema, and with no other")
-        return self
-
-    @property
-    def schema_text(self) -> str | None:
-        """The schema as JSON, None for any text."""
-        if self.type == "text":
-            return None
-        return json.dumps(self.json_schema.body if self.json_schema else {"type": "object"})
 
 
 class OwnSteering(BaseModel):

@@ -57,6 +57,10 @@ def test_a_model_is_registered_loaded_and_deleted(api: APIClient, folders: Path)
     assert (row["name"], row["model_type"], row["d_model"], row["status"]) == ("tiny", "llama", D_MODEL, "registered")
     assert api.post(f"/api/models/{row['id']}/load").data["status"] == "queued"
     assert api.get("/api/models").data["results"][0]["is_current"]
+    changed = api.patch(f"/api/models/{row['id']}", {"dtype": "auto", "device": "cpu"}).data
+    assert (changed["dtype"], changed["device"], changed["name"]) == ("auto", "cpu", "tiny")
+    assert api.patch(f"/api/models/{row['id']}", {"device": "tpu"}).status_code == 400
+    assert api.patch(f"/api/models/{row['id']}", {"name": "other"}).status_code == 400
     refused = api.delete(f"/api/models/{row['id']}")
     assert (refused.status_code, refused.data["code"]) == (409, "model_in_use")
     assert api.post(f"/api/models/{row['id']}/unload").data["status"] == "registered"
