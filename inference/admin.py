@@ -44,7 +44,8 @@ class LanguageModelAdmin(admin.ModelAdmin[LanguageModel]):
 
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: bool) -> None:
         if change:  # a new one is registered by its form
-            super().save_model(request, obj, form, change)
+            # These alone: a worker may be writing the others just now.
+            obj.save(update_fields=[*form.changed_data, "updated_at"])
 
     def has_delete_permission(self, request: HttpRequest, obj: LanguageModel | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.is_current)

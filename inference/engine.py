@@ -82,7 +82,7 @@ class ContinuousEngine:
         self._eos = _eos_token_ids(self.model, self.tokenizer)
         self._backend = self.tokenizer.backend_tokenizer
         # Requests wait inside the engine too; each may have a steering of its own.
-        self._capacity = 4 * self.limits.max_requests
+        self._capacity = max(4 * self.limits.max_requests, 32)
         self._hooks = SteeringHooks(self.model, self._capacity + 1, lambda: forget_graphs(self._manager))
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 from inference.loading import pick_device, pick_dtype
 from inference.models import LanguageModel
 from steering.errors import SteeringError
+from steering.sources import read_json_file
 
 HEADROOM = 1.1
 """Activations, hooks and what a framework keeps for itself, over weights and cache."""
@@ -58,7 +59,7 @@ def estimate_bytes(folder: Path, dtype: str, device: torch.device) -> int:
 def parameters(folder: Path) -> int:
     """How many numbers the weights have, from the headers of the files. Raises BrokenWeights."""
     total = 0
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
                 total += sum(_count(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
@@ -67,6 +68,14 @@ def parameters(folder: Path) -> int:
     if not total:
         raise BrokenWeights(f"{folder} has no *.safetensors with weights")
     return total
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads; a repository can have the same weights in another form beside them."""
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        return [folder / name for name in sorted(set(read_json_file(index).get("weight_map", {}).values()))]
+    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
 
 
 def _count(shape: list[int]) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.core.validators import RegexValidator
+from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
@@ -70,7 +71,11 @@ class LanguageModelManager(models.Manager["LanguageModel"]):
         made.check_rules()
         for field, value in asdict(describe(source, revision, anywhere=anywhere)).items():
             setattr(made, field, value)
-        made.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                made.save(force_insert=True)
+        except IntegrityError as error:  # somebody registered it while its description was read
+            raise ModelExists(f"name: a model {made.name!r} already exists", field="name") from error
         return made
 
 
@@ -95,7 +100,12 @@ class LanguageModel(models.Model):
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
     revision = models.CharField(max_length=100, blank=True)
     dtype = models.CharField(max_length=20, default="auto", choices=[(one, one) for one in DTYPES])
-    device = models.CharField(max_length=20, default="auto", help_text="auto, cpu, cuda, cuda:N or mps")
+    device = models.CharField(
+        max_length=20,
+        default="auto",
+        help_text="auto, cpu, cuda, cuda:N or mps",
+        validators=[RegexValidator(DEVICE, "expected auto, cpu, cuda, cuda:N or mps")],
+    )
     model_type = models.CharField("architecture", max_length=40, blank=True, editable=False)
     is_current = models.BooleanField(default=False, editable=False)
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
@@ -152,9 +162,6 @@ class LanguageModel(models.Model):
         except ValidationError as error:
             field, [message, *_] = next(iter(error.message_dict.items()))
             raise InvalidModel(f"{field}: {message}", field=field) from error
-        if not DEVICE.match(self.device):
-            expected = "auto, cpu, cuda, cuda:N or mps"
-            raise InvalidModel(f"device: got {self.device!r}, expected {expected}", field="device")
         if LanguageModel.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ModelExists(f"name: a model {self.name!r} already exists", field="name")
 
@@ -185,7 +192,9 @@ class LanguageModel(models.Model):
         if LanguageModel.objects.filter(pk=self.pk, is_current=True).exists():
             return
         detach_sae()
-        LanguageModel.objects.filter(is_current=True).update(is_current=False)
+        LanguageModel.objects.filter(is_current=True).update(
+            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
+        )
         LanguageModel.objects.filter(pk=self.pk).update(is_current=True)
         self.is_current = True
 

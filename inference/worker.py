@@ -14,9 +14,10 @@ import torch
 from celery import current_app
 from django.conf import settings
 from django.db import DatabaseError, connection
+from kombu.exceptions import OperationalError
 
 from inference import stream
-from inference.fetching import Unwanted, fetch
+from inference.fetching import Unwanted, fetch, told_rows
 from inference.generation import Event
 from inference.memory import check_fits
 from inference.models import LanguageModel
@@ -39,6 +40,7 @@ class Worker:
         self.serving: Serving | None = None
         self._status = "idle"
         self._tried: Load | None = None
+        self._row_told = False
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name="follow", daemon=True),
@@ -57,12 +59,16 @@ class Worker:
         stream.clear_heartbeat(self.id)
 
     def serving_of(self, message: Mapping[str, Any]) -> Serving | None:
-        """What answers a task. None where the model was unloaded while the task was on its way: the request fails."""
+        """What answers a task. None where its model is not served here any more: then the request fails.
+
+        A queue outlives a load: what waited in it must not be answered by another model.
+        """
         serving = self.serving
-        if serving is None:
-            failure = {"code": "no_worker", "message": "The model was unloaded just now: try again."}
-            stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
-        return serving
+        if serving is not None and serving.model.version == message["version"]:
+            return serving
+        failure = {"code": "no_worker", "message": "The model was unloaded, or loaded anew, just now: try again."}
+        stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
+        return None
 
     # --- following the rows ---
 
@@ -70,7 +76,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._converge()
-            except (DatabaseError, redis.RedisError, ConnectionError) as error:
+            except (DatabaseError, redis.RedisError, OperationalError, ConnectionError) as error:
                 logger.warning("the rows cannot be followed: %s", error)
             except Exception:
                 logger.exception("this worker cannot follow the rows: it stops")
@@ -84,6 +90,8 @@ class Worker:
         wanted = self._wanted()
         serves = self.serving.model if self.serving else None
         if wanted is not None and serves is not None and _load(wanted) == _load(serves):
+            if self._status != "ready" or not self._row_told:  # broker or database were away when it should have opened
+                self._open(wanted)
             return
         if self.serving is not None:
             self._drop(take_no_more=True)
@@ -106,30 +114,45 @@ class Worker:
 
     def _take_up(self, model: LanguageModel) -> None:
         """Fetch and load the model, and take its tasks. The row says how far it is, and what went wrong."""
-        rows = LanguageModel.objects.filter(pk=model.pk)
-        self._status = "loading"
+        self._status, self._row_told = "loading", False
         try:
             model.local_path = fetch(model, lambda: self._is_wanted(model))
-            rows.update(status=LanguageModel.Status.LOADING, progress=None, error="")
+            told_rows(model).update(status=LanguageModel.Status.LOADING, progress=None, error="")
             logger.info("loading %s from %s", model, model.local_path)
             check_fits(model)
             serving = Serving(self.id, model)
         except Unwanted:
             logger.info("%s is not wanted any more", model)
             return
+        except DatabaseError:
+            self._tried = None  # nothing is wrong with the model: it is tried again
+            raise
         except Exception as error:
             logger.exception("%s cannot be served", model)
             self._status = "error"
             _free_memory()
-            rows.update(
-                status=LanguageModel.Status.ERROR, progress=None, error=f"{model.source} cannot be served: {error}"
-            )
+            connection.close()  # it may have been lost while the model was loaded
+            told = f"{model.source} cannot be served: {error}"
+            told_rows(model).update(status=LanguageModel.Status.ERROR, progress=None, error=told)
             return
-        self._take_tasks(model.queue)
-        self.serving, self._status = serving, "ready"
+        self.serving = serving
+        self._open(model)
+
+    def _open(self, model: LanguageModel) -> None:
+        """Take the tasks of the model that is served, and say so."""
+        self._tell_celery("add_consumer", model.queue)
+        self._status = "ready"
         self._write_heartbeat()  # from now on requests are sent here
-        rows.update(status=LanguageModel.Status.READY, progress=1.0, error="")
-        logger.info("%s is ready on %s", model, serving.device)
+        told_rows(model).update(status=LanguageModel.Status.READY, progress=1.0, error="")
+        self._row_told = True
+        logger.info("%s is ready", model)
+
+    def _tell_celery(self, what: str, queue: str) -> None:
+        """Have this process's Celery take, or take no more, the tasks of a queue."""
+        tell = getattr(current_app.control, what)
+        while not tell(queue, destination=[self.hostname], reply=True, timeout=REPLY_S):
+            if self._stopping.is_set():
+                return  # Celery's consumer is not up yet, or reconnects: it did not hear
 
     def _drop(self, *, take_no_more: bool) -> None:
         """End what is served: no more tasks, what is running finishes, the memory is freed."""
@@ -137,19 +160,12 @@ class Worker:
         if serving is None:
             return
         if take_no_more:
-            current_app.control.cancel_consumer(
-                serving.model.queue, destination=[self.hostname], reply=True, timeout=REPLY_S
-            )
+            self._tell_celery("cancel_consumer", serving.model.queue)
         self._write_heartbeat()
         serving.close()
         self.serving = None
         del serving
         _free_memory()
-
-    def _take_tasks(self, queue: str) -> None:
-        replies: Any = []
-        while not replies and not self._stopping.is_set():  # Celery's consumer may not be up yet
-            replies = current_app.control.add_consumer(queue, destination=[self.hostname], reply=True, timeout=REPLY_S)
 
     # --- the heartbeat ---
 

@@ -52,19 +52,33 @@ class SteeringHooks:
     def acquire(self, spec: SteeringSpec, directions: Callable[[SteeringSpec], Tensor]) -> int:
         """The row of `spec`; where it is new, its vector is `directions(spec)`, (d_model,) float32."""
         with self._lock:
-            row = self._row_of.get(spec)
-            if row is None:
-                vector = directions(spec)
-                row = self._take_free_row()
-                self._write(parse_hook_name(spec.hook_name), row, vector)
-                self._row_of[spec] = row
-            self._row_of.move_to_end(spec)
-            self._users[spec] = self._users.get(spec, 0) + 1
-            return row
+            if spec in self._row_of:
+                return self._use(spec)
+        # Without the lock: reading a decoder can take its time, and `release` must not wait for it.
+        vector = directions(spec)
+        with self._lock:
+            if spec not in self._row_of:  # another request of the same spec was not quicker
+                self._row_of[spec] = self._written_row(parse_hook_name(spec.hook_name), vector)
+            return self._use(spec)
+
+    def _use(self, spec: SteeringSpec) -> int:
+        self._row_of.move_to_end(spec)
+        self._users[spec] = self._users.get(spec, 0) + 1
+        return self._row_of[spec]
+
+    def _written_row(self, place: Place, vector: Tensor) -> int:
+        row = self._take_free_row()
+        try:
+            self._write(place, row, vector)
+        except BaseException:
+            self._free.append(row)
+            raise
+        return row
 
     def release(self, spec: SteeringSpec) -> None:
         """One request less uses the spec's row."""
         with self._lock:
+            self._row_of.move_to_end(spec)  # the row that was free for longest is the next to be taken
             self._users[spec] -= 1
             if not self._users[spec]:
                 del self._users[spec]
@@ -79,8 +93,9 @@ class SteeringHooks:
 
     def _write(self, place: Place, row: int, vector: Tensor) -> None:
         if place not in self._tables:
-            table = self._tables[place] = torch.zeros(self._max_rows, self._d_model, **self._like)
+            table = torch.zeros(self._max_rows, self._d_model, **self._like)
             add_at(self._model, *place, partial(self._added, table))
+            self._tables[place] = table  # last: a place in here has its hook
             self._placed()
         for at, table in self._tables.items():
             # A row that last belonged to a spec of another place must not steer there any more.

@@ -32,15 +32,20 @@ def prepare(sae_id: str) -> None:
         return  # deleted or cancelled while it waited
     try:
         config = config_of(sae)
-        sae.take(config)
-        sae.save(update_fields=[*SAE.FROM_FILES, "status", "error"])
-        if not sae.fingerprint:
+        if not sae.is_attached:  # what steers now was checked when it was attached
+            sae.take(config)
+            sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
+        if not sae.is_attached or not sae.fingerprint:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(sae_id)), progress=1.0)
     except DownloadCancelled:
         logger.info("the download of %s was cancelled", sae)
     except (SteeringError, UnreadableSAE, BrokenDecoder, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
+    except Exception as error:
+        connection.close()  # it may be what failed
+        rows.update(status=SAE.Status.ERROR, error=f"{type(error).__name__}: {error}", progress=None)
+        raise
     finally:
         connection.close()
 
@@ -60,7 +65,7 @@ def fetch(sae: SAE) -> Path:
     if folder is None:
         rows = SAE.objects.filter(pk=sae.pk)
         if not sae.hook_name:
-            rows.update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
+            rows.filter(status=SAE.Status.QUEUED).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
         folder = hub.download(
             sae.source,
             revision,
@@ -68,6 +73,8 @@ def fetch(sae: SAE) -> Path:
             progress=partial(_tell, rows),
             cancelled=lambda: not rows.filter(status__in=[SAE.Status.DOWNLOADING, SAE.Status.READY]).exists(),
         )
+    # From now on this commit: another download of the repository may move what its branch means here.
+    sae.revision = folder.name
     return folder / sae.path
 
 

@@ -4,9 +4,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils.text import slugify
+from kombu.exceptions import OperationalError
 
 from steering.errors import SteeringError
 from steering.formats import SAEConfig, read_config
@@ -55,7 +56,11 @@ class SAEManager(models.Manager["SAE"]):
             folder = local_folder(source, anywhere=anywhere)
             local_folder(str(folder / made.path), anywhere=anywhere)
             made.take(read_config(folder / made.path, path=f"{source}/{made.path}"))
-        made.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                made.save(force_insert=True)
+        except IntegrityError as error:  # somebody registered it just now
+            raise SAEExists(f"id: an SAE {made.pk!r} already exists", field="id") from error
         made.prepare()
         return made
 
@@ -138,7 +143,15 @@ class SAE(models.Model):
 
         if not self.hook_name:
             SAE.objects.filter(pk=self.pk).update(status=self.Status.QUEUED, progress=None, error="")
-        transaction.on_commit(lambda: prepare_sae.delay(self.pk))
+
+        def send() -> None:
+            try:
+                prepare_sae.delay(self.pk)
+            except OperationalError as error:
+                told = f"The broker does not answer, so no worker prepares it: try again. ({error})"
+                SAE.objects.filter(pk=self.pk).update(status=self.Status.ERROR, error=told)
+
+        transaction.on_commit(send)
         self.refresh_from_db()
 
     def cancel(self) -> None:

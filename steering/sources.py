@@ -30,14 +30,18 @@ def local_folder(source: str, *, anywhere: bool = False) -> Path:
 
     `anywhere` is for those who have a shell on this machine anyway.
     """
-    folder = Path(source).expanduser().resolve()
+    try:
+        folder = Path(source).expanduser().resolve()
+        is_there = folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, nobody's home
+        raise BadSource(f"source: {source[:200]!r} cannot be read: {error}") from error
     allowed = [Path(root).expanduser().resolve() for root in settings.MODEL_DIRS]
     if not anywhere and not any(folder.is_relative_to(root) for root in allowed):
         roots = ", ".join(map(str, allowed))
         raise BadSource(
             f"source: {source} is outside the model folders ({roots}): move it there, or set MILLM_MODEL_DIRS"
         )
-    if not folder.is_dir():
+    if not is_there:
         raise BadSource(f"source: {source} is no folder on this machine")
     if not anywhere:
         _refuse_links_out(folder, allowed, source)

@@ -48,14 +48,15 @@ class Exchange:
 
     request_id: str
     served: str
+    version: str
     left: int
 
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
         """Hand `message`, completed by what every task needs, to the workers of `queue`."""
         inbox().expect(self.request_id)
         deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
-        message = {**message, "request_id": self.request_id, "inbox": inbox().key, "deadline": deadline}
-        await sync_to_async(enqueue)(queue, message, task)
+        sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
+        await sync_to_async(enqueue)(queue, {**message, **sent}, task)
 
     async def events(self) -> AsyncGenerator[Event]:
         """What comes back, to the last event."""
@@ -76,7 +77,7 @@ async def exchange(
     task: "Task[Any, Any]", request_id: str, selection: Selection, message: dict[str, Any], choices: int = 1
 ) -> AsyncGenerator[Event]:
     """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
-    opened = Exchange(request_id, selection.served, choices)
+    opened = Exchange(request_id, selection.served, selection.version, choices)
     _open.get().append(opened)
     await opened.send(task, selection.queue, message)
     return opened.events()

@@ -105,3 +105,11 @@ def test_the_same_steering_shares_the_cache_of_a_long_prompt(collected: Collecte
 def test_a_request_beyond_the_context_is_refused_and_says_by_how_much(collected: Collected) -> None:
     with pytest.raises(ContextLengthExceeded, match=r"maximum context length is 2048 tokens.*2049 tokens"):
         collected.greedy([(prompts(1, 2000)[0], None)], new_tokens=49)
+
+
+def test_a_place_that_is_not_there_is_an_error_each_time_and_costs_no_row(collected: Collected) -> None:
+    for _ in range(80):  # more than the engine has rows
+        with pytest.raises(IndexError):
+            collected.submit([5, 6, 7], spec({1: 1.0}, layer=7))
+    [plain, steered] = collected.greedy([([5, 6, 7], None), ([5, 6, 7], spec({3: 9.0}))], new_tokens=8)
+    assert plain != steered

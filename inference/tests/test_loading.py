@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import psutil
@@ -19,6 +20,7 @@ from inference import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
+from inference.worker import Worker
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -83,7 +85,7 @@ def test_a_switch_is_followed_while_other_workers_keep_their_model(
     # 2 seconds to notice and begin; loading is its own matter.
     assert eventually(lambda: ("", "loading") in served() or ("tiny", "ready") in served()) < 2.5
     eventually(lambda: served() == [("demo", "ready"), ("tiny", "ready")])
-    assert status(model) == "ready"
+    eventually(lambda: (status(model), status(demo)) == ("ready", "registered"))
     assert ask(server, api_key, "tiny").status_code == 200
     # The pinned worker still serves the demo: unsteered, since what steers belongs to the current model.
     answer = ask(server, api_key, "demo")
@@ -104,7 +106,7 @@ def test_a_switch_is_followed_while_other_workers_keep_their_model(
     assert ask(server, api_key, "tiny").status_code in {404, 503}
     demo.load()
     eventually(lambda: served() == [("demo", "ready")] * 2)
-    assert status(demo) == "ready"
+    eventually(lambda: status(demo) == "ready")
 
 
 def test_running_answers_finish_before_a_switch(server: Server, api_key: str, follower: Any, tiny: Path) -> None:
@@ -236,3 +238,13 @@ def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny
     eventually(lambda: now().status == "error")
     assert sae.error
     assert follower.poll() is None
+
+
+def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
+    worker = object.__new__(Worker)  # without its threads
+    worker.serving = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
+    inbox = f"millm:inbox:test-{time.monotonic()}"
+    assert worker.serving_of({"request_id": "r", "inbox": inbox, "version": "first"}) is None
+    [(_, fields)] = stream.connection.xrange(inbox)
+    assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
+    assert worker.serving_of({"request_id": "r", "inbox": inbox, "version": "second"}) is worker.serving

@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_not_attached(api: APIClient, folders: Path) -> Non
         ({"source": "{root}/pickled"}, 400, "no *.safetensors"),
         ({"source": "{root}/linked"}, 400, "link out of the model folders"),
         ({"source": "{root}/tiny", "dtype": "int4"}, 400, "int4"),
-        ({"source": "{root}/tiny", "device": "tpu"}, 400, "device: got 'tpu'"),
+        ({"source": "{root}/tiny", "device": "tpu"}, 400, "device: expected auto, cpu"),
         ({"source": "{root}/tiny", "made_up": 1}, 400, "unknown"),
         ({"source": "{root}/tiny", "name": "taken"}, 409, "already exists"),
         ({"source": "{root}/tiny", "name": "a\0b"}, 400, "ull"),
