@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inference.models import LanguageModel, NoCurrentModel, detach_sae
+from inference.models import LanguageModel, attach_sae, detach_sae
 from steering.admin import SAEAdmin
 from steering.errors import SteeringError
 from steering.forms import RegisterForm
@@ -73,16 +73,9 @@ def _do_one(page: Any, request: HttpRequest, queryset: "QuerySet[Any]", do: Call
         page.message_user(request, done.format(row))
 
 
-def _attach(sae: SAE) -> None:
-    model = LanguageModel.objects.current()
-    if model is None:
-        raise NoCurrentModel("no model is current: load one first")
-    model.attach(sae)
-
-
 @admin.action(description="Attach to the current model", permissions=["change"])
 def attach(page: Any, request: HttpRequest, queryset: "QuerySet[SAE]") -> None:
-    _do_one(page, request, queryset, _attach, "{} is attached.")
+    _do_one(page, request, queryset, attach_sae, "{} is attached.")
 
 
 @admin.action(description="Detach", permissions=["change"])

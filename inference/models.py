@@ -225,6 +225,14 @@ class LanguageModel(models.Model):
             raise SAEDoesNotFit(f"SAE {sae.pk} is for layer {sae.layer}: {self} has layers 0 to {self.num_layers - 1}")
 
 
+def attach_sae(sae: SAE) -> None:
+    """Attach `sae` to the current model. Raises NoCurrentModel, or what `LanguageModel.attach` raises."""
+    model = LanguageModel.objects.current()
+    if model is None:
+        raise NoCurrentModel("no model is current: load one first")
+    model.attach(sae)
+
+
 @transaction.atomic
 def detach_sae(only: SAE | None = None) -> None:
     """Detach the attached SAE, if there is one: the active profile and the live steering end with it.

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from inference.models import LanguageModel, NoCurrentModel, detach_sae
+from inference.models import LanguageModel, attach_sae, detach_sae
 from inference.serializers import (
     CatalogueQuerySerializer,
     FoundSAESerializer,
@@ -114,10 +114,8 @@ class SAEViewSet(_Resource):
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
         """Attach it to the current model, in place of the one attached before, whose active profile ends."""
-        sae, model = self.get_object(), LanguageModel.objects.current()
-        if model is None:
-            raise NoCurrentModel("no model is current: load one first")
-        model.attach(sae)
+        sae = self.get_object()
+        attach_sae(sae)
         return self.answer(sae)
 
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})

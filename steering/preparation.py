@@ -9,10 +9,9 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from steering import hub
-from steering.decoder import BrokenDecoder
 from steering.errors import SteeringError
 from steering.fingerprint import decoder_fingerprint
-from steering.formats import SAEConfig, UnreadableSAE, read_config
+from steering.formats import SAEConfig, read_config
 from steering.hub_errors import DownloadCancelled
 from steering.saes import SAE
 from steering.sources import is_folder
@@ -39,7 +38,7 @@ def prepare(sae_id: str) -> None:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(sae_id)), progress=1.0)
     except DownloadCancelled:
         logger.info("the download of %s was cancelled", sae)
-    except (SteeringError, UnreadableSAE, BrokenDecoder, OSError) as error:
+    except (SteeringError, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
     except Exception as error:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.models import LanguageModel, NoCurrentModel
+from inference.models import LanguageModel, attach_sae
 from steering.errors import SteeringError
 from steering.models import SAE
 
@@ -20,11 +20,8 @@ class Command(BaseCommand):
         if sae is None:
             known = ", ".join(SAE.objects.values_list("pk", flat=True)) or "none"
             raise CommandError(f"there is no SAE {options['id']!r}: known are {known}")
-        model = LanguageModel.objects.current()
         try:
-            if model is None:
-                raise NoCurrentModel("no model is current: load one first")
-            model.attach(sae)
+            attach_sae(sae)
         except SteeringError as error:
             raise CommandError(str(error)) from error
-        self.stderr.write(f"{sae} is attached to {model} at {sae.hook_name}.")
+        self.stderr.write(f"{sae} is attached to {LanguageModel.objects.current()} at {sae.hook_name}.")
