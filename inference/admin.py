@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 from inference.models import LanguageModel, attach_sae, detach_sae
 from steering.admin import SAEAdmin
@@ -26,7 +27,7 @@ class RegisterModelForm(RegisterForm[LanguageModel]):
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(admin.ModelAdmin[LanguageModel]):
+class LanguageModelAdmin(ModelAdmin):
     list_display = ["name", "is_current", "status", "progress", "error", "source", "dtype", "device", "model_type"]
     list_filter = ["is_current", "status"]
     search_fields = ["name", "source"]

@@ -4,12 +4,13 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 from millm_site.models import APIKey
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(admin.ModelAdmin[APIKey]):
+class APIKeyAdmin(ModelAdmin):
     list_display = ["name", "token_key", "user", "created", "expiry"]
     list_select_related = ["user"]
     search_fields = ["name", "user__username"]

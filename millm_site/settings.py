@@ -6,6 +6,7 @@ from pathlib import Path
 import django_stubs_ext
 import environ
 from corsheaders.defaults import default_headers
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from millm_site import embedded
@@ -67,6 +68,10 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 
 INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -80,6 +85,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "simple_history",
     "corsheaders",
+    "csp",
     "knox",
     "steering",
     "profiles",
@@ -98,6 +104,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
@@ -115,6 +122,30 @@ TEMPLATES = [
         },
     }
 ]
+
+UNFOLD = {
+    "SITE_TITLE": "miLLM",
+    "SITE_HEADER": "miLLM",
+    "SITE_SYMBOL": "tune",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/millm/favicon.svg"}],
+    "SITE_URL": "/admin/",
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["/static/millm/admin.css"],
+    "SCRIPTS": ["/static/millm/admin.js"],
+    "SIDEBAR": {"navigation": "millm_site.navigation.sidebar"},
+}
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],  # Unfold is built on Alpine.js, which evaluates expressions in attributes
+        "style-src": [SELF, UNSAFE_INLINE],  # Unfold writes its colours into the page
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 
 _database = env.db_url_config(DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)

@@ -5,8 +5,10 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from inference.openai.views import admin_chat_completions
+from inference.playground import playground
 from inference.urls import rest
 
 
@@ -19,9 +21,12 @@ def no_endpoint(request: HttpRequest) -> JsonResponse:
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("favicon.ico", RedirectView.as_view(url="/static/millm/favicon.svg")),
+    path("admin/playground/", admin.site.admin_view(playground), name="playground"),
+    path("admin/chat/completions", admin_chat_completions),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("api/", include("profiles.urls")),
     path("api/", include("steering.urls")),
     path("api/", include(rest.urls)),

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin
 
 from profiles.forms import ProfileForm
 from profiles.models import Profile
@@ -14,7 +15,7 @@ from steering.label_admin import labelled
 
 
 @admin.register(Profile)
-class ProfileAdmin(SimpleHistoryAdmin, admin.ModelAdmin[Profile]):
+class ProfileAdmin(SimpleHistoryAdmin, ModelAdmin):
     form = ProfileForm
     list_display = ["name", "is_active", "feature_count", "model_id", "sae_id", "layer", "updated_at"]
     list_filter = ["is_active", "model_id", "sae_id", "layer"]

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin
 
 from steering.errors import SteeringError
 from steering.forms import RegisterForm
@@ -27,7 +28,7 @@ class RegisterSAEForm(RegisterForm[SAE]):
 
 
 @admin.register(SAE)
-class SAEAdmin(admin.ModelAdmin[SAE]):
+class SAEAdmin(ModelAdmin):
     list_display = ["id", "is_attached", "status", "progress", "error", "hook_name", "d_sae", "model_name", "source"]
     list_filter = ["is_attached", "status", "model_name", "layer"]
     search_fields = ["id", "source"]
@@ -72,7 +73,7 @@ class SteeringStateForm(forms.ModelForm[SteeringState]):
 
 
 @admin.register(SteeringState)
-class SteeringStateAdmin(SimpleHistoryAdmin, admin.ModelAdmin[SteeringState]):
+class SteeringStateAdmin(SimpleHistoryAdmin, ModelAdmin):
     form = SteeringStateForm
     list_display = ["__str__", "enabled", "version", "updated_at"]
     history_list_display = ["door", "agent"]

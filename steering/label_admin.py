@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
 
 from steering.errors import SteeringError
 from steering.label_files import SOURCE_LENGTH, LabelFile
@@ -32,7 +33,7 @@ class ImportLabelsForm(forms.Form):
 
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(admin.ModelAdmin[FeatureLabel]):
+class FeatureLabelAdmin(ModelAdmin):
     list_display = ["index", "label", "source", "sae_id"]
     list_display_links = ["index", "label"]
     list_filter = ["sae"]
@@ -66,7 +67,8 @@ class FeatureLabelAdmin(admin.ModelAdmin[FeatureLabel]):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {"has_import_permission": self.has_import_permission(request), **(extra_context or {})}
-        return super().changelist_view(request, context)
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
 
     def import_view(self, request: HttpRequest) -> HttpResponse:
         """The page on which a file is imported."""

@@ -1,4 +1,7 @@
-"""Bearer keys on /v1: the keys of knox, the errors of OpenAI."""
+"""Who asks: by the bearer keys of knox on /v1, by their session in the admin. The errors are OpenAI's."""
+
+from collections.abc import Callable
+from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.http import HttpRequest
@@ -15,7 +18,7 @@ class APIUser(AbstractBaseUser, PermissionsMixin):
         abstract = True
 
 
-def authenticate(request: HttpRequest) -> APIUser:
+def by_key(request: HttpRequest) -> APIUser:
     """The owner of the request's API key. Raises OpenAIError 401."""
     try:
         found = TokenAuthentication().authenticate(request)
@@ -28,3 +31,13 @@ def authenticate(request: HttpRequest) -> APIUser:
     # As DRF does: the history of what this request changes says who, and with which key.
     request.user, request.auth = found  # type: ignore[attr-defined]
     return user
+
+
+def by_session(request: HttpRequest) -> Any:
+    """The user who is logged in to the admin. Raises OpenAIError 401."""
+    if not (request.user.is_active and request.user.is_staff):
+        raise OpenAIError(401, "Nobody is logged in: log in to the admin again.", code="not_logged_in")
+    return request.user
+
+
+Authenticate = Callable[[HttpRequest], Any]

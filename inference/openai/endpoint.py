@@ -13,7 +13,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from redis import RedisError
 
-from inference.openai.authentication import authenticate
+from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ R = TypeVar("R")
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
-def openai_view(*methods: str) -> Callable[[View], View]:
-    """A view for these methods, behind an API key, whose errors are OpenAI's."""
+def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[[View], View]:
+    """A view for these methods, behind an API key or the login of the admin, whose errors are OpenAI's."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -38,8 +38,8 @@ def openai_view(*methods: str) -> Callable[[View], View]:
             except Exception as error:
                 return _error(error).response()
 
-        # Bearer keys are not sent by a browser on its own, so there is nothing to forge.
-        return csrf_exempt(checked)
+        # Bearer keys, other than the cookie of a session, are not sent by a browser on its own: nothing can be forged.
+        return csrf_exempt(checked) if authenticate is by_key else checked
 
     return decorate
 

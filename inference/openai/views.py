@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHt
 
 from inference import tasks
 from inference.generation import Event
+from inference.openai.authentication import by_session
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
 from inference.openai.exchange import exchange, first_event
@@ -21,8 +22,13 @@ from inference.openai.selection import Selection, entry, model_entries, select, 
 @openai_view("POST")
 async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Answer a chat, as a whole or as a stream."""
-    asked = ChatRequest.parse(json_body(request), strict=is_strict(request))
-    return await _answer(user, asked, ChatAnswer, "chatcmpl")
+    return await _chat(request, user)
+
+
+@openai_view("POST", authenticate=by_session)
+async def admin_chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
+    """The same for the pages of the admin, whose users have a session and no key."""
+    return await _chat(request, user)
 
 
 @openai_view("POST")
@@ -43,6 +49,11 @@ async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
     current, profile = await in_database(served_model, name)
     return JsonResponse(entry(name, profile or current))
+
+
+async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:
+    asked = ChatRequest.parse(json_body(request), strict=is_strict(request))
+    return await _answer(user, asked, ChatAnswer, "chatcmpl")
 
 
 async def _answer(user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str) -> HttpResponseBase:

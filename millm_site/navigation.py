@@ -1,0 +1,60 @@
+"""The admin's sidebar: where people go, and who sees which door."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Unfold's navigation; an item is shown to those who may open its page."""
+    return [
+        {
+            "items": [
+                _item("Dashboard", "dashboard", "admin:index"),
+                _item("Playground", "forum", "playground"),
+            ]
+        },
+        {
+            "title": "Steering",
+            "separator": True,
+            "items": [
+                _listed("Profiles", "tune", "profiles.profile"),
+                _listed("Live steering", "sensors", "steering.steeringstate"),
+                _listed("Feature labels", "label", "steering.featurelabel"),
+            ],
+        },
+        {
+            "title": "Served",
+            "separator": True,
+            "items": [
+                _listed("Models", "deployed_code", "inference.languagemodel"),
+                _listed("SAEs", "hub", "steering.sae"),
+            ],
+        },
+        {
+            "title": "Access",
+            "separator": True,
+            "items": [
+                _listed("API keys", "key", "millm_site.apikey"),
+                _listed("Users", "person", "auth.user"),
+                _listed("Groups", "group", "auth.group"),
+            ],
+        },
+    ]
+
+
+def _item(title: str, icon: str, url_name: str, permission: Callable[[HttpRequest], bool] | None = None) -> Any:
+    item = {"title": title, "icon": icon, "link": reverse(url_name)}
+    return {**item, "permission": permission} if permission else item
+
+
+def _listed(title: str, icon: str, model: str) -> Any:
+    """The list of a model."""
+    app_label, name = model.split(".")
+
+    def may_view(request: HttpRequest) -> bool:
+        return any(request.user.has_perm(f"{app_label}.{action}_{name}") for action in ("view", "change"))
+
+    return _item(title, icon, f"admin:{app_label}_{name}_changelist", may_view)
