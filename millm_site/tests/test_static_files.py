@@ -13,6 +13,7 @@ def test_every_middleware_is_asynchronous(path: str) -> None:
     assert getattr(import_string(path), "async_capable", False), f"{path} would hold a thread for each request"
 
 
+@pytest.mark.django_db  # a request looks after the connections that other tests have opened
 def test_a_static_file_is_served_under_both_kinds_of_server() -> None:
     for path, status in (("/static/admin/css/base.css", 200), ("/static/nothing.css", 404)):
         for answer in (Client().get(path), asyncio.run(AsyncClient().get(path))):

