@@ -122,6 +122,7 @@ class Serving:
                 stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": embeddings}))])
             tokens = sum(map(len, texts))
             stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
+            running.left = 0
 
     @contextmanager
     def _taken(self, message: Mapping[str, Any], choices: int) -> Iterator["Running | None"]:
@@ -135,19 +136,24 @@ class Serving:
             return
         stream.write_events([(inbox, Event(request_id, "claimed", {"worker": self.worker}))])
         running = self._running[request_id] = Running(inbox, choices)
+        began, outcome = time.perf_counter(), "answered"
         try:
             yield running
         except (GenerationError, SteeringError) as error:
-            code = error.code if isinstance(error, GenerationError) else "sae_unavailable"
+            outcome = code = error.code if isinstance(error, GenerationError) else "sae_unavailable"
             failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
             stream.write_events([(inbox, Event(request_id, "failed", failure))])
         except Exception:
             logger.exception("request %s failed", request_id)
+            outcome = "internal_error"
             failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
             stream.write_events([(inbox, Event(request_id, "failed", failure))])
         finally:
+            if outcome == "answered" and running.left > 0:
+                outcome = "cancelled" if running.ended.is_set() else "timed out"
             self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
             self._running.pop(request_id, None)
+            logger.info("%s: %s in %.2f s", request_id, outcome, time.perf_counter() - began)
 
     def _requests(self, message: Mapping[str, Any], running: "Running") -> list[GenerationRequest]:
         """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""

