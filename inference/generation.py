@@ -15,6 +15,15 @@ class GenerationError(Exception):
     """The field of the request that is to blame, in OpenAI's words."""
 
 
+class EventsLost(GenerationError):
+    """The broker was away when parts of an answer should have been written."""
+
+    code = "broker_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The broker was away while this was answered: try again.")
+
+
 class ContextLengthExceeded(GenerationError):
     """More tokens than the model has positions for; the words are OpenAI's, by which LiteLLM and LangChain know it."""
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from weakref import WeakKeyDictionary
 
 import redis
+import redis.asyncio
 from django.conf import settings
 
 from inference import stream
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 BLOCK_MS = 1000
 TRIM_EVERY = 64  # entries; what was read is not needed any more
 SILENCE_S = 0.5
+ALIVE_EVERY_S = 1.0
+ALIVE_TTL_S = 4.0
+LOST = "The broker was away while this was answered: try again."
 
 
 class Inbox:
@@ -27,6 +31,7 @@ class Inbox:
     def __init__(self) -> None:
         self.key = f"millm:inbox:{uuid.uuid4().hex}"
         self._queues: dict[str, asyncio.Queue[Event]] = {}
+        self._broker = ""
         self._reader = asyncio.create_task(self._read())
 
     def expect(self, request_id: str) -> None:
@@ -65,10 +70,13 @@ class Inbox:
             yield event
 
     async def _read(self) -> None:
-        last_id, read = "0", 0
+        last_id, read, told = "0", 0, -ALIVE_EVERY_S
         while True:
             try:
                 reader = stream.async_connection()
+                if time.monotonic() - told >= ALIVE_EVERY_S:
+                    await self._tell_alive(reader)
+                    told = time.monotonic()
                 entries = await reader.xread({self.key: last_id}, block=BLOCK_MS, count=100)
                 for entry_id, fields in entries[0][1] if entries else []:
                     last_id, read = entry_id, read + 1
@@ -79,6 +87,16 @@ class Inbox:
             except redis.RedisError as error:  # requests are told by what they miss; this goes on when Redis is back
                 logger.warning("no events are read: %s", error)
                 await asyncio.sleep(SILENCE_S)
+
+    async def _tell_alive(self, reader: "redis.asyncio.Redis") -> None:
+        """Workers drop what nobody would read. And where the broker is another one now, what it held is lost."""
+        await reader.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
+        broker = (await reader.info("server"))["run_id"]
+        if self._broker not in {"", broker}:
+            logger.warning("the broker started anew: %d requests are lost", len(self._queues))
+            for request_id, queue in self._queues.items():
+                queue.put_nowait(_failed(request_id, "broker_unavailable", LOST))
+        self._broker = broker
 
     def _hand_out(self, listed: str) -> None:
         for request_id, kind, data in json.loads(listed):

@@ -15,7 +15,7 @@ def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = genera
     waiting = stream.connection.llen(queue)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
-    task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # prompts are not for logs and monitors
+    task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # type: ignore[call-arg]  # no prompts in monitors
 
 
 def is_served(model: str) -> bool:

@@ -16,7 +16,14 @@ from torch import Tensor
 from inference import stream
 from inference.encoder import Encoder
 from inference.engine import ContinuousEngine, EngineLimits
-from inference.generation import ContextLengthExceeded, Event, GenerationError, GenerationRequest, SamplingParams
+from inference.generation import (
+    ContextLengthExceeded,
+    Event,
+    EventsLost,
+    GenerationError,
+    GenerationRequest,
+    SamplingParams,
+)
 from inference.loading import load
 from inference.models import LanguageModel
 from inference.prompts import echo_text, prompt_ids
@@ -31,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 
 CHOICE = "#"
+ORPHAN_S = 5.0
+TELL_S = 60.0
 
 
 def _choice_id(request_id: str, index: int) -> str:
@@ -46,6 +55,7 @@ class Running:
     choices: int
     echoes: list[dict[str, Any]] = field(default_factory=list)
     left: int = field(init=False)
+    lost: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -67,6 +77,7 @@ class Serving:
         loaded, self.tokenizer = load(model)
         self.device = str(loaded.device)
         self._running: dict[str, Running] = {}
+        self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
         self.encoder = Encoder(loaded)
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
         try:
@@ -82,6 +93,16 @@ class Serving:
             time.sleep(0.05)
         self._cancellations.stop()
         self.engine.close()
+
+    def drop_orphans(self) -> None:
+        """Cancel the requests of web processes that are gone: nobody reads their answers."""
+        now, inboxes = time.monotonic(), {running.inbox for running in [*self._running.values()]}
+        alive = stream.alive_inboxes(inboxes)
+        self._heard = {inbox: now if inbox in alive else self._heard.get(inbox, now) for inbox in inboxes}
+        for request_id, running in [*self._running.items()]:
+            if now - self._heard.get(running.inbox, now) > ORPHAN_S:
+                logger.warning("%s: its web process is gone", request_id)
+                self._cancel(request_id)
 
     # --- a task ---
 
@@ -105,6 +126,8 @@ class Serving:
             if stream.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
             running.ended.wait(timeout=message["deadline"] - time.time())
+            if running.lost:
+                raise EventsLost
 
     def embed(self, message: Mapping[str, Any]) -> None:
         """Embed the texts of one request, in as many events as `inference.encoder` has batches.
@@ -140,20 +163,34 @@ class Serving:
         try:
             yield running
         except (GenerationError, SteeringError) as error:
-            outcome = code = error.code if isinstance(error, GenerationError) else "sae_unavailable"
-            failure = {"code": code, "message": str(error), "param": getattr(error, "param", None)}
-            stream.write_events([(inbox, Event(request_id, "failed", failure))])
+            outcome = error.code if isinstance(error, GenerationError) else "sae_unavailable"
+            self._fail(inbox, request_id, outcome, str(error), getattr(error, "param", None))
+        except redis.RedisError:
+            outcome = EventsLost.code
+            self._fail(inbox, request_id, outcome, str(EventsLost()))
         except Exception:
             logger.exception("request %s failed", request_id)
             outcome = "internal_error"
-            failure = {"code": "internal_error", "message": "The worker failed on this request; its log says why."}
-            stream.write_events([(inbox, Event(request_id, "failed", failure))])
+            self._fail(inbox, request_id, outcome, "The worker failed on this request; its log says why.")
         finally:
             if outcome == "answered" and running.left > 0:
                 outcome = "cancelled" if running.ended.is_set() else "timed out"
             self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
             self._running.pop(request_id, None)
             logger.info("%s: %s in %.2f s", request_id, outcome, time.perf_counter() - began)
+
+    def _fail(self, inbox: str, request_id: str, code: str, told: str, param: str | None = None) -> None:
+        """The last event of a request, also when the broker is away just now."""
+        event = Event(request_id, "failed", {"code": code, "message": told, "param": param})
+        deadline = time.monotonic() + TELL_S
+        while True:
+            try:
+                return stream.write_events([(inbox, event)])
+            except redis.RedisError as error:
+                if time.monotonic() > deadline:
+                    logger.error("%s: nobody hears that it failed: %s", request_id, error)
+                    return None
+            time.sleep(stream.POLL_S)
 
     def _requests(self, message: Mapping[str, Any], running: "Running") -> list[GenerationRequest]:
         """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""
@@ -230,8 +267,12 @@ class Serving:
                 running.left = 0 if event.kind == "failed" else running.left - 1
         try:
             stream.write_events(told)
-        except redis.RedisError as error:  # nobody can be told; the web says `worker_lost` or times out
+        except redis.RedisError as error:  # an answer with a gap would be another answer: these fail
             logger.error("%d events are lost: %s", len(told), error)
+            for _inbox, event in told:
+                if running := self._running.get(event.request_id):
+                    running.lost = True
+                    running.ended.set()
         for _inbox, event in told:
             running = self._running.get(event.request_id)
             if running and running.left <= 0:

@@ -93,6 +93,17 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
         pipeline.execute()
 
 
+def inbox_alive_key(inbox: str) -> str:
+    return f"millm:alive:{inbox}"
+
+
+def alive_inboxes(inboxes: Iterable[str]) -> set[str]:
+    """Those whose web process still reads them."""
+    asked = sorted(inboxes)
+    values = connection.mget([inbox_alive_key(inbox) for inbox in asked]) if asked else []
+    return {inbox for inbox, value in zip(asked, values, strict=True) if value}
+
+
 def cancel(request_id: str) -> None:
     """Ask whichever worker has the request, or will get it, to drop it."""
     with connection.pipeline(transaction=False) as pipeline:

@@ -7,6 +7,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -174,6 +175,7 @@ class Worker:
         try:
             while not self._closed.wait(settings.INFERENCE_HEARTBEAT_S):
                 self._check_engine()
+                self._drop_orphans()
                 self._write_heartbeat()
         except Exception:
             logger.exception("this worker cannot go on: it stops")
@@ -183,6 +185,11 @@ class Worker:
         serving = self.serving  # in no variable of the loop, which would keep an unloaded model in memory
         if serving is not None and self._status == "ready" and not serving.engine.is_alive():
             raise RuntimeError("the engine died")
+
+    def _drop_orphans(self) -> None:
+        if serving := self.serving:
+            with suppress(redis.RedisError):  # the heartbeat, which comes next, tells it
+                serving.drop_orphans()
 
     def _write_heartbeat(self) -> None:
         serving = self.serving

@@ -5,6 +5,7 @@ from pathlib import Path
 import django_stubs_ext
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from django_guid.integrations import CeleryIntegration
 
 from millm_site import embedded, environment, logs
@@ -34,6 +35,7 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "E
 HTTPS = boolean("HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
+FORWARDED_ALLOW_IPS = environment.words("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
 SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) if HTTPS else 0
 # Whether the other hosts of the domain have HTTPS too is not ours to say.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
@@ -46,10 +48,17 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = MILLM_HOME / "static"
-STATIC_ROOT.mkdir(exist_ok=True)  # WhiteNoise warns where it is missing
 STATICFILES_DIRS = [BASE_DIR / "static"]
-WHITENOISE_USE_FINDERS = True
+# With STATIC_ROOT, what `collectstatic` wrote there, under hashed names; without it, the files where they lie.
+_collected = environment.text("STATIC_ROOT")
+STATIC_ROOT = Path(_collected or MILLM_HOME / "static")
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing
+WHITENOISE_USE_FINDERS = not _collected
+_static_storage = "whitenoise.storage.CompressedManifestStaticFilesStorage" if _collected else ""
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": _static_storage or "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 
 INSTALLED_APPS = [
     "unfold",
@@ -90,6 +99,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "millm_site.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
@@ -112,11 +122,11 @@ UNFOLD = {
     "SITE_TITLE": "miLLM",
     "SITE_HEADER": "miLLM",
     "SITE_SYMBOL": "tune",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/millm/favicon.svg"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("millm/favicon.svg")}],
     "SITE_URL": "/admin/",
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["/static/millm/admin.css"],
-    "SCRIPTS": ["/static/millm/admin.js"],
+    "STYLES": [lambda request: static("millm/admin.css")],
+    "SCRIPTS": [lambda request: static("millm/admin.js")],
     "SIDEBAR": {"navigation": "millm_site.navigation.sidebar"},
 }
 CONTENT_SECURITY_POLICY = {
@@ -134,7 +144,8 @@ CONTENT_SECURITY_POLICY = {
 
 _database = environment.env.db_url_config(DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
-_pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+# Where PostgreSQL is away the pool gives up soon: else it would try at ever longer intervals, also when it is back.
+_pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "reconnect_timeout": 2}
 DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -145,7 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- REST ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "millm_site.authentication.KeyAuthentication",  # the first one: /v1 takes it too
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],

@@ -36,7 +36,7 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
                 user = await in_database(authenticate, request)
                 return await view(request, user, *args, **kwargs)
             except Exception as error:
-                return _error(error).response()
+                return as_openai_error(error).response()
 
         # Bearer keys, other than the cookie of a session, are not sent by a browser on its own: nothing can be forged.
         return csrf_exempt(checked) if authenticate is by_key else checked
@@ -66,7 +66,7 @@ def _check_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
         raise OpenAIError(405, f"Method {request.method} is not allowed: use {' or '.join(methods)}.", allow=methods)
 
 
-def _error(error: Exception) -> OpenAIError:
+def as_openai_error(error: Exception) -> OpenAIError:
     """Any error as one of OpenAI's."""
     if isinstance(error, OpenAIError):
         return error

@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {message, type, param, code}}`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ FAILURES = {
     "out_of_memory": 503,
     "no_worker": 503,
     "worker_lost": 503,
+    "broker_unavailable": 503,
     "timeout": 504,
 }
 RETRY_AFTER_S = 1
@@ -35,9 +37,11 @@ class OpenAIError(Exception):
         code: str | None = None,
         param: str | None = None,
         allow: Sequence[str] = (),
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.allow = status, message, code, param, allow
+        self.retry_after_s = RETRY_AFTER_S if retry_after_s is None else math.ceil(retry_after_s)
 
     @classmethod
     def from_failure(cls, failure: Mapping[str, Any]) -> Self:
@@ -70,5 +74,5 @@ class OpenAIError(Exception):
         if self.status == 405:
             response["Allow"] = ", ".join(self.allow)
         if self.status in {429, 503}:
-            response["Retry-After"] = str(RETRY_AFTER_S)
+            response["Retry-After"] = str(self.retry_after_s)
         return response

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHt
 from inference import tasks
 from inference.generation import Event
 from inference.openai.authentication import by_session
-from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
+from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
 from inference.openai.exchange import exchange, first_event
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
@@ -102,10 +102,14 @@ def _count(answer: Answer, event: Event) -> list[dict[str, Any]]:
 async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with_usage: bool) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
     yield _event(answer, first)
-    async for event in events:
-        yield _event(answer, event)
-        if event.kind == "failed":
-            return
+    try:
+        async for event in events:
+            yield _event(answer, event)
+            if event.kind == "failed":
+                return
+    except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
+        yield _data(as_openai_error(error).body())
+        return
     yield (_data(answer.usage_chunk()) if with_usage else b"") + b"data: [DONE]\n\n"
 
 

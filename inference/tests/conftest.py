@@ -68,7 +68,9 @@ def processes(
     env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
     logs = tmp_path_factory.mktemp("logs")
     port = free_port()
-    server = Server(f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs)
+    server = Server(
+        f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs
+    )
     command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
     web = start(command, env, logs / "web.log")
     try:

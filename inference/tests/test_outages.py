@@ -1,0 +1,186 @@
+"""PostgreSQL away, Redis away, the web killed: what clients are told, and how all goes on when the part returns."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import redis
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+
+from inference.models import LanguageModel
+from inference.tests.conftest import Server, free_port, start, start_worker
+from inference.tests.proxy import Proxy
+from inference.tests.test_load import LONG, wait_for
+from profiles.models import Profile
+
+RECOVERY_S = 10
+CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 8}
+BROKER = 9  # a Redis database of its own, so that no other worker takes the requests
+
+
+@dataclass
+class Stack:
+    """A web and a worker, whose PostgreSQL and Redis are behind proxies."""
+
+    server: Server
+    web: "subprocess.Popen[bytes]"
+    env: dict[str, str]
+    postgres: Proxy
+    broker: Proxy
+    auth: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def get(self, path: str, **kwargs: Any) -> httpx.Response:
+        return httpx.get(self.url + path, headers=self.auth, timeout=30, **kwargs)
+
+    def chat(self, **body: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}/v1/chat/completions", json=CHAT | body, headers=self.auth, timeout=30)
+
+    def answers(self) -> bool:
+        try:
+            return self.chat().status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def start_web(self) -> None:
+        port = urlsplit(self.url).port
+        command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
+        self.web = start(command, self.env, self.server.logs / "web.log")
+
+    def log(self, name: str) -> str:
+        return (self.server.logs / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    database, redis_url = urlsplit(settings.DATABASE_URL), urlsplit(settings.REDIS_URL)
+    folder = parse_qs(database.query)["host"][0]
+    postgres, broker = Proxy(f"{folder}/.s.PGSQL.5432"), Proxy(redis_url.path)
+    name = str(connection.settings_dict["NAME"])
+    logs = tmp_path_factory.mktemp("logs")
+    env = os.environ | {
+        "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}",
+        "REDIS_URL": f"redis://127.0.0.1:{broker.port}/{BROKER}",
+        "INFERENCE_HEARTBEAT_S": "0.5",
+    }
+    server = Server(f"http://127.0.0.1:{free_port()}", lambda **own: start_worker(env | own, logs), None, logs)  # type: ignore[arg-type]
+    server.worker = server.start_worker()
+    stack = Stack(server, server.worker, env, postgres, broker, {})
+    stack.start_web()
+    yield stack
+    for process in (stack.web, server.worker):
+        process.send_signal(signal.SIGTERM)
+    for process in (stack.web, server.worker):
+        process.wait(timeout=40)
+    postgres.close()
+    broker.close()
+
+
+@pytest.fixture
+def stack(demo: LanguageModel, api_key: str, processes: Stack) -> Iterator[Stack]:
+    processes.auth = {"Authorization": f"Bearer {api_key}"}
+    processes.server.wait_until_ready()
+    yield processes
+    with redis.Redis.from_url(settings.REDIS_URL, db=BROKER) as kept:
+        kept.flushdb()
+
+
+def test_postgresql_away_is_told_everywhere_and_all_goes_on_when_it_is_back(stack: Stack) -> None:
+    browser = Client()
+    Profile.objects.get(name="ocean").activate()
+    with httpx.stream(
+        "POST",
+        f"{stack.url}/v1/chat/completions",
+        json=LONG | {"stream": True, "max_tokens": 400},
+        headers=stack.auth,
+        timeout=60,
+    ) as running:
+        lines = (line for line in running.iter_lines() if line)
+        next(lines)
+        stack.postgres.go()
+        chat, rest = stack.chat(), stack.get("/api/profiles")
+        assert (chat.status_code, chat.json()["error"]["code"]) == (503, "database_unavailable")
+        assert (rest.status_code, rest.json()["missing"]) == (503, "PostgreSQL")
+        page = httpx.get(f"{stack.url}/admin/", cookies={"sessionid": "x" * 32}, timeout=30)
+        assert page.status_code == 503
+        assert "PostgreSQL does not answer" in page.text
+        ready = stack.get("/readyz")
+        assert ready.status_code == 503
+        assert "database" in ready.json()["missing"]
+        assert stack.get("/healthz").status_code == 200
+        assert [*lines][-1] == "data: [DONE]"  # what runs needs no database
+    stack.postgres.come()
+    wait_for(stack.answers, RECOVERY_S)
+    assert Profile.objects.active() == Profile.objects.get(name="ocean")
+    browser.logout()
+
+
+def test_redis_away_is_told_and_all_goes_on_when_it_is_back(stack: Stack) -> None:
+    with httpx.stream(
+        "POST", f"{stack.url}/v1/chat/completions", json=LONG | {"stream": True}, headers=stack.auth, timeout=60
+    ) as running:
+        lines = (line for line in running.iter_lines() if line)
+        next(lines)
+        stack.broker.go()
+        began = time.monotonic()
+        chat = stack.chat()
+        assert (chat.status_code, chat.json()["error"]["code"]) == (503, "broker_unavailable")
+        made = httpx.post(
+            f"{stack.url}/api/profiles",
+            json={"name": "meanwhile", "steering": {"3": 1.5}},
+            headers=stack.auth,
+            timeout=30,
+        )
+        assert made.status_code == 201  # profiles need no broker
+        assert stack.get("/readyz").json()["missing"].keys() >= {"broker"}
+        error = json.loads([*lines][-1].removeprefix("data: "))["error"]
+        assert error["code"] in {"broker_unavailable", "worker_lost"}
+        assert time.monotonic() - began < 30
+    stack.broker.come()
+    wait_for(stack.answers, RECOVERY_S)
+    assert Profile.objects.filter(name="meanwhile").exists()
+
+
+def test_what_a_killed_web_had_asked_for_is_dropped_by_the_worker(stack: Stack) -> None:
+    with httpx.stream(
+        "POST",
+        f"{stack.url}/v1/chat/completions",
+        json=LONG | {"stream": True, "max_tokens": 100_000 // 32},
+        headers=stack.auth,
+        timeout=60,
+    ) as running:
+        first = next(line for line in running.iter_lines() if line)
+        stack.web.kill()
+        stack.web.wait()
+    request = json.loads(first.removeprefix("data: "))["id"]
+    stack.start_web()
+    wait_for(stack.answers, RECOVERY_S)
+    wait_for(lambda: f"{request}: cancelled" in stack.log("worker.log"), 15)
+
+
+def test_no_request_is_answered_twice_when_its_worker_dies(stack: Stack) -> None:
+    with httpx.stream(
+        "POST", f"{stack.url}/v1/chat/completions", json=LONG | {"stream": True}, headers=stack.auth, timeout=60
+    ) as running:
+        lines = (line for line in running.iter_lines() if line)
+        request = json.loads(next(lines).removeprefix("data: "))["id"]
+        stack.server.worker.kill()
+        stack.server.worker.wait()
+        assert json.loads([*lines][-1].removeprefix("data: "))["error"]["code"] == "worker_lost"
+    stack.server.worker = stack.server.start_worker()
+    stack.server.wait_until_ready()
+    assert stack.answers()
+    assert request not in stack.log("worker.log")  # nobody took it up again, and nothing of it was finished
