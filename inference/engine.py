@@ -28,6 +28,7 @@ from inference.generation import (
     GenerationRequest,
     Listener,
 )
+from inference.loading import eos_token_ids, vocabulary
 from inference.paged import forget_graphs, steered_manager
 from inference.penalties import TokenTables
 from inference.text import AnswerText, token_entries
@@ -79,7 +80,7 @@ class ContinuousEngine:
     def __post_init__(self) -> None:
         config = self.model.config.get_text_config()
         self.context_length = int(config.max_position_embeddings)
-        self._eos = _eos_token_ids(self.model, self.tokenizer)
+        self._eos = eos_token_ids(self.model, self.tokenizer)
         self._backend = self.tokenizer.backend_tokenizer
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = max(4 * self.limits.max_requests, 32)
@@ -89,7 +90,7 @@ class ContinuousEngine:
         self._generated_tokens = 0
         self._closed = False
         self._outputs: queue.SimpleQueue[list[GenerationOutput] | None] = queue.SimpleQueue()
-        vocab = _vocabulary(self.model)
+        vocab = vocabulary(self.model)
         self._tables = TokenTables(self._capacity + 1, vocab, self.model.device)
         self._grammars = Grammars(self.tokenizer, vocab, self._eos)
         self._manager = steered_manager(
@@ -153,7 +154,7 @@ class ContinuousEngine:
         )
 
     def is_alive(self) -> bool:
-        return not self._closed and self._manager.is_running()
+        return not self._closed and self._manager.is_running() and self._listening.is_alive()
 
     def close(self) -> None:
         """Fail what is still running and end the engine's threads."""
@@ -222,12 +223,23 @@ class ContinuousEngine:
 
     def _listen(self) -> None:
         while (outputs := self._outputs.get()) is not None:
-            events = [event for output in outputs for event in self._events(output)]
+            events = [event for output in outputs for event in self._safe_events(output)]
             try:
                 self.listener(events)
             except Exception:
                 # This thread serves all requests: what breaks one step's report must not silence the others.
                 logger.exception("the listener failed on %d events", len(events))
+
+    def _safe_events(self, output: GenerationOutput) -> list[Event]:
+        """A request on which this fails is failed, and the others go on."""
+        try:
+            return self._events(output)
+        except Exception:
+            logger.exception("the events of %s cannot be told", output.request_id)
+            self._manager.cancel_request(output.request_id)
+            answer = self._answers.get(output.request_id)
+            told = "The engine failed on this request; the worker's log says why."
+            return self._fail(answer, "engine_error", told) if answer else []
 
     def _events(self, output: GenerationOutput) -> list[Event]:
         answer = self._answers.get(output.request_id)
@@ -276,17 +288,3 @@ class ContinuousEngine:
         ended = answer.text.stopped or output.generated_tokens[-1] in self._eos
         reason = "stop" if ended else "length"
         return [Event(output.request_id, "finished", {"reason": reason, "completion_tokens": answer.seen})]
-
-
-def _vocabulary(model: PreTrainedModel) -> int:
-    """How many logits the model has, which may be more than its tokenizer has tokens."""
-    return int(model.get_output_embeddings().weight.size(0))
-
-
-def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end an answer: the model's own, else the tokenizer's, else none."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    configured = tokenizer.eos_token_id if configured is None else configured
-    if configured is None:
-        return [-1]
-    return [configured] if isinstance(configured, int) else list(configured)

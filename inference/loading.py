@@ -56,3 +56,17 @@ def pick_dtype(name: str, device: torch.device) -> "torch.dtype | str":
 
 def _cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def vocabulary(model: PreTrainedModel) -> int:
+    """How many logits the model has, which may be more than its tokenizer has tokens."""
+    return int(model.get_output_embeddings().weight.size(0))
+
+
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens that end an answer: the model's own, else the tokenizer's, else none."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    configured = tokenizer.eos_token_id if configured is None else configured
+    if configured is None:
+        return [-1]
+    return [configured] if isinstance(configured, int) else list(configured)

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,41 @@ def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: 
         "the second download begins where the first ended"
     )
     assert ask(server, api_key, "tiny").status_code == 200
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB for the downloads."""
+    disk = tmp_path / "cache"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_when_there_is_room(
+    server: Server, hub: Hub, small_disk: Path, worker: Any
+) -> None:
+    model = LanguageModel.objects.register(REPO)
+    hub.bytes_per_s = 50_000
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    hub.bytes_per_s = None
+    eventually(lambda: status(model) == "error")
+    model.refresh_from_db()
+    assert "the disk of the cache became full" in model.error
+    assert worker.poll() is None
+    filler.unlink()
+    model.load()
+    eventually(lambda: status(model) == "ready")
 
 
 def worker_is_idle() -> bool:

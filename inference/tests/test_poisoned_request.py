@@ -1,0 +1,48 @@
+"""A request on which our code fails ends with an error; those beside it, and those after it, are answered."""
+
+from typing import Any
+
+import pytest
+
+from inference.engine import ContinuousEngine
+from inference.tests.engines import run_engine
+from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
+from inference.text import AnswerText
+
+POISON = [99, 98, 97]
+PROMPT = [5, 17, 200]
+
+
+def test_a_poisoned_request_fails_alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
+    started = ContinuousEngine._started
+
+    def poisoned(engine: ContinuousEngine, answer: Any) -> Any:
+        if answer.request.prompt_ids == POISON:
+            raise ValueError("poison")
+        return started(engine, answer)
+
+    monkeypatch.setattr(ContinuousEngine, "_started", poisoned)
+    with run_engine(tiny_model(), tiny_tokenizer(), tiny_sae(tmp_path_factory.mktemp("sae"))) as collected:
+        [alone] = collected.greedy([(PROMPT, None)], 8)
+        beside, poison = collected.submit(PROMPT, max_new_tokens=8), collected.submit(POISON)
+        failed = collected.wait(poison)[-1]
+        assert (failed.kind, failed.data["code"]) == ("failed", "engine_error")
+        assert "poison" not in failed.data["message"]  # what it is, the log says
+        assert collected.tokens(beside) == alone
+        assert collected.greedy([(PROMPT, None)], 8) == [alone]
+        assert collected.engine.is_alive()
+        assert collected.engine.statistics().running == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what it provokes
+def test_an_engine_whose_events_are_read_no_more_is_not_alive(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
+) -> None:
+    def broken(text: AnswerText, *args: Any) -> str:
+        raise SystemExit
+
+    monkeypatch.setattr(AnswerText, "push", broken)
+    with run_engine(tiny_model(), tiny_tokenizer(), tiny_sae(tmp_path_factory.mktemp("sae"))) as collected:
+        collected.submit(PROMPT)
+        collected.engine._listening.join(timeout=20)
+        assert not collected.engine.is_alive()
