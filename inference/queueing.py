@@ -20,4 +20,4 @@ def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = genera
 
 def is_served(model: str) -> bool:
     """Whether a live worker has this model loaded."""
-    return any(heartbeat.model == model and heartbeat.status == "ready" for heartbeat in stream.live_workers())
+    return any(heartbeat.serves(model) for heartbeat in stream.live_workers())

@@ -11,8 +11,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import redis
@@ -63,6 +63,18 @@ class Heartbeat:
     waiting: int
     max_requests: int
     generated_tokens: int
+    memory_bytes: int = 0
+    gpu_bytes: int | None = None
+    """Of the tensors on its GPU; None on a CPU."""
+
+    def serves(self, model: str) -> bool:
+        return self.model == model and self.status == "ready"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Also of a worker that is older or newer than this process, as while an installation is updated."""
+        told = json.loads(text)
+        return cls(**{field.name: told[field.name] for field in fields(cls) if field.name in told})
 
 
 def write_heartbeat(heartbeat: Heartbeat) -> None:
@@ -78,7 +90,23 @@ def live_workers() -> list[Heartbeat]:
     """The workers whose heartbeat is fresh."""
     keys = list(connection.scan_iter(_heartbeat_key("*"), count=1000))
     values = connection.mget(keys) if keys else []
-    return [Heartbeat(**json.loads(value)) for value in values if value]
+    return [Heartbeat.parse(value) for value in values if value]
+
+
+async def async_live_workers() -> list[Heartbeat]:
+    """The same from the running event loop."""
+    reader = async_connection()
+    keys = [key async for key in reader.scan_iter(_heartbeat_key("*"), count=1000)]
+    values = await reader.mget(keys) if keys else []
+    return [Heartbeat.parse(value) for value in values if value]
+
+
+def waiting_in(queues: Iterable[str]) -> list[int]:
+    """How many requests wait in each of these queues for a worker that takes them."""
+    with connection.pipeline(transaction=False) as pipeline:
+        for queue in queues:
+            pipeline.llen(queue)
+        return list(pipeline.execute())
 
 
 def write_events(events: Iterable[tuple[str, Event]]) -> None:
@@ -110,11 +138,6 @@ def cancel(request_id: str) -> None:
         pipeline.set(_cancelled_key(request_id), "1", ex=EVENTS_TTL_S)
         pipeline.publish(CANCELLATIONS, request_id)
         pipeline.execute()
-
-
-def is_alive(worker: str) -> bool:
-    """Whether the worker's heartbeat is fresh."""
-    return bool(connection.exists(_heartbeat_key(worker)))
 
 
 def is_cancelled(request_id: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import psutil
 import redis
 import torch
 from celery import current_app
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
 
-from inference import stream
+from inference import stream, traffic
 from inference.fetching import Unwanted, fetch, told_rows
 from inference.generation import Event
 from inference.memory import check_fits
@@ -42,6 +43,7 @@ class Worker:
         self._status = "idle"
         self._tried: Load | None = None
         self._row_told = False
+        self._counted_tokens = 0
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name="follow", daemon=True),
@@ -65,7 +67,7 @@ class Worker:
         A queue outlives a load: what waited in it must not be answered by another model.
         """
         serving = self.serving
-        if serving is not None and serving.model.version == message["version"]:
+        if serving is not None and serving.model.version == message.get("version"):
             return serving
         failure = {"code": "no_worker", "message": "The model was unloaded, or loaded anew, just now: try again."}
         stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
@@ -176,6 +178,7 @@ class Worker:
             while not self._closed.wait(settings.INFERENCE_HEARTBEAT_S):
                 self._check_engine()
                 self._drop_orphans()
+                self._count_tokens()
                 self._write_heartbeat()
         except Exception:
             logger.exception("this worker cannot go on: it stops")
@@ -191,6 +194,13 @@ class Worker:
             with suppress(redis.RedisError):  # the heartbeat, which comes next, tells it
                 serving.drop_orphans()
 
+    def _count_tokens(self) -> None:
+        """Those since the last time; a total that fell is that of another engine."""
+        total = serving.engine.statistics().generated_tokens if (serving := self.serving) else 0
+        new = total - self._counted_tokens if total >= self._counted_tokens else total
+        if not new or traffic.tokens_generated(new):
+            self._counted_tokens = total
+
     def _write_heartbeat(self) -> None:
         serving = self.serving
         statistics = serving.engine.statistics() if serving else None
@@ -203,6 +213,8 @@ class Worker:
             waiting=statistics.waiting if statistics else 0,
             max_requests=statistics.max_requests if statistics else 0,
             generated_tokens=statistics.generated_tokens if statistics else 0,
+            memory_bytes=psutil.Process().memory_info().rss,
+            gpu_bytes=_gpu_bytes(serving.device) if serving else None,
         )
         try:
             stream.write_heartbeat(heartbeat)
@@ -213,6 +225,10 @@ class Worker:
 def _load(model: LanguageModel) -> Load:
     """What is loaded, and which asking for it; another one of these is another load."""
     return model.name, model.source, model.revision, model.dtype, model.device, model.load_count
+
+
+def _gpu_bytes(device: str) -> int | None:
+    return torch.cuda.memory_allocated(device) if device.startswith("cuda") else None
 
 
 def _free_memory() -> None:

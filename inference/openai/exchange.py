@@ -4,23 +4,24 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from celery import Task
 from django.conf import settings
 
-from inference import stream
+from inference import stream, traffic
 from inference.generation import Event
 from inference.inbox import inbox
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import Selection
-from inference.queueing import enqueue, is_served
+from inference.queueing import enqueue
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 _open: ContextVar[list["Exchange"]] = ContextVar("open_exchanges")
+_arrived: ContextVar[float] = ContextVar("arrived")
 
 
 def closes_exchanges(application: ASGI) -> ASGI:
@@ -32,6 +33,7 @@ def closes_exchanges(application: ASGI) -> ASGI:
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         opened: list[Exchange] = []
         _open.set(opened)
+        _arrived.set(time.perf_counter())
         try:
             await application(scope, receive, send)
         finally:
@@ -50,6 +52,11 @@ class Exchange:
     served: str
     version: str
     left: int
+    arrived: float = field(default_factory=lambda: _arrived.get())
+    """When the HTTP request that opened it came, by time.perf_counter()."""
+    outcome: traffic.Outcome = field(default="failed", init=False)
+    """What has become of it, if it is closed now."""
+    first_token_s: float | None = field(default=None, init=False)
 
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
         """Hand `message`, completed by what every task needs, to the workers of `queue`."""
@@ -57,20 +64,31 @@ class Exchange:
         deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
         sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
         await sync_to_async(enqueue)(queue, {**message, **sent}, task)
+        self.outcome = "cancelled"
 
     async def events(self) -> AsyncGenerator[Event]:
         """What comes back, to the last event."""
         timeout_s = settings.INFERENCE_REQUEST_TIMEOUT_S
-        async for event in inbox().events(self.request_id, self.left, lambda: is_served(self.served), timeout_s):
+        async for event in inbox().events(self.request_id, self.left, self.served, timeout_s):
             self.left = 0 if event.kind == "failed" else self.left - event.is_last
+            self._measure(event)
             yield event
 
+    def _measure(self, event: Event) -> None:
+        if event.kind == "delta" and self.first_token_s is None:
+            self.first_token_s = time.perf_counter() - self.arrived
+        if not self.left:
+            self.outcome = "failed" if event.kind == "failed" else "answered"
+
     async def close(self) -> None:
-        """Nobody reads on: what is not finished is cancelled."""
+        """Nobody reads on: what is not finished is cancelled, and the request is counted."""
         inbox().forget(self.request_id)
-        if self.left:
-            self.left = 0
-            await asyncio.to_thread(stream.cancel, self.request_id)
+        try:
+            if self.left:
+                self.left = 0
+                await asyncio.to_thread(stream.cancel, self.request_id)
+        finally:
+            await traffic.request_ended(self.outcome, self.first_token_s)
 
 
 async def exchange(

@@ -1,8 +1,11 @@
 """What a request is told before any worker answers it."""
 
 import asyncio
+import json
 import time
 import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -15,6 +18,15 @@ from inference.openai.exchange import first_event
 from inference.openai.responses import ChatAnswer, Choice
 from inference.openai.views import _event
 from inference.queueing import enqueue
+from inference.stream import Heartbeat
+
+
+@pytest.fixture(autouse=True)
+def no_other_worker() -> Iterator[None]:
+    """None that an earlier test left behind, and none is left for a later one."""
+    stream.clear_heartbeat("w")
+    yield
+    stream.clear_heartbeat("w")
 
 
 def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: Any) -> None:
@@ -30,14 +42,23 @@ def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: 
     assert stream.connection.delete(queue) == 1
 
 
+def beat() -> None:
+    """A worker that serves the model `m`, alive for a while."""
+    stream.connection.set(
+        "millm:worker:w", json.dumps(asdict(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))), px=9000
+    )
+
+
 def events_of(timeout_s: float, worker: str | None, *, served: bool) -> tuple[str, float]:
     """How a request ends from whose worker nothing is heard, and after how long."""
 
     async def read() -> str:
+        if served:
+            beat()
         inbox().expect("r")
         if worker:
             stream.write_events([(inbox().key, Event("r", "claimed", {"worker": worker}))])
-        events = [event async for event in inbox().events("r", 1, lambda: served, timeout_s)]
+        events = [event async for event in inbox().events("r", 1, "m", timeout_s)]
         return str(events[-1].data["code"])
 
     began = time.monotonic()
@@ -60,10 +81,11 @@ def test_a_request_whose_worker_is_silent_ends() -> None:
 
 def test_a_long_wait_is_broken_by_comments_in_a_stream_only(settings: Any) -> None:
     settings.INFERENCE_KEEPALIVE_S = 0.6
+    beat()
 
     async def read() -> list[str]:
         inbox().expect("k")
-        return [event.kind async for event in inbox().events("k", 1, lambda: True, timeout_s=2.2)]
+        return [event.kind async for event in inbox().events("k", 1, "m", timeout_s=2.2)]
 
     kinds = asyncio.run(read())
     assert kinds == ["waiting", "waiting", "failed"]
@@ -72,7 +94,7 @@ def test_a_long_wait_is_broken_by_comments_in_a_stream_only(settings: Any) -> No
 
     async def first(*, waits: bool) -> str:
         inbox().expect("k")
-        events = inbox().events("k", 1, lambda: True, timeout_s=1.2)
+        events = inbox().events("k", 1, "m", timeout_s=1.2)
         return (await first_event(events, waits=waits)).kind
 
     assert asyncio.run(first(waits=True)) == "waiting"
