@@ -151,6 +151,7 @@ class ContinuousEngine:
             generated_tokens=self._generated_tokens,
             cache_tokens=self.limits.cache_tokens,
             max_requests=self.limits.max_requests,
+            cache_use=1 - processor.cache.compute_free_capacity() if processor else 0.0,
         )
 
     def is_alive(self) -> bool:

@@ -130,6 +130,8 @@ class EngineStatistics:
     generated_tokens: int
     cache_tokens: int
     max_requests: int
+    cache_use: float
+    """The part of the KV cache in use, from 0 to 1."""
 
 
 class Engine(Protocol):

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
+from inference.metrics import metrics
 from inference.openai import views
 from inference.openai.embeddings import embeddings
 from inference.openai.endpoint import no_endpoint
@@ -17,6 +18,7 @@ rest.register("saes", SAEViewSet)
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics),
     re_path(r"^v1/chat/completions/?$", views.chat_completions),
     re_path(r"^v1/completions/?$", views.completions),
     re_path(r"^v1/embeddings/?$", embeddings),

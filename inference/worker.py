@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,9 +18,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
 
-from inference import stream, traffic
+from inference import metrics, stream, traffic
 from inference.fetching import Unwanted, fetch, told_rows
-from inference.generation import Event
+from inference.generation import EngineStatistics, Event
 from inference.memory import check_fits
 from inference.models import LanguageModel
 from inference.serving import Serving
@@ -61,15 +61,25 @@ class Worker:
         self._threads[1].join(timeout=5)
         stream.clear_heartbeat(self.id)
 
-    def serving_of(self, message: Mapping[str, Any]) -> Serving | None:
+    def statistics(self) -> EngineStatistics | None:
+        """Of its engine, where one is loaded."""
+        serving = self.serving
+        return serving.engine.statistics() if serving else None
+
+    def serving_of(self, message: Mapping[str, Any], fields: Collection[str]) -> Serving | None:
         """What answers a task. None where its model is not served here any more: then the request fails.
 
-        A queue outlives a load: what waited in it must not be answered by another model.
+        A queue outlives a load: what waited in it must not be answered by another model. And a web of another version
+        may have written it: what it asks for in a field that is not known here must not be left out.
         """
         serving = self.serving
-        if serving is not None and serving.model.version == message.get("version"):
+        if message.keys() ^ set(fields):
+            told = "The web and the worker are of versions that do not fit: the workers are upgraded before the web."
+        elif serving is not None and serving.model.version == message["version"]:
             return serving
-        failure = {"code": "no_worker", "message": "The model was unloaded, or loaded anew, just now: try again."}
+        else:
+            told = "The model was unloaded, or loaded anew, just now: try again."
+        failure = {"code": "no_worker", "message": told}
         stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
         return None
 
@@ -243,6 +253,7 @@ _worker: Worker | None = None
 def start(hostname: str) -> None:
     global _worker
     _worker = Worker(hostname)
+    metrics.serve_engine(_worker.statistics)
 
 
 def stop() -> None:

@@ -41,6 +41,14 @@ def positive_int(name: str, default: int) -> int:
     return _number(name, default, int, "a whole number above 0")
 
 
+def port(name: str, default: int) -> int:
+    """A TCP port; 0 is none."""
+    given = text(name, str(default))
+    if not given.isdecimal() or int(given) > 65535:
+        raise wrong(name, given, "a number from 0 to 65535")
+    return int(given)
+
+
 def positive_float(name: str, default: float) -> float:
     return _number(name, default, float, "a number above 0")
 

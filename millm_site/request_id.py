@@ -16,6 +16,8 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from django_guid import set_guid
 
+from inference import metrics
+
 HEADER = "X-Request-ID"
 UNTOLD = re.compile(r"/(static/|healthz|readyz|metrics|admin/dashboard/)")  # asked all the time
 logger = logging.getLogger("millm.access")
@@ -34,6 +36,7 @@ def request_id(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
 
     def finish(request: HttpRequest, response: HttpResponseBase, found: str, began: float) -> HttpResponseBase:
         response[HEADER] = found
+        metrics.answered(request.method or "", request.path, response.status_code)
         if not UNTOLD.match(request.path):
             told = {"method": request.method, "path": request.path, "status": response.status_code}
             took_s = round(time.perf_counter() - began, 4)  # of a stream, until it begins

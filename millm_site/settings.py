@@ -1,5 +1,6 @@
 """All settings of miLLM. Every environment variable is read here and nowhere else."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
@@ -38,7 +39,8 @@ SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, p
 FORWARDED_ALLOW_IPS = environment.words("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
 SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) if HTTPS else 0
 # Whether the other hosts of the domain have HTTPS too is not ours to say.
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# The middleware of axes would only replace the login page, on which our form says what is wrong.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
 APPEND_SLASH = False
 ROOT_URLCONF = "millm_site.urls"
@@ -79,6 +81,7 @@ INSTALLED_APPS = [
     "simple_history",
     "corsheaders",
     "csp",
+    "axes",
     "django_guid",
     "knox",
     "steering",
@@ -128,6 +131,8 @@ UNFOLD = {
     "STYLES": [lambda request: static("millm/admin.css")],
     "SCRIPTS": [lambda request: static("millm/admin.js")],
     "SIDEBAR": {"navigation": "millm_site.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "millm_site.dashboard.dashboard",
+    "LOGIN": {"form": "millm_site.login.LoginForm"},
 }
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -148,6 +153,16 @@ DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
 _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "reconnect_timeout": 2}
 DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
 
+# Too many failed logins with one name from one address are refused for a while.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
+AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15))
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there; the address is
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -221,6 +236,9 @@ INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
+
+METRICS_TOKEN = environment.text("METRICS_TOKEN")
+METRICS_PORT = environment.port("METRICS_PORT", 0)
 
 # --- logs: no prompts, no answers, no keys ---
 LOGGING = logs.configuration(

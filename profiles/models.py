@@ -5,21 +5,25 @@ Every method that changes what steers takes `SteeringState.objects.lock()` first
 
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
+from prometheus_client import Counter
 
-from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists
+from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, StaleProfile, ProfileNotActive
 from profiles.managers import CONTENT, NAME_LENGTH, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
-from steering.history import History
+from steering.history import History, current_door
 from steering.models import SAE, SteeringState, current_model
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
+
+
+ACTIVATIONS = Counter("millm_activations_total", "Activations of profiles, by the door they came in.", ["door"])
 
 
 def new_id() -> str:
@@ -99,6 +103,7 @@ class Profile(models.Model):
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
         state.write(self.steering, True, sae, f"profile {self.name} was activated")
+        transaction.on_commit(ACTIVATIONS.labels(current_door()).inc)
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:
@@ -110,6 +115,31 @@ class Profile(models.Model):
         self._mark(False, "deactivated")
         if clear_steering:
             state.clear(reason=f"profile {self.name} was deactivated")
+
+    @transaction.atomic
+    def take_live_steering(self, version: int) -> None:
+        """Make the live strengths this active profile's own, as they were seen in `version`; nothing else steers then.
+
+        Raises ProfileNotActive, StaleSteering, and what `save` raises.
+        """
+        state = SteeringState.objects.lock_seen(version)
+        self._refresh_active()
+        if self.steering != state.values:
+            self.steering, self._change_reason = state.values, "updated by the live steering"
+            self.check_rules()
+            super().save()
+
+    @transaction.atomic
+    def revert_live_steering(self) -> None:
+        """Steer by this active profile as it is kept, whatever was changed by hand. Raises ProfileNotActive."""
+        SteeringState.objects.lock()
+        self._refresh_active()
+        self.activate()
+
+    def _refresh_active(self) -> None:
+        self.refresh_from_db()
+        if not self.is_active:
+            raise ProfileNotActive(f"profile {self.name!r} is not active any more: look again at what steers")
 
     def _mark(self, active: bool, reason: str) -> None:
         """`is_active` alone, without the checks of `save`: what the profile is does not change."""
@@ -130,13 +160,13 @@ class Profile(models.Model):
         self._check_fits(current_model(), SAE.objects.attached())
 
     def _check_fits(self, model: Any, sae: SAE | None) -> None:
-        differences = list(self._differences(model, sae))
+        differences = list(self.differences(model, sae))
         if differences:
             told = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
             raise IncompatibleProfile(f"profile {self.name!r} does not fit: {told}", differences=differences)
 
-    def _differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
-        """What the profile is for (got) beside what is here (expected)."""
+    def differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
+        """What the profile is for (got) beside what is here (expected), where these differ."""
         pairs: list[tuple[str, Any, Any]] = [
             ("model", self.model_id, model.name if model else "a current model (none is)")
         ]
@@ -159,6 +189,23 @@ class Profile(models.Model):
         """Whether the live steering is another than this active profile's: it was changed by hand since."""
         return not (state.enabled and state.values == self.steering)
 
+    @property
+    def state(self) -> str:
+        """Another string once it was edited, activated or deactivated."""
+        return f"{self.updated_at.isoformat()}{', active' if self.is_active else ''}"
+
+    @transaction.atomic
+    def check_seen(self, states: Collection[str]) -> None:
+        """Raise StaleProfile where it is in none of `states` by now; "" is that of no profile. Takes the lock."""
+        SteeringState.objects.lock()
+        now = Profile.objects.filter(pk=self.pk).first()
+        state = now.state if now else ""
+        if state in states:
+            return
+        last = Profile.history.filter(id=self.pk).first()
+        who, what = last.agent if last and last.agent else "Somebody", "changed" if now else "deleted"
+        raise StaleProfile(f"{who} {what} this profile after you had opened it", state=state)
+
     def check_rules(self) -> None:
         """What `save` refuses, refused now; brings name and strengths into their stored form."""
         self.name = self.name.strip()
@@ -170,7 +217,7 @@ class Profile(models.Model):
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
-        self.steering = parse_strengths(self.steering, d_sae=sae.d_sae if sae else None)
+        self.steering = parse_strengths(self.steering, d_sae=(sae and sae.d_sae) or None)  # 0 is not known yet
         if self.is_active:
             self.check_compatible()
 

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from celery import Task
 from django.conf import settings
 
-from inference import stream, traffic
+from inference import metrics, stream, traffic
 from inference.generation import Event
 from inference.inbox import inbox
 from inference.openai.errors import OpenAIError
@@ -52,11 +52,10 @@ class Exchange:
     served: str
     version: str
     left: int
-    arrived: float = field(default_factory=lambda: _arrived.get())
-    """When the HTTP request that opened it came, by time.perf_counter()."""
+    profile: str | None
+    pace: metrics.Pace = field(default_factory=lambda: metrics.Pace(_arrived.get()))
     outcome: traffic.Outcome = field(default="failed", init=False)
     """What has become of it, if it is closed now."""
-    first_token_s: float | None = field(default=None, init=False)
 
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
         """Hand `message`, completed by what every task needs, to the workers of `queue`."""
@@ -75,8 +74,7 @@ class Exchange:
             yield event
 
     def _measure(self, event: Event) -> None:
-        if event.kind == "delta" and self.first_token_s is None:
-            self.first_token_s = time.perf_counter() - self.arrived
+        self.pace.observe(event)
         if not self.left:
             self.outcome = "failed" if event.kind == "failed" else "answered"
 
@@ -88,14 +86,15 @@ class Exchange:
                 self.left = 0
                 await asyncio.to_thread(stream.cancel, self.request_id)
         finally:
-            await traffic.request_ended(self.outcome, self.first_token_s)
+            metrics.request_ended(self.outcome, self.profile)
+            await traffic.request_ended(self.outcome, self.pace.first_token_s)
 
 
 async def exchange(
     task: "Task[Any, Any]", request_id: str, selection: Selection, message: dict[str, Any], choices: int = 1
 ) -> AsyncGenerator[Event]:
     """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
-    opened = Exchange(request_id, selection.served, selection.version, choices)
+    opened = Exchange(request_id, selection.served, selection.version, choices, selection.profile)
     _open.get().append(opened)
     await opened.send(task, selection.queue, message)
     return opened.events()

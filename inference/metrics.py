@@ -1,0 +1,169 @@
+"""What Prometheus reads at /metrics: of this web process its requests, of all workers what their heartbeats say.
+
+A worker serves the figures of its own engine at METRICS_PORT. Names and units follow
+https://prometheus.io/docs/practices/naming/.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from inference import stream
+from inference.generation import EngineStatistics, Event
+
+PROFILES = 100
+"""So many profiles have a label value of their own, those that are used first; the rest are counted as `other`."""
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+REQUESTS = Counter("millm_requests_total", "Requests to /v1 that ended, and how.", ["outcome"])
+PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the profile that steered them.", ["profile"])
+FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
+INTER_TOKEN = Histogram("millm_inter_token_seconds", "Between the tokens of an answer.", buckets=SECONDS)
+PROMPT_TOKENS = Counter("millm_prompt_tokens_total", "Tokens of the prompts that were answered.")
+
+HTTP = Counter("millm_http_requests_total", "Requests of any kind.", ["area", "method", "status"])
+AREAS = ("v1", "api", "admin", "static")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+_profiles: set[str] = set()
+
+
+@dataclass
+class Pace:
+    """When the tokens of one request came, which `arrived` by time.perf_counter()."""
+
+    arrived: float
+    first_token_s: float | None = None
+    _last: dict[int, float] = field(default_factory=dict)
+
+    def observe(self, event: Event) -> None:
+        """An event of one of its choices, just now."""
+        now = time.perf_counter()
+        if event.kind == "started":
+            PROMPT_TOKENS.inc(event.data["prompt_tokens"])
+        if event.kind != "delta":
+            return
+        if self.first_token_s is None:
+            self.first_token_s = now - self.arrived
+            FIRST_TOKEN.observe(self.first_token_s)
+        choice = event.data["index"]
+        if choice in self._last:
+            INTER_TOKEN.observe((now - self._last[choice]) / max(1, len(event.data["token_ids"])))
+        self._last[choice] = now
+
+
+def request_ended(outcome: str, profile: str | None) -> None:
+    REQUESTS.labels(outcome).inc()
+    PROFILE_REQUESTS.labels(profile_label(profile)).inc()
+
+
+def answered(method: str, path: str, status: int) -> None:
+    """Count a response, by labels of which there are few."""
+    area = path.split("/", 2)[1]
+    area, method = area if area in AREAS else "other", method if method in METHODS else "other"
+    HTTP.labels(area, method, str(status)).inc()
+
+
+def profile_label(profile: str | None) -> str:
+    """The label value of a profile, of which there are not more than PROFILES and three."""
+    if profile is None:
+        return "none"
+    if len(_profiles) < PROFILES:
+        _profiles.add(profile)
+    return profile if profile in _profiles else "other"
+
+
+class Workers(Collector):
+    """What all workers say of themselves, read when it is asked for; nothing but `millm_broker_up 0` without Redis."""
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("millm_broker_up", "Whether Redis answers.")
+        try:
+            workers = stream.live_workers()
+            queues = _queues()
+            waiting = dict(zip(queues, stream.waiting_in(queues), strict=True))
+        except redis.RedisError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield _gauge("millm_queue_length", "Requests that wait in the broker.", "queue", waiting)
+        for name, about, read in HEARTBEAT:
+            yield _gauge(name, about, "worker", {one.worker: read(one) for one in workers})
+        alive = GaugeMetricFamily("millm_workers", "Live workers.", labels=["model", "status"])
+        for model, status in sorted({(one.model, one.status) for one in workers}):
+            alive.add_metric([model, status], sum((one.model, one.status) == (model, status) for one in workers))
+        yield alive
+
+
+HEARTBEAT: list[tuple[str, str, Callable[[stream.Heartbeat], float]]] = [
+    ("millm_worker_running_requests", "Requests in the worker's batch.", lambda one: one.running),
+    ("millm_worker_waiting_requests", "Requests in the worker that wait for its batch.", lambda one: one.waiting),
+    ("millm_worker_batch_places", "Requests that its batch holds.", lambda one: one.max_requests),
+    ("millm_worker_memory_bytes", "Its memory.", lambda one: one.memory_bytes),
+    ("millm_worker_gpu_bytes", "Of the tensors on its GPU.", lambda one: one.gpu_bytes or 0),
+]
+
+
+class Engine(Collector):
+    """The engine of this worker; nothing while none is loaded."""
+
+    def __init__(self, statistics: Callable[[], EngineStatistics | None]) -> None:
+        self._statistics = statistics
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._statistics()
+        if now is None:
+            return
+        yield CounterMetricFamily("millm_generated_tokens", "Tokens that were generated.", value=now.generated_tokens)
+        yield GaugeMetricFamily("millm_batch_requests", "Requests in the batch.", value=now.running)
+        yield GaugeMetricFamily("millm_batch_places", "Requests that the batch holds.", value=now.max_requests)
+        yield GaugeMetricFamily("millm_batch_waiting", "Requests that wait for the batch.", value=now.waiting)
+        yield GaugeMetricFamily("millm_cache_tokens", "Tokens that the KV cache holds.", value=now.cache_tokens)
+        yield GaugeMetricFamily("millm_cache_use_ratio", "The part of the KV cache in use.", value=now.cache_use)
+
+
+def serve_engine(statistics: Callable[[], EngineStatistics | None]) -> None:
+    """Serve the figures of this worker at METRICS_PORT, where that is set."""
+    if settings.METRICS_PORT:
+        REGISTRY.register(Engine(statistics))
+        start_http_server(settings.METRICS_PORT)
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The page that Prometheus scrapes; with METRICS_TOKEN for those who send it as their bearer token only."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if settings.METRICS_TOKEN and not compare_digest(given.encode(), settings.METRICS_TOKEN.encode()):
+        told = "The bearer token is not that of METRICS_TOKEN.\n"
+        return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
+    live = CollectorRegistry()
+    live.register(Workers())
+    return HttpResponse(generate_latest(REGISTRY) + generate_latest(live), content_type=CONTENT_TYPE_LATEST)
+
+
+def _queues() -> list[str]:
+    from inference.models import LanguageModel
+
+    try:
+        current = LanguageModel.objects.current()
+    except DatabaseError:  # whose outage /readyz tells; what is known of the rest is told all the same
+        current = None
+    return [settings.CELERY_TASK_DEFAULT_QUEUE, *([current.queue] if current else [])]
+
+
+def _gauge(name: str, about: str, label: str, values: dict[str, Any]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, about, labels=[label])
+    for of, value in values.items():
+        gauge.add_metric([of], value)
+    return gauge
