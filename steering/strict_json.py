@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import IO, Any
 
-from rest_framework.exceptions import ParseError
+from django.conf import settings
+from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 
@@ -30,6 +31,11 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+class BodyTooLarge(APIException):
+    status_code = 413
+    default_code = "request_too_large"
+
+
 class StrictJSONParser(BaseParser):
     """DRF's parser of request bodies, by `loads`."""
 
@@ -39,7 +45,11 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # which Django enforces where it reads a body, and DRF does not
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise BodyTooLarge(f"The body is larger than the {limit} bytes that this server takes.")
         try:
-            return loads(stream.read())
+            return loads(body)
         except ValueError as error:
             raise ParseError(f"The body is not JSON: {error}") from error
