@@ -84,7 +84,6 @@ def test_a_message_that_is_not_json_is_not_even_read(server: Server, api_key: st
     with Connection(configured.CELERY_BROKER_URL) as broker, broker.channel() as channel:
         producer = app.amqp.Producer(channel)
         headers = {"task": "inference.generate", "id": "evil"}
-        pickled: Any = {"content_type": "application/x-python-serialize", "content_encoding": "binary"}
         producer.publish(
             b"\x80\x04.",
             routing_key=queue,
