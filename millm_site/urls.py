@@ -2,13 +2,15 @@
 
 from django.contrib import admin
 from django.http import HttpRequest, JsonResponse
+from django.templatetags.static import static
 from django.urls import include, path, re_path
+from django.utils.functional import lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from inference.openai.views import admin_chat_completions
-from inference.playground import playground
+from inference.playground import playground, playground_now
 from inference.urls import rest
 
 
@@ -19,10 +21,13 @@ def no_endpoint(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"detail": detail, "code": "not_found"}, status=404)
 
 
+handler400 = "millm_site.bad_request.bad_request"
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
-    path("favicon.ico", RedirectView.as_view(url="/static/millm/favicon.svg")),
+    path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("millm/favicon.svg"))),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
+    path("admin/playground/now", admin.site.admin_view(playground_now), name="playground_now"),
+    path("admin/dashboard/", include("millm_site.dashboard")),
     path("admin/chat/completions", admin_chat_completions),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),

@@ -1,0 +1,51 @@
+"""What the admin shows of a profile at a glance: whether it fits here, and its strongest features."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import nlargest
+
+from profiles.compatibility import reasons
+from profiles.models import Profile
+from steering.models import SAE, FeatureLabel, current_model
+
+FEATURES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A feature; `label` is empty where none is known."""
+
+    index: int
+    strength: float
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.index}: {self.strength:+g}" + (f" — {self.label}" if self.label else "")
+
+
+@dataclass(frozen=True)
+class Badges:
+    """`misfit` says why it does not fit, `more` features are not among `chips`."""
+
+    misfit: tuple[str, ...]
+    chips: tuple[Chip, ...]
+    more: int
+
+
+def badges(profiles: Iterable[Profile]) -> list[Badges]:
+    """Those of each profile, by a fixed number of queries."""
+    model, sae = current_model(), SAE.objects.attached()
+    strongest = [(profile, _strongest(profile.steering)) for profile in profiles]
+    labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)
+    return [
+        Badges(
+            tuple(reasons(profile, model, sae)),
+            tuple(Chip(i, profile.steering[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
+            len(profile.steering) - len(indices),
+        )
+        for profile, indices in strongest
+    ]
+
+
+def _strongest(steering: Mapping[int, float]) -> list[int]:
+    return nlargest(FEATURES_SHOWN, steering, key=lambda index: abs(steering[index]))

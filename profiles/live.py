@@ -1,0 +1,72 @@
+"""What steers now, told to people: the live steering beside the active profile."""
+
+from typing import Any
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+
+from profiles.diff import Change, differences
+from profiles.models import Profile
+from steering.errors import SteeringError
+from steering.labels import FeatureLabel
+from steering.models import SAE, SteeringState, current_model
+
+DIFFERENCES_SHOWN = 10
+
+
+def live_steering() -> dict[str, Any]:
+    """For the page of the live steering, as JSON."""
+    state, sae, profile = SteeringState.objects.load(), SAE.objects.attached(), Profile.objects.active()
+    model, last = current_model(), SteeringState.history.first()
+    return {
+        "version": state.version,
+        "enabled": state.enabled,
+        "values": state.values,
+        "labels": FeatureLabel.objects.of(state.sae_id, state.values),
+        "model": model.name if model else None,
+        "sae": {"id": sae.id, "d_sae": sae.d_sae, "layer": sae.layer} if sae else None,
+        "profile": _compared(profile, state) if profile else None,
+        "outcome": outcome(state, model, sae, profile),
+        "changed": {
+            "reason": last.history_change_reason or last.get_history_type_display().lower(),
+            "by": f"{last.agent} ({last.get_door_display()})" if last.agent else last.get_door_display(),
+            "at": last.history_date,
+        }
+        if last
+        else None,
+    }
+
+
+def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile | None) -> dict[str, str]:
+    """What a request that chooses nothing itself will get: whether it is steered, and in words by what."""
+    if model is None:
+        return {"kind": "refused", "told": "No model is loaded: requests are refused."}
+    try:
+        spec = state.spec(sae) if state.enabled else None
+    except SteeringError as error:
+        return {"kind": "refused", "told": f"Requests are refused: {error}."}
+    if spec is None:
+        why = "no feature is set" if state.enabled else "the live steering is off"
+        return {"kind": "unsteered", "told": f"Requests are answered unsteered: {why}."}
+    features = f"{len(spec.features)} feature{'s' if len(spec.features) > 1 else ''} of {spec.sae_id}"
+    whose = f", as profile {profile} says" if profile and not profile.differs_from(state) else ""
+    return {"kind": "steered", "told": f"Requests are steered by {features}, at layer {spec.layer} of {model}{whose}."}
+
+
+def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
+    """The active profile, and what was changed by hand since."""
+    kept = SteeringState(enabled=True, values=profile.steering, sae_id=profile.sae_id or "")
+    [difference] = differences([(kept, state)], {"enabled": "steering"}, "values", DIFFERENCES_SHOWN)
+    return {
+        "id": profile.pk,
+        "name": profile.name,
+        "url": reverse("admin:profiles_profile_change", args=[quote(profile.pk)]),
+        "differs": bool(difference),
+        "values_differ": bool(difference.features),
+        "differences": [_shown(change) for change in (*difference.fields, *difference.features)],
+        "more": difference.more,
+    }
+
+
+def _shown(change: Change) -> dict[str, str]:
+    return {"kind": change.kind, "name": change.name, "before": change.before, "after": change.after}

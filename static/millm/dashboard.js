@@ -1,0 +1,136 @@
+/* The dashboard: what htmx brings every few seconds, the charts, and the choice of another profile.
+ * The combobox: https://www.w3.org/WAI/ARIA/apg/patterns/combobox/ */
+(function (millm) {
+  "use strict";
+
+  const TYPING_MS = 200;
+  let fresh = new Date(); // when the page was last brought up to date
+
+  /* --- the choice of another profile --- */
+
+  const profileSwitch = () => ({
+    name: "",
+    names: [],
+    at: -1,
+    isOpen: false,
+    hint: "",
+    asked: 0,
+
+    open() {
+      if (this.isOpen) return;
+      this.isOpen = true;
+      this.search();
+    },
+
+    close() {
+      this.isOpen = false;
+      this.at = -1;
+      this.hint = "";
+    },
+
+    typed() {
+      document.getElementById("dashboard-refusal").textContent = "";
+      this.isOpen = true;
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.search(), TYPING_MS);
+    },
+
+    async search() {
+      const asked = ++this.asked;
+      let found = { names: [], has_more: false };
+      let hint = "";
+      try {
+        const response = await fetch(`${this.$root.dataset.offered}?${new URLSearchParams({ search: this.name.trim() })}`);
+        if (!response.ok || response.redirected) throw new Error(`the server answered ${response.status}`);
+        found = await response.json();
+        hint = found.has_more ? "There are more: type a part of the name." : "";
+        if (!found.names.length) hint = this.name.trim() ? "No profile that fits here has this in its name." : "No other profile fits what is served.";
+      } catch {
+        hint = "The profiles could not be searched just now; a name can be typed all the same.";
+      }
+      if (asked !== this.asked || !this.isOpen) return; // something else was typed since
+      this.names = found.names;
+      this.at = -1;
+      this.hint = hint;
+    },
+
+    move(step) {
+      this.open();
+      if (!this.names.length) return;
+      this.at = this.at < 0 && step < 0 ? this.names.length - 1 : (this.at + step + this.names.length) % this.names.length;
+    },
+
+    enter(event) {
+      if (!this.isOpen || this.at < 0) return; // the form is sent
+      event.preventDefault();
+      this.choose(this.names[this.at]);
+    },
+
+    choose(name) {
+      this.name = name;
+      this.close();
+      this.$refs.name.setSelectionRange(name.length, name.length);
+    },
+
+    /* Refused, the name stays for another try. */
+    sent({ detail }) {
+      this.close();
+      if (detail.successful && !document.getElementById("dashboard-refusal").textContent) this.name = "";
+    },
+  });
+
+  document.addEventListener("alpine:init", () => Alpine.data("profileSwitch", profileSwitch));
+
+  /* --- what htmx brings --- */
+
+  function drawCharts() {
+    const data = document.getElementById("dashboard-data");
+    if (!data) return; // Redis is away: the last figures stay
+    for (const [name, series] of Object.entries(JSON.parse(data.textContent))) {
+      const chart = Chart.getChart(document.querySelector(`[data-chart="${name}"] canvas`));
+      if (!chart) continue; // Unfold draws it once the page is loaded
+      chart.data.datasets.forEach((dataset, index) => (dataset.data = series[index]));
+      chart.update("none");
+    }
+  }
+
+  /* Why the page is not up to date; empty where it is. */
+  function problem(xhr) {
+    if (!xhr.status) return "the server does not answer. This page goes on by itself when it does.";
+    if (!new URL(xhr.responseURL).pathname.includes("/dashboard/")) return "nobody is logged in any more.";
+    if (xhr.status === 403) return "you may not do this any more.";
+    if (xhr.status >= 500) return `the server answered ${xhr.status}, its database may be away. This page goes on by itself when it is back.`;
+    return xhr.status === 200 ? "" : `the server answered ${xhr.status}.`;
+  }
+
+  function tellState(xhr) {
+    const stale = document.getElementById("dashboard-stale");
+    const why = problem(xhr);
+    if (!why) fresh = new Date();
+    stale.hidden = !why;
+    const told = `Not up to date since ${fresh.toLocaleTimeString()}: ${why}`;
+    const text = stale.querySelector("span");
+    if (why && text.textContent !== told) text.textContent = told;
+  }
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers["X-CSRFToken"] = millm.csrfToken();
+  });
+
+  /* What is as it was stays, with a selection or a pointer that is on it. */
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    event.detail.shouldSwap = target.innerHTML !== fragment.innerHTML;
+  });
+
+  document.addEventListener("htmx:sendError", (event) => {
+    if (event.target.closest("#dashboard")) tellState(event.detail.xhr);
+  });
+
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.target.closest("#dashboard") || !event.detail.xhr.status) return; // 0: a change took its place
+    tellState(event.detail.xhr);
+    drawCharts();
+    if (event.target.id === "dashboard-deactivate-form") document.getElementById("dashboard-profile").focus();
+  });
+})(window.millm);
