@@ -1,12 +1,13 @@
-"""Who asks: by the bearer keys of knox on /v1, by their session in the admin. The errors are OpenAI's."""
+"""Who asks: by an API key on /v1, by their session in the admin. The errors are OpenAI's."""
 
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.http import HttpRequest
-from knox.auth import TokenAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
+from rest_framework.settings import api_settings
 
 from inference.openai.errors import OpenAIError
 
@@ -19,11 +20,15 @@ class APIUser(AbstractBaseUser, PermissionsMixin):
 
 
 def by_key(request: HttpRequest) -> APIUser:
-    """The owner of the request's API key. Raises OpenAIError 401."""
+    """The owner of the request's API key. Raises OpenAIError 401, or 429 beyond the key's limit."""
+    key_authentication: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES[0]  # REST's, which this app cannot import
     try:
-        found = TokenAuthentication().authenticate(request)
-    except (AuthenticationFailed, UnicodeDecodeError) as error:
-        raise OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key") from error
+        found = key_authentication().authenticate(request)
+    except Throttled as error:
+        wait_s: float = error.wait  # type: ignore[attr-defined]
+        raise OpenAIError(429, str(error.detail), code="rate_limit_exceeded", retry_after_s=wait_s) from error
+    except AuthenticationFailed as error:
+        raise OpenAIError(401, str(error.detail), code="invalid_api_key") from error
     if found is None:
         message = "No API key provided: send it in the header `Authorization: Bearer <key>`."
         raise OpenAIError(401, message, code="invalid_api_key")
@@ -34,9 +39,13 @@ def by_key(request: HttpRequest) -> APIUser:
 
 
 def by_session(request: HttpRequest) -> Any:
-    """The user who is logged in to the admin. Raises OpenAIError 401."""
+    """The user who is logged in to the admin. Raises OpenAIError 401, 403 without the CSRF token."""
     if not (request.user.is_active and request.user.is_staff):
         raise OpenAIError(401, "Nobody is logged in: log in to the admin again.", code="not_logged_in")
+    try:
+        SessionAuthentication().enforce_csrf(request)  # type: ignore[arg-type]  # DRF hands it on to Django's check
+    except PermissionDenied as error:
+        raise OpenAIError(403, "The page is too old: reload it.", code="csrf_failed") from error
     return request.user
 
 

@@ -38,8 +38,9 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
             except Exception as error:
                 return as_openai_error(error).response()
 
-        # Bearer keys, other than the cookie of a session, are not sent by a browser on its own: nothing can be forged.
-        return csrf_exempt(checked) if authenticate is by_key else checked
+        # A browser sends no bearer key on its own, so nothing can be forged; `by_session` checks the CSRF token itself,
+        # to refuse in OpenAI's shape.
+        return csrf_exempt(checked)
 
     return decorate
 

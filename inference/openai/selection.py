@@ -147,6 +147,6 @@ def entry(model_id: str, made: LanguageModel | Profile) -> dict[str, Any]:
 
 def _activate(user: APIUser, name: str) -> None:
     if not user.has_perm("profiles.activate_profile"):
-        message = "This API key may not activate profiles: its user lacks the permission profiles.activate_profile."
+        message = f"{user} may not activate profiles: the permission profiles.activate_profile is missing."
         raise OpenAIError(403, message, param="profile", code="permission_denied")
     Profile.objects.named(name).activate()

@@ -5,10 +5,11 @@ window.millm = window.millm || {};
   "use strict";
 
   millm.csrfToken = function () {
-    const field = document.querySelector("[name=csrfmiddlewaretoken]");
-    if (field) return field.value;
+    // The cookie first: it is new after a login in another tab, and the page's field is not.
     const cookie = document.cookie.split("; ").find((one) => one.startsWith("csrftoken="));
-    return cookie ? decodeURIComponent(cookie.slice("csrftoken=".length)) : "";
+    if (cookie) return decodeURIComponent(cookie.slice("csrftoken=".length));
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    return field ? field.value : "";
   };
 
   /* Send `fields` to `url` as a form does, and go where the answer leads. */
@@ -34,4 +35,19 @@ window.millm = window.millm || {};
     event.preventDefault();
     millm.post(link.href);
   });
+
+  /* The menu of a row (unfold/helpers/actions_row.html) opens below its button, or above it where there is more room. */
+  document.addEventListener(
+    "beforetoggle",
+    function (event) {
+      const menu = event.target;
+      if (event.newState !== "open" || !menu.matches("[data-menu]")) return;
+      const button = document.querySelector(`[popovertarget="${CSS.escape(menu.id)}"]`).getBoundingClientRect();
+      const above = button.bottom > 0.6 * window.innerHeight;
+      menu.style.top = above ? "auto" : `${button.bottom + 4}px`;
+      menu.style.bottom = above ? `${window.innerHeight - button.top + 4}px` : "auto";
+      menu.style.right = `${document.documentElement.clientWidth - button.right}px`;
+    },
+    true,
+  );
 })(window.millm);

@@ -5,7 +5,9 @@
  *   { text, finish_reason, ms, chunk }       for each chunk of choice 0
  *   { usage: { prompt_tokens, completion_tokens, total_tokens }, ms }   before the end
  * and throws millm.ChatError (message in plain words, status, code) for whatever goes wrong, also in mid-stream.
- * Aborting `signal` ends it by an AbortError, and the server stops generating.
+ * Aborting `signal` ends it by an AbortError, and leaving the loop ends it too: the server stops generating then.
+ *
+ * millm.steeredBy(headers) says what steered it: { profile: its name or "", steering: its fingerprint or "none" }.
  */
 window.millm = window.millm || {};
 
@@ -26,46 +28,58 @@ window.millm = window.millm || {};
     try {
       error = JSON.parse(text).error;
     } catch {
-      /* Django's own page, not OpenAI's error */
+      /* a page, not OpenAI's error: of a proxy, say */
     }
     if (error) return new millm.ChatError(error.message, response.status, error.code);
-    const told = response.status === 403 ? "Your session has ended: reload the page." : `The server answered ${response.status}.`;
-    return new millm.ChatError(told, response.status, null);
+    return new millm.ChatError(`The server answered ${response.status}.`, response.status, null);
+  }
+
+  /* What `promise` gives; what breaks on the way to the server, as a ChatError. */
+  async function reached(promise, message) {
+    try {
+      return await promise;
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new millm.ChatError(message, 0, "connection_lost");
+    }
   }
 
   /* The data of each server-sent event. https://html.spec.whatwg.org/multipage/server-sent-events.html */
   async function* events(response) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let buffer = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      buffer += value;
-      const parts = buffer.split("\n\n");
-      buffer = parts.pop();
-      for (const part of parts) {
-        if (part.startsWith("data: ")) yield part.slice("data: ".length);
+    let done = false;
+    try {
+      for (;;) {
+        const read = await reached(reader.read(), "The answer ended early: the connection was lost.");
+        done = read.done;
+        if (done) return;
+        buffer += read.value;
+        const parts = buffer.split("\n\n");
+        buffer = parts.pop();
+        for (const part of parts) {
+          if (part.startsWith("data: ")) yield part.slice("data: ".length);
+        }
       }
+    } finally {
+      if (!done) reader.cancel().catch(() => {}); // it is broken already, or nobody reads on
     }
   }
 
   millm.streamChat = async function* (body, { signal } = {}) {
     const sent = performance.now();
     const elapsed = () => performance.now() - sent;
-    const response = await fetch("/admin/chat/completions", {
+    const asked = fetch("/admin/chat/completions", {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-CSRFToken": millm.csrfToken() },
       body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
       signal,
     });
+    const response = await reached(asked, "The server cannot be reached: is it running?");
     if (!response.ok || response.redirected) throw await refusal(response);
     yield { headers: response.headers, ms: elapsed() };
-    let ended = false;
     for await (const data of events(response)) {
-      if (data === "[DONE]") {
-        ended = true;
-        break;
-      }
+      if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new millm.ChatError(chunk.error.message, 200, chunk.error.code);
       if (chunk.usage) yield { usage: chunk.usage, ms: elapsed() };
@@ -73,6 +87,11 @@ window.millm = window.millm || {};
         yield { text: choice.delta.content || "", finish_reason: choice.finish_reason, ms: elapsed(), chunk };
       }
     }
-    if (!ended) throw new millm.ChatError("The answer ended early: the connection was lost.", 200, "connection_lost");
+    throw new millm.ChatError("The answer ended early: the connection was lost.", 200, "connection_lost");
   };
+
+  millm.steeredBy = (headers) => ({
+    profile: decodeURIComponent(headers.get("X-miLLM-Profile") || ""),
+    steering: headers.get("X-miLLM-Steering") || "",
+  });
 })(window.millm);

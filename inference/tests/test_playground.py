@@ -1,0 +1,89 @@
+"""The playground's page and what it asks while it is open."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from inference.models import LanguageModel
+from inference.playground import MAX_OFFERED
+from profiles.models import Profile
+from steering.models import SAE, SteeringState
+
+PAGE = "/admin/playground/"
+NOW = "/admin/playground/now"
+
+
+@pytest.fixture
+def viewer(client: Client, demo: LanguageModel) -> Client:
+    """Staff without any permission."""
+    client.force_login(get_user_model().objects.create_user("viewer", password="x", is_staff=True))
+    return client
+
+
+def now(client: Client, search: str = "") -> Any:
+    return client.get(NOW, {"search": search}).json()
+
+
+def many(count: int, **fields: Any) -> None:
+    sae = SAE.objects.get()
+    made_for = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer, "steering": {1: 1.0}} | fields
+    Profile.objects.bulk_create([Profile(name=f"many {number:06}", **made_for) for number in range(count)])
+
+
+def test_nobody_is_sent_to_the_login(client: Client, db: None) -> None:
+    for path in (PAGE, NOW):
+        assert client.get(path)["Location"].startswith("/admin/login/")
+
+
+def test_the_page_opens_for_whoever_may_log_in(viewer: Client) -> None:
+    page = viewer.get(PAGE)
+    assert page.status_code == 200
+    assert page.context["page"]["settings"]["max_tokens"] == 256
+    assert 'name="temperature"' in page.content.decode()
+
+
+def test_profiles_that_do_not_fit_are_not_offered(viewer: Client) -> None:
+    Profile.objects.create(name="foreign ocean", model_id="gpt2")
+    many(1, sae_fingerprint="other")
+    assert now(viewer)["profiles"] == [
+        *("city", "forest", "kitchen", "music"),
+        *("ocean", "space", "sports", "winter"),
+    ]
+    assert now(viewer, "OCEAN")["profiles"] == ["ocean"]
+    assert now(viewer, "nothing\0like it")["profiles"] == []
+
+
+def test_the_active_profile_is_offered_first(viewer: Client) -> None:
+    Profile.objects.get(name="ocean").activate()
+    told = now(viewer)
+    assert told["profiles"][0] == told["active"] == "ocean"
+    assert told["live"] == "steers by ocean"
+    SteeringState.objects.load().set_features({7: 1.0, 8: 2.0})
+    count = len(SteeringState.objects.load().values)
+    assert now(viewer)["live"] == f"steers {count} features"
+    SteeringState.objects.load().disable()
+    assert now(viewer)["live"] == "steers nothing"
+
+
+def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel) -> None:
+    demo.unload()
+    told = now(viewer)
+    assert (told["model"], told["profiles"]) == (None, [])
+    assert told["problem"] == "No model is loaded, so nothing can be asked yet."
+    assert viewer.get(PAGE).status_code == 200
+    other = LanguageModel.objects.create(name="other", source="/x", d_model=8, num_layers=1, context_length=64)
+    other.make_current()
+    assert now(viewer)["problem"] == "No worker has other ready: it is registered."
+
+
+def test_many_profiles_are_offered_bit_by_bit(viewer: Client, django_assert_max_num_queries: Any) -> None:
+    many(2000)
+    with django_assert_max_num_queries(9):
+        told = now(viewer)
+    assert len(told["profiles"]) == MAX_OFFERED
+    assert told["has_more"]
+    assert now(viewer, "many 001999")["profiles"] == ["many 001999"]
+    with django_assert_max_num_queries(10):
+        assert len(viewer.get(PAGE).content) < 100_000

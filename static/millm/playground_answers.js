@@ -1,0 +1,40 @@
+/* An answer of the playground in words. */
+window.millm = window.millm || {};
+
+(function (millm) {
+  "use strict";
+
+  const seconds = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+  /* What an answer is, from its own headers and counts. */
+  millm.answerTold = {
+    /* Whether the model is told of it in what it is asked later. */
+    isCounted: (answer) => answer !== null && (answer.state === "done" || answer.state === "stopped"),
+
+    steeredBy({ steering: made }) {
+      if (!made) return "";
+      if (!made.steering) return "the server did not tell what steered";
+      if (made.profile) return `steered by ${made.profile}${made.steering === "none" ? ", which has no features" : ""}`;
+      return made.steering === "none" ? "unsteered" : "steered by hand-set strengths";
+    },
+
+    facts({ state, finish, promptTokens, answerTokens, firstMs, lastMs }) {
+      const facts = [];
+      if (state === "stopped") facts.push("stopped");
+      if (finish === "length") facts.push("cut at max tokens");
+      if (answerTokens !== null) facts.push(`${answerTokens} tokens, prompt ${promptTokens}`);
+      if (answerTokens > 1 && lastMs > firstMs) {
+        facts.push(`${(((answerTokens - 1) * 1000) / (lastMs - firstMs)).toFixed(1)} tokens/s`);
+      }
+      if (firstMs !== null) facts.push(`first token ${seconds(firstMs)}`);
+      return facts.join(" · ");
+    },
+
+    /* In place of a text that is not there. */
+    empty({ state, text }) {
+      if (text || state === "failed") return "";
+      if (state === "done") return "An empty answer: the model ended at once.";
+      return state === "stopped" ? "Stopped before the first token." : "Waiting for the first token…";
+    },
+  };
+})(window.millm);
