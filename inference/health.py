@@ -15,9 +15,15 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when a chat request would be answered, else 503 with what is missing."""
+    """200 when a chat request would be answered, else 503 with what is missing.
+
+    `?exclude=worker` asks for the rest: a web without a worker still has its admin, where a model is loaded.
+    """
     checks = {"database": _database, "broker": _broker, "worker": _worker}
-    missing = {name: problem for name, check in checks.items() if (problem := check())}
+    excluded = request.GET.getlist("exclude")
+    if unknown := [name for name in excluded if name not in checks]:
+        return JsonResponse({"status": f"unknown check {unknown[0]!r}: expected {', '.join(checks)}"}, status=400)
+    missing = {name: problem for name, check in checks.items() if name not in excluded and (problem := check())}
     if missing:
         return JsonResponse({"status": "not ready", "missing": missing}, status=503)
     return JsonResponse({"status": "ready"})

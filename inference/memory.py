@@ -11,8 +11,8 @@ from transformers import AutoConfig
 
 from inference.loading import pick_device, pick_dtype
 from inference.models import LanguageModel
+from inference.weights import gib, weight_files
 from steering.errors import SteeringError
-from steering.sources import read_json_file
 
 HEADROOM = 1.1
 """Activations, hooks and what a framework keeps for itself, over weights and cache."""
@@ -70,14 +70,6 @@ def parameters(folder: Path) -> int:
     return total
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads; a repository can have the same weights in another form beside them."""
-    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file():
-        return [folder / name for name in sorted(set(read_json_file(index).get("weight_map", {}).values()))]
-    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
-
-
 def _count(shape: list[int]) -> int:
     size = 1
     for length in shape:
@@ -90,7 +82,3 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
-
-
-def gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

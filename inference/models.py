@@ -54,6 +54,13 @@ class ModelExists(SteeringError):
     status = 409
 
 
+class NothingToCancel(SteeringError):
+    """A load that has ended already."""
+
+    code = "nothing_to_cancel"
+    status = 409
+
+
 class LanguageModelManager(models.Manager["LanguageModel"]):
     def current(self) -> "LanguageModel | None":
         """The model that is served, if one is."""
@@ -132,6 +139,11 @@ class LanguageModel(models.Model):
         return self.name
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether workers are bringing it up, so that its row changes by itself."""
+        return self.status in {self.Status.QUEUED, self.Status.DOWNLOADING, self.Status.LOADING}
+
+    @property
     def version(self) -> str:
         """What makes its answers: where it is from, and how it is loaded."""
         return "|".join([self.name, self.source, self.revision, self.dtype])
@@ -151,9 +163,14 @@ class LanguageModel(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the row; files stay. Raises ModelInUse."""
         SteeringState.objects.lock()
-        if LanguageModel.objects.filter(pk=self.pk, is_current=True).exists():
-            raise ModelInUse(f"{self} is the current model: unload it first")
+        if fresh := LanguageModel.objects.filter(pk=self.pk).first():
+            fresh.check_deletable()
         return super().delete(*args, **kwargs)
+
+    def check_deletable(self) -> None:
+        """Raises ModelInUse."""
+        if self.is_current:
+            raise ModelInUse(f"{self} is the current model: unload it first")
 
     def check_rules(self) -> None:
         """Refuse a name or an option that cannot be. Raises InvalidModel or ModelExists."""
@@ -184,6 +201,15 @@ class LanguageModel(models.Model):
             is_current=False, status=self.Status.REGISTERED, progress=None, error=""
         )
         self.refresh_from_db()
+
+    @transaction.atomic
+    def cancel(self) -> None:
+        """End the load that is under way. Raises NothingToCancel where it has come to its end."""
+        SteeringState.objects.lock()
+        self.refresh_from_db()
+        if not self.is_under_way:
+            raise NothingToCancel(f"{self} is {self.get_status_display().lower()} already: nothing was cancelled")
+        self.unload()
 
     @transaction.atomic
     def make_current(self) -> None:

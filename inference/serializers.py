@@ -90,3 +90,4 @@ class FoundSAESerializer(serializers.Serializer[Any]):
     hook_point = serializers.CharField(allow_null=True)
     width = serializers.IntegerField(allow_null=True)
     sparsity = serializers.FloatField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True, help_text="The bytes of its files.")

@@ -4,13 +4,18 @@ from typing import Any
 
 from celery import shared_task
 
+# What a message has. A field that a new version adds may be missing in the messages of the version before.
+OF_EVERY_TASK = {"request_id", "inbox", "version", "deadline", "prompts"}
+OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens", "stop"}
+OF_GENERATE |= {"schema", "echo", "top_logprobs"}
+
 
 @shared_task(name="inference.generate")
 def generate(message: dict[str, Any]) -> None:
     """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
     from inference import worker  # torch lives in the worker only, and the web imports this module
 
-    if serving := worker.worker().serving_of(message):
+    if serving := worker.worker().serving_of(message, OF_GENERATE):
         serving.answer(message)
 
 
@@ -19,5 +24,5 @@ def embed(message: dict[str, Any]) -> None:
     """Embed the texts of `message` (see `inference.serving.Serving.embed`)."""
     from inference import worker
 
-    if serving := worker.worker().serving_of(message):
+    if serving := worker.worker().serving_of(message, OF_EVERY_TASK):
         serving.embed(message)

@@ -17,6 +17,13 @@ class NoActiveProfile(SteeringError):
     status = 404
 
 
+class ProfileNotActive(SteeringError):
+    """What only the active profile can do."""
+
+    code = "profile_not_active"
+    status = 409
+
+
 class IncompatibleProfile(SteeringError):
     """A profile for another model, SAE or layer than the ones here; `differences` has got and expected of each."""
 

@@ -35,7 +35,9 @@ class ProfileFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def filter_feature(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
-        return queryset.filter(steering__has_key=str(value))
+        profiles: Any = queryset
+        found: QuerySet[Profile] = profiles.with_feature(value)
+        return found
 
 
 class Search(filters.SearchFilter):

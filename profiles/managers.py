@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import models, transaction
+from django.db.models import Exists, OuterRef
 
 from profiles.errors import ProfileExists, ProfileNotFound
-from profiles.transfer import Imported, ProfileFile
+from profiles.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
 from steering.models import SAE, SteeringState, current_model
 
@@ -19,6 +21,13 @@ ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
 # What a profile is, apart from which one it is: copied by duplicate, restored by restore.
 CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "steering")
+
+
+class HighestFeature(models.Func):
+    """Of strengths, -1 where there are none; a function that migration 0003 makes, so that an index can have it."""
+
+    function = "highest_feature"
+    output_field = models.BigIntegerField()
 
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
@@ -41,14 +50,18 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             raise ProfileNotFound(f"there is no profile {profile_id}")
         return profile
 
-    def fitting(self, model: Any, sae: SAE | None) -> "list[Profile]":
-        """The profiles that could be activated now."""
-        if sae is None:
-            return []
+    def fitting(self, model: Any, sae: SAE | None) -> "ProfileQuerySet":
+        """The profiles that could be activated with these: those without `Profile.differences`."""
+        if model is None or sae is None:
+            return self.none()
         fits = self.filter(model_id=model.name, sae_id=sae.id, layer=sae.layer)
         if sae.fingerprint:
             fits = fits.filter(sae_fingerprint__in=["", sae.fingerprint])
-        return [profile for profile in fits if max(profile.steering, default=0) < sae.d_sae]
+        return fits.alias(highest=HighestFeature("steering")).filter(highest__lt=sae.d_sae)
+
+    def with_feature(self, index: int) -> "ProfileQuerySet":
+        """The profiles that steer this feature."""
+        return self.filter(steering__has_key=str(index))
 
     @transaction.atomic
     def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
@@ -97,20 +110,35 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         profile of that name the content of the file; it stays active if it is.
         """
         SteeringState.objects.lock()
-        made = []
+        return [self._import(path, fields, on_conflict) for path, fields in file.profiles]
+
+    @transaction.atomic
+    def plan_import(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported | Refused]:
+        """What `import_file` would make of each profile of `file`, found by making it; nothing is kept."""
+        SteeringState.objects.lock()
+        planned: list[Imported | Refused] = []
         for path, fields in file.profiles:
             try:
-                made.append(self._import(fields, on_conflict))
+                with transaction.atomic():
+                    planned.append(self._import(path, fields, on_conflict))
             except SteeringError as error:
-                raise (error.at(path) if path else error) from error
-        return made
+                planned.append(Refused(fields["name"], error))
+        transaction.set_rollback(True)
+        return planned
 
-    def _import(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
+    def _import(self, path: str, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
+        try:
+            return self._import_as(fields, on_conflict)
+        except SteeringError as error:
+            raise (error.at(path) if path else error) from error
+
+    def _import_as(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
         existing = self.filter(name=fields["name"].strip()).first()
         if existing is None:
             return Imported(self._save_as("imported", self.model(), fields), "created")
         if on_conflict == "replace":
-            return Imported(self._save_as("replaced by an import", existing, fields), "replaced")
+            before = copy(existing)
+            return Imported(self._save_as("replaced by an import", existing, fields), "replaced", before)
         if on_conflict == "rename":
             fields = {**fields, "name": self.free_name(existing.name)}
             return Imported(self._save_as("imported", self.model(), fields), "renamed")
@@ -131,6 +159,14 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         if past is None:
             raise NoSuchVersion(f"profile {profile_id} has no version {version}")
         return past
+
+    def deleted(self, text: str = "") -> Any:
+        """The last versions of the profiles that are no more, the latest first: those with `text` in their name."""
+        versions = self.model.history
+        gone = versions.filter(history_type="-", name__icontains=text.replace("\0", ""))
+        here = self.model.objects.filter(pk=OuterRef("id"))
+        later = versions.filter(history_type="-", id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
+        return gone.exclude(Exists(here)).exclude(Exists(later))
 
     def _save_as(self, reason: str, profile: "Profile", fields: Mapping[str, Any]) -> "Profile":
         for name, value in fields.items():

@@ -14,8 +14,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from prometheus_client import Counter
 
-from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, StaleProfile, ProfileNotActive
-from profiles.managers import CONTENT, NAME_LENGTH, ProfileQuerySet
+from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, ProfileNotActive, StaleProfile
+from profiles.managers import CONTENT, NAME_LENGTH, HighestFeature, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
 from steering.history import History, current_door
 from steering.models import SAE, SteeringState, current_model
@@ -56,7 +56,7 @@ class Profile(models.Model):
         indexes = [
             GinIndex(fields=["steering"], name="profile_features"),  # "which profiles use this feature"
             models.Index(fields=["-updated_at"], name="profile_updated_at"),
-            models.Index(fields=["model_id", "sae_id", "layer"], name="profile_made_for"),
+            models.Index("model_id", "sae_id", "layer", HighestFeature("steering"), name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
 

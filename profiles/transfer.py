@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from pydantic import ValidationError
 
 from profiles.errors import InvalidProfileFile
 from profiles.file_forms import FORMS, FlatForm, Form, InterfaceForm
 from steering import strict_json
+from steering.errors import SteeringError
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -68,10 +71,22 @@ class ProfileFile:
 
 @dataclass(frozen=True)
 class Imported:
-    """A profile that an import made; `outcome` is created, renamed or replaced."""
+    """A profile that an import made, or would make; `outcome` is created, renamed or replaced.
+
+    `before` is the one that was replaced, as it was.
+    """
 
     profile: "Profile"
     outcome: str
+    before: "Profile | None" = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A profile of a file that an import would refuse."""
+
+    name: str
+    error: SteeringError
 
 
 def _unwrap(document: object) -> tuple[list[str], Any]:
@@ -128,6 +143,14 @@ def bundle(profiles: "Iterable[Profile]") -> dict[str, Any]:
 def dumps(document: Mapping[str, Any]) -> str:
     """A document as the text of a file: a line for each feature, so that two versions can be compared."""
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def download(document: Mapping[str, Any], name: str) -> HttpResponse:
+    """A document as a file to keep, with a name that every file system takes."""
+    safe = "".join(character if character.isalnum() or character in " ._-()" else "_" for character in name).strip(". ")
+    disposition = content_disposition_header(True, f"{safe or 'profile'}.json") or "attachment"
+    headers = {"Content-Disposition": disposition}
+    return HttpResponse(dumps(document), content_type="application/json", headers=headers)
 
 
 def _content(profile: "Profile") -> dict[str, Any]:

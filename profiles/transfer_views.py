@@ -3,7 +3,6 @@
 from typing import Any, get_args
 
 from django.http import HttpResponse
-from django.utils.http import content_disposition_header
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -92,7 +91,7 @@ class TransferActions:
             chosen = chosen.filter(name__in=[name for name in names if "\0" not in name])
             if missing := sorted(set(names) - {profile.name for profile in chosen}):
                 raise ProfileNotFound(f"there is no profile {missing[0]!r} among those that the filters choose")
-        return _download(transfer.bundle(chosen), "profiles")
+        return transfer.download(transfer.bundle(chosen), "profiles")
 
     @extend_schema(responses={200: FILE_SCHEMA, **errors(404)})
     @action(detail=True)
@@ -100,7 +99,7 @@ class TransferActions:
         """The profile's file."""
         view: Any = self
         profile = view.get_object()
-        return _download(transfer.document(profile), profile.name)
+        return transfer.download(transfer.document(profile), profile.name)
 
 
 def _told(made: list[Imported], file: ProfileFile) -> dict[str, Any]:
@@ -114,11 +113,3 @@ def _told(made: list[Imported], file: ProfileFile) -> dict[str, Any]:
 
 def _json(imported: Imported) -> dict[str, Any]:
     return dict(ImportedSerializer(imported.profile).data)
-
-
-def _download(document: Any, name: str) -> HttpResponse:
-    """A file with a name that every file system takes."""
-    safe = "".join(character if character.isalnum() or character in " ._-()" else "_" for character in name).strip(". ")
-    disposition = content_disposition_header(True, f"{safe or 'profile'}.json") or "attachment"
-    headers = {"Content-Disposition": disposition}
-    return HttpResponse(transfer.dumps(document), content_type="application/json", headers=headers)

@@ -9,7 +9,7 @@ sparsify (https://github.com/EleutherAI/sparsify) and dictionary_learning
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steering import hub
@@ -83,7 +83,7 @@ class FoundSAE:
     """An SAE by its folder (`path`, "" for the top) and what the names say of it.
 
     `hook_point` is TransformerLens' name of it (`hook_resid_post`, `hook_z`), `sparsity` the mean number of
-    active features (L0). `files` are all that is to be downloaded of it.
+    active features (L0). `files` are all that is to be downloaded of it, `size` their bytes.
     """
 
     path: str
@@ -93,6 +93,7 @@ class FoundSAE:
     width: int | None
     sparsity: int | None
     files: tuple[str, ...]
+    size: int | None = None
 
 
 class NoSuchFolder(SteeringError):
@@ -120,7 +121,8 @@ def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
 
 def list_repository(repo_id: str, revision: str) -> list[FoundSAE]:
     """The SAEs in a hub repository, by one request. Errors: those of steering.hub."""
-    return find_saes(hub.file_sizes(repo_id, revision), repo_id)
+    sizes = hub.file_sizes(repo_id, revision)
+    return [replace(found, size=sum(sizes[path] for path in found.files)) for found in find_saes(sizes, repo_id)]
 
 
 def list_folder(folder: Path) -> list[FoundSAE]:
@@ -136,7 +138,8 @@ def list_folder(folder: Path) -> list[FoundSAE]:
         paths.append(path.relative_to(root).as_posix())
         if len(paths) > MAX_FILES:
             raise TooManyFiles(f"{folder} holds more than {MAX_FILES:,} files: name the folder of the SAE itself")
-    return find_saes(paths, root.name)
+    found_saes = find_saes(paths, root.name)
+    return [replace(found, size=sum((root / path).stat().st_size for path in found.files)) for found in found_saes]
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """What steering refuses.
 
-SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, SteeringUnavailable; elsewhere UnreadableSAE and
-BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
+SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable; elsewhere
+UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
 """
 
 from copy import copy
@@ -46,6 +46,13 @@ class NoSAEAttached(SteeringError):
 class NoSuchVersion(SteeringError):
     code = "no_such_version"
     status = 404
+
+
+class StaleSteering(SteeringError):
+    """The live steering is another than the one that a change was decided on."""
+
+    code = "stale_steering"
+    status = 409
 
 
 class SteeringUnavailable(SteeringError):

@@ -16,6 +16,11 @@ class FeatureStrengthsField(models.JSONField):
         loaded = super().from_db_value(value, expression, connection)
         return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
 
+    def formfield(self, *args: Any, **kwargs: Any) -> Any:
+        from steering.widgets import FeatureStrengthsFormField  # whose labels are rows of a model that has this field
+
+        return super().formfield(*args, **{"form_class": FeatureStrengthsFormField, **kwargs})
+
     def to_python(self, value: Any) -> Any:
         try:
             return parse_strengths(super().to_python(value))

@@ -1,6 +1,6 @@
 """Feature labels: in words, what a feature of an SAE stands for."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
@@ -165,11 +165,3 @@ class FeatureLabel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.index} — {self.label}"
-
-
-def label_lines(strengths: Mapping[int, float], labels: Mapping[int, str]) -> list[str]:
-    """`index: strength — label` of each feature."""
-    return [
-        f"{index}: {strength:g}" + (f" — {labels[index]}" if index in labels else "")
-        for index, strength in strengths.items()
-    ]

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q
 
-from steering.errors import NoSAEAttached, NoSuchVersion, SteeringUnavailable
+from steering.errors import NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable
 from steering.fields import FeatureStrengthsField
 from steering.history import History
 from steering.saes import SAE as SAE
@@ -44,6 +44,21 @@ class SteeringStateManager(models.Manager["SteeringState"]):
         """The one row, locked until the transaction ends: every change of what steers takes this lock first."""
         locked = self.select_for_update().filter(pk=1)
         return locked.first() or (self.load() and locked.get())
+
+    def lock_seen(self, version: int) -> "SteeringState":
+        """`lock`, for what somebody decided who saw `version`. Raises StaleSteering where it is another by now."""
+        state = self.lock()
+        if state.version != version:
+            raise StaleSteering(f"the live steering is version {state.version} by now, got {version}: look again")
+        return state
+
+    def past(self, version: int) -> Any:
+        """A row of the history. Raises NoSuchVersion."""
+        # a bigint column: what does not fit is no version
+        past = self.model.history.filter(version=version).first() if version < 2**63 else None
+        if past is None:
+            raise NoSuchVersion(f"the live steering has no version {version}")
+        return past
 
     @transaction.atomic
     def current_spec(self) -> SteeringSpec | None:
@@ -110,10 +125,7 @@ class SteeringState(models.Model):
     def restore(self, version: int) -> None:
         """Steer as in an earlier version. Raises NoSuchVersion, or what `replace` does where it no longer fits."""
         SteeringState.objects.lock()
-        # a bigint column: what does not fit is no version
-        past = SteeringState.history.filter(version=version).first() if version < 2**63 else None
-        if past is None:
-            raise NoSuchVersion(f"the live steering has no version {version}")
+        past = SteeringState.objects.past(version)
         sae = SAE.objects.attached()
         if past.values and (sae is None or sae.id != past.sae_id):
             here = f"{sae} is" if sae else "none is"

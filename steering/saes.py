@@ -108,15 +108,26 @@ class SAE(models.Model):
     def __str__(self) -> str:
         return self.id
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a worker brings its files here or computes its fingerprint, so that its row changes by itself."""
+        computing = self.status == self.Status.READY and not self.fingerprint and self.progress is not None
+        return computing or self.status in {self.Status.QUEUED, self.Status.DOWNLOADING}
+
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the row and its labels; files stay. Raises SAEInUse."""
         from steering.models import SteeringState
 
         SteeringState.objects.lock()
-        if SAE.objects.filter(pk=self.pk, is_attached=True).exists():
-            raise SAEInUse(f"SAE {self} is attached: detach it first")
+        if fresh := SAE.objects.filter(pk=self.pk).first():
+            fresh.check_deletable()
         return super().delete(*args, **kwargs)
+
+    def check_deletable(self) -> None:
+        """Raises SAEInUse."""
+        if self.is_attached:
+            raise SAEInUse(f"SAE {self} is attached: detach it first")
 
     def check_rules(self) -> None:
         """Refuse an id or a source that cannot be. Raises InvalidSAE or SAEExists."""
@@ -141,8 +152,11 @@ class SAE(models.Model):
         """Have a worker download what is missing and compute the fingerprint."""
         from steering.tasks import prepare_sae
 
-        if not self.hook_name:
-            SAE.objects.filter(pk=self.pk).update(status=self.Status.QUEUED, progress=None, error="")
+        # What failed begins anew: its files may be other ones by now.
+        anew = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
+        queued = {"hook_name": "", "status": self.Status.QUEUED, "progress": None, "error": ""}
+        SAE.objects.filter(anew, pk=self.pk).update(**queued)
+        SAE.objects.filter(pk=self.pk, status=self.Status.READY, fingerprint="").update(progress=0.0)
 
         def send() -> None:
             try:

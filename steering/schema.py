@@ -23,7 +23,7 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
         "Something in the request is wrong, and nothing was changed",
         {"detail": "steering.3: got True, expected a finite number", "code": "invalid_steering", "field": "steering.3"},
     ),
-    401: ("No API key and no session, or a wrong one", {"detail": "Invalid token."}),
+    401: ("No API key and no session, or a wrong one", {"detail": "Incorrect API key provided."}),
     403: (
         "The key's user lacks a permission",
         {"detail": "You do not have permission to perform this action."},
@@ -42,6 +42,10 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
     412: (
         "The profile was changed since the ETag in If-Match was given",
         {"detail": "The profile is another than If-Match says: read it again.", "code": "precondition_failed"},
+    ),
+    429: (
+        "The key's requests of this minute are used up; Retry-After says when to come back",
+        {"detail": "This API key may make 60 requests a minute. Expected available in 12 seconds."},
     ),
     502: (
         "The hub broke off, or sent other bytes than it promised",
@@ -69,7 +73,7 @@ class Schema(AutoSchema):
 
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         bodies = super()._get_response_bodies(direction)
-        common = [401, 403, 405, 406, *([415] if self.method in {"POST", "PUT", "PATCH"} else [])]
+        common = [401, 403, 405, 406, 429, *([415] if self.method in {"POST", "PUT", "PATCH"} else [])]
         for status, response in errors(*common).items():
             bodies.setdefault(str(status), self._get_response_for_code(response, str(status)))  # type: ignore[no-untyped-call]
         return bodies

@@ -1,25 +1,16 @@
-"""The real thing for end-to-end tests: worker and web as processes of their own, on the test database."""
+"""The real thing for end-to-end tests: worker and web as processes of their own. The fixture is in the top conftest."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import openai
-import pytest
-from django.conf import settings
-from django.db import connection
-
-from inference.demo.register import register_demo
-from inference.models import LanguageModel
 
 START_TIMEOUT_S = 90
 
@@ -48,47 +39,6 @@ class Server:
             assert self.worker.poll() is None, f"the worker ended with {self.worker.returncode}"
             time.sleep(0.2)
         raise AssertionError(f"not ready after {timeout_s} s: {answer.text}")
-
-
-@pytest.fixture
-def demo(transactional_db: None) -> LanguageModel:
-    """The demo model with its SAE and profiles, in rows that other processes see."""
-    register_demo()
-    return LanguageModel.objects.get(name="demo")
-
-
-@pytest.fixture(scope="session")
-def processes(
-    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """Worker and web for the whole session; `server` puts the demo's rows back before each test."""
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        register_demo()
-        name = str(connection.settings_dict["NAME"])
-    env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
-    logs = tmp_path_factory.mktemp("logs")
-    port = free_port()
-    server = Server(
-        f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs
-    )
-    command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
-    web = start(command, env, logs / "web.log")
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        for process in (web, server.worker):
-            process.send_signal(signal.SIGTERM)
-        for process in (web, server.worker):
-            process.wait(timeout=20)
-        for log in sorted(logs.iterdir()):
-            sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
-
-
-@pytest.fixture
-def server(demo: LanguageModel, processes: Server) -> Server:
-    """The running server with the demo's rows in place and a worker that is alive."""
-    return processes
 
 
 def start_worker(env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:

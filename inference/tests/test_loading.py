@@ -244,7 +244,8 @@ def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     worker = object.__new__(Worker)  # without its threads
     worker.serving = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
     inbox = f"millm:inbox:test-{time.monotonic()}"
-    assert worker.serving_of({"request_id": "r", "inbox": inbox, "version": "first"}) is None
+    message = {"request_id": "r", "inbox": inbox, "version": "first"}
+    assert worker.serving_of(message, message.keys()) is None
     [(_, fields)] = stream.connection.xrange(inbox)
     assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
-    assert worker.serving_of({"request_id": "r", "inbox": inbox, "version": "second"}) is worker.serving
+    assert worker.serving_of(message | {"version": "second"}, message.keys()) is worker.serving

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from inference.models import detach_sae
@@ -44,7 +45,7 @@ def test_each_door_is_told_apart(client: APIClient, admin_client: Client, profil
     by_key = APIClient()
     by_key.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
     by_key.patch(f"{URL}/{profile.pk}", {"description": "by key"})
-    admin_client.post("/admin/profiles/profile/", {"action": "activate", "_selected_action": [profile.pk]})
+    admin_client.post(reverse("admin:profiles_profile_activate", args=[profile.pk]))
     call_command("deactivate_profile", stderr=StringIO())
     doors = [(v["door"], v["user"]) for v in history(client, profile)]
     assert doors[:3] == [("command", None), ("admin", "admin"), ("api", "root")]
@@ -173,17 +174,3 @@ def test_activating_what_steers_already_changes_nothing(profile: Profile) -> Non
     SteeringState.objects.load().set_features({3: 1.0})
     profile.activate()
     assert SteeringState.objects.load().values == profile.steering
-
-
-def test_the_admin_shows_the_history_and_restores(admin_client: Client, profile: Profile) -> None:
-    profile.description = "second"
-    profile.save()
-    page = admin_client.get(f"/admin/profiles/profile/{profile.pk}/history/")
-    assert "command" in page.content.decode()
-    first = profile.history.last()
-    url = f"/admin/profiles/profile/{profile.pk}/history/{first.history_id}/"
-    assert admin_client.get(url).status_code == 200
-    form = {"name": "ocean", "model_id": "tiny", "sae_id": "tiny-sae", "layer": 2, "steering": '{"3": 4.0}'}
-    assert admin_client.post(url, form).status_code == 302
-    profile.refresh_from_db()
-    assert profile.steering == {3: 4.0}

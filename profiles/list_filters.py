@@ -1,0 +1,58 @@
+"""The filters of the admin's list of profiles. None reads the table for its choices: there may be very many models."""
+
+from typing import Any
+
+from django.core.validators import EMPTY_VALUES
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import BooleanRadioFilter, FieldTextFilter, RadioFilter, SingleNumericFilter
+from unfold.contrib.filters.forms import HorizontalRadioForm
+
+from profiles.models import Profile
+from steering.models import SAE, current_model
+
+
+class PartFilter(FieldTextFilter):
+    """By a part of the field; Unfold's own takes an empty box for a condition, which rows without a value fail."""
+
+    used_parameters: dict[str, Any]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        self.used_parameters = {name: value for name, value in self.used_parameters.items() if any(value)}
+        filtered: QuerySet[Any] = super().queryset(request, queryset)
+        return filtered
+
+
+class ActiveFilter(BooleanRadioFilter):
+    title: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "active"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.value() in EMPTY_VALUES else super().queryset(request, queryset)
+
+
+class FitsFilter(RadioFilter):
+    title = "fits here"
+    form_class = HorizontalRadioForm
+    parameter_name = "fits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Fits"), ("no", "Does not fit")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
+        if self.value() not in {"yes", "no"}:
+            return queryset
+        fitting = Profile.objects.fitting(current_model(), SAE.objects.attached())
+        return queryset & fitting if self.value() == "yes" else queryset.exclude(pk__in=fitting.values("pk"))
+
+
+LIST_FILTERS: list[Any] = [
+    ("is_active", ActiveFilter),
+    FitsFilter,
+    ("model_id", PartFilter),
+    ("sae_id", PartFilter),
+    ("layer", SingleNumericFilter),
+]

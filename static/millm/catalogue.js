@@ -1,0 +1,105 @@
+/* What SAEs a repository or a folder holds, beside the form that registers one of them. */
+document.addEventListener("alpine:init", function () {
+  "use strict";
+
+  const SHOWN = 50;
+
+  function bytes(size) {
+    const units = ["bytes", "kB", "MB", "GB"];
+    const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(size, 1)) / 3));
+    return `${Number((size / 1000 ** power).toPrecision(3))} ${units[power]}`;
+  }
+
+  Alpine.data("catalogue", () => ({
+    found: null, // as /api/saes/catalogue has them, each with the text that a search looks at
+    query: "",
+    chosen: null,
+    looking: false,
+    refusal: "",
+
+    field(name) {
+      return this.$root.querySelector(`[name=${name}]`);
+    },
+
+    forget() {
+      this.found = this.chosen = null;
+      this.refusal = this.query = "";
+      this.asked?.abort();
+      this.looking = false;
+    },
+
+    async look() {
+      this.forget();
+      const source = this.field("source").value.trim();
+      if (!source) {
+        this.refusal = "Say first where to look: a hub id or a folder.";
+        this.field("source").focus();
+        return;
+      }
+      const own = (this.asked = new AbortController());
+      this.looking = true;
+      try {
+        const query = new URLSearchParams({ source, revision: this.field("revision").value.trim() });
+        const answer = await fetch(`${this.$root.dataset.url}?${query}`, { signal: own.signal, headers: { Accept: "application/json" } });
+        if (answer.ok) this.show(await answer.json());
+        else this.refusal = await this.refused(answer);
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        this.refusal = "The server does not answer: try again.";
+      }
+      this.looking = false;
+    },
+
+    async refused(answer) {
+      try {
+        const told = await answer.json();
+        return String(told.detail || Object.values(told).flat().join(" ")).replace(/^source: /, "");
+      } catch {
+        return `The server answered ${answer.status}.`;
+      }
+    },
+
+    show(found) {
+      this.found = found.map((sae) => ({ ...sae, text: `${sae.path} ${this.about(sae)}`.toLowerCase() }));
+      if (found.length === 1) this.choose(found[0]);
+    },
+
+    about(sae) {
+      const parts = [
+        sae.layer === null ? "" : `layer ${sae.layer}`,
+        sae.hook_point,
+        sae.width === null ? "" : `${sae.width.toLocaleString("en")} features`,
+        sae.sparsity === null ? "" : `L0 ${sae.sparsity}`,
+        sae.format,
+        sae.size === null ? "" : bytes(sae.size),
+      ];
+      return parts.filter(Boolean).join(" · ");
+    },
+
+    get matching() {
+      const words = this.query.toLowerCase().split(/\s+/).filter(Boolean);
+      return (this.found || []).filter((sae) => words.every((word) => sae.text.includes(word)));
+    },
+
+    get shown() {
+      return this.matching.slice(0, SHOWN);
+    },
+
+    get heading() {
+      const count = this.found?.length;
+      return count ? `${count} SAE${count === 1 ? "" : "s"} inside: choose one` : "No SAE that can be read is inside";
+    },
+
+    get told() {
+      const count = this.matching.length;
+      if (!this.found?.length) return "Read are SAELens, Gemma Scope, Llama Scope, sparsify and dictionary_learning.";
+      if (count > SHOWN) return `The first ${SHOWN} of ${count} are shown: search for less.`;
+      return this.query ? `${count} found.` : "";
+    },
+
+    choose(sae) {
+      this.chosen = sae.path;
+      this.field("path").value = sae.path;
+    },
+  }));
+});

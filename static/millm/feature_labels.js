@@ -1,0 +1,139 @@
+/* The part of the feature table (features.js) that reads labels: of rows that have none yet, and those a search finds. */
+window.millm = window.millm || {};
+
+(function (millm) {
+  "use strict";
+
+  const TYPING_MS = 200;
+  const INDICES_A_REQUEST = 100;
+  const OFFERED = 8;
+
+  millm.featureLabels = () => ({
+    query: "",
+    found: [], // {index, label}
+    chosen: -1,
+    searched: "", // what the offered ones were found for
+    refusal: "",
+
+    searchable() {
+      return Boolean(this.options.search && this.options.sae);
+    },
+
+    async readLabels(params, signal) {
+      const url = `/api/saes/${encodeURIComponent(this.options.sae)}/labels?${new URLSearchParams(params)}`;
+      const response = await fetch(url, { signal, headers: { Accept: "application/json" } });
+      if (!response.ok) throw new Error(`labels: the server answered ${response.status}`);
+      return (await response.json()).results;
+    },
+
+    /* The labels of rows for which none was asked, all that were added within a moment at once. */
+    fetchLabels() {
+      if (!this.searchable()) return;
+      clearTimeout(this.labelTimer);
+      this.labelTimer = setTimeout(async () => {
+        const sae = this.options.sae;
+        const missing = this.rows.map((row) => row.index).filter((index) => this.isIndex(index) && !this.asked.has(index));
+        missing.forEach((index) => this.asked.add(index));
+        try {
+          while (missing.length && sae === this.options.sae) {
+            const indices = missing.splice(0, INDICES_A_REQUEST).map((index) => ["index", index]);
+            const labels = await this.readLabels([...indices, ["page_size", 1000]]);
+            if (sae !== this.options.sae) return;
+            labels.forEach(({ index, label }) => (this.labels[index] = label));
+          }
+        } catch {
+          this.tell("The labels could not be read.");
+        }
+      }, TYPING_MS);
+    },
+
+    isIndex(text) {
+      return /^\d+$/.test(text) && Number(text) < 2 ** 31;
+    },
+
+    search() {
+      this.refusal = "";
+      this.searching?.abort();
+      clearTimeout(this.searchTimer);
+      const query = this.query.trim();
+      if (!query || !this.searchable()) {
+        this.close();
+        return;
+      }
+      this.searchTimer = setTimeout(() => this.searchNow(query), TYPING_MS);
+    },
+
+    async searchNow(query) {
+      const own = (this.searching = new AbortController());
+      const wanted = this.isIndex(query) ? ["index", query] : ["search", query];
+      try {
+        const labels = await this.readLabels([wanted, ["page_size", OFFERED]], own.signal);
+        this.found = labels.filter(({ index }, at) => labels.findIndex((other) => other.index === index) === at);
+        this.searched = query;
+        this.chosen = this.isIndex(query) || !labels.length ? -1 : 0;
+      } catch (error) {
+        if (error.name !== "AbortError") this.refusal = "The labels could not be searched; an index can be added all the same.";
+      }
+    },
+
+    close() {
+      this.found = [];
+      this.chosen = -1;
+      this.searched = "";
+    },
+
+    choose(step) {
+      if (this.found.length) this.chosen = (this.chosen + step + this.found.length) % this.found.length;
+    },
+
+    nothingFound() {
+      return Boolean(this.searched && this.searched === this.query.trim() && !this.found.length && !this.isIndex(this.searched));
+    },
+
+    /* Enter in the box: the offered feature that is chosen, or the index that was typed, maybe with its strength. */
+    addTyped() {
+      const query = this.query.trim();
+      if (this.chosen >= 0) {
+        this.add(String(this.found[this.chosen].index));
+      } else if (/^\d+$/.test(query)) {
+        this.add(String(BigInt(query)));
+      } else {
+        const { entries, problems } = millm.parseStrengths(query);
+        if (entries.length === 1 && !problems.length) this.add(...entries[0]);
+        else if (query) this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
+      }
+    },
+
+    add(index, text) {
+      const there = this.rows.some((row) => row.index === index);
+      if (!this.isIndex(index) || (this.options.d_sae && Number(index) >= this.options.d_sae)) {
+        const last = (this.options.d_sae || 2 ** 31) - 1;
+        this.refusal = `Feature ${index} is out of range: expected 0 to ${last}.`;
+        return;
+      }
+      const label = this.found.find((one) => String(one.index) === index)?.label;
+      if (label) {
+        this.labels[index] = label;
+        this.asked.add(index);
+      }
+      this.query = "";
+      this.refusal = "";
+      this.close();
+      if (there && text === undefined) {
+        this.tell(`Feature ${index} is in the table already.`);
+        this.$nextTick(() => this.rowElement(index).querySelector("input").focus());
+        return;
+      }
+      this.put([[index, text ?? "1"]]);
+      this.tell(`Feature ${index} ${there ? "changed" : "added"}.`);
+    },
+
+    /* A list that is pasted into the box is shown in the field for lists. */
+    pastedIntoBox(event) {
+      const text = event.clipboardData.getData("text");
+      if (!/\n\s*\S|^\s*\{/.test(text)) return;
+      event.preventDefault();
+      this.openPaste(text);
+    },
+  });
+})(window.millm);

@@ -1,0 +1,298 @@
+/* The table of features and their strengths: one value, set by a slider or in a number box.
+ *
+ * A page shows it by `{% include "millm/features.html" with features=... %}`, where `features` is what
+ * `steering.widgets.FeatureTable.context()` gives; a form field has it by `FeatureStrengthsWidget`. Either needs
+ * `FeatureStrengthsWidget().media`. Options, in the JSON beside it:
+ *   strengths {index: strength}; of a form field its textarea has them, which gets the JSON of each change
+ *   labels {index: text}, errors {index: text}
+ *   sae, d_sae: the SAE that these are features of ("" and null where it is not here: then nothing is searched)
+ *   search: whether this user may read labels from /api/saes/<sae>/labels
+ *   read_only: without controls
+ *   max_strength, max_features
+ *
+ * The element (x-data="featureTable") sends, and it bubbles:
+ *   features-changed  detail {strengths, valid, committed}: what steers, without zeros and without rows that have an
+ *                     error (`valid` is false then); `committed` is false while a slider is dragged or a box typed in
+ * and takes, by element.dispatchEvent(new CustomEvent(name, {detail})):
+ *   features-set      {strengths, labels?}: show these; they are a step that can be undone; nothing is sent
+ *   features-sae      {sae, d_sae}: the features are of this SAE now
+ *   features-refused  {errors: {index: text}}: what the server refused, shown beside the rows until these change
+ * Alpine.$data(element).detail() is the detail of features-changed now.
+ */
+window.millm = window.millm || {};
+
+(function (millm) {
+  "use strict";
+
+  const SAME_STEP_MS = 800;
+  const UNDO_STEPS = 200;
+
+  const parse = millm.parseNumber;
+
+  function featureTable() {
+    return {
+      rows: [], // {index, text}, both as they were typed
+      labels: {},
+      refused: {},
+      options: {},
+      range: 10,
+      told: "",
+      broken: false, // the field has something that is no object: it is edited as text
+      past: [],
+      future: [],
+      pasting: false,
+      pasted: "",
+      problems: [],
+      sorted: "",
+
+      init() {
+        this.options = JSON.parse(document.getElementById(this.$root.dataset.options).textContent);
+        this.field = this.$root.querySelector("textarea[name]");
+        this.labels = this.options.labels;
+        this.refused = this.options.errors;
+        this.read(this.field ? this.field.value : JSON.stringify(this.options.strengths));
+        this.now = this.snapshot();
+        this.asked = new Set(this.options.sae ? this.rows.map((row) => row.index) : []);
+      },
+
+      /* --- values --- */
+      read(text) {
+        let value = null;
+        try {
+          value = JSON.parse(text || "{}");
+        } catch {
+          /* told by `broken` */
+        }
+        this.broken = value === null || typeof value !== "object" || Array.isArray(value);
+        if (this.broken) return;
+        this.rows = Object.entries(value).map(([index, strength]) => ({
+          index,
+          text: typeof strength === "object" ? JSON.stringify(strength) : String(strength),
+        }));
+        this.fit(true);
+      },
+
+      retype(text) {
+        this.read(text);
+        if (this.broken) return;
+        this.changed();
+        this.fetchLabels();
+      },
+
+      /* The rows without Alpine's proxies, for what reads all of them. */
+      plain() {
+        return Alpine.raw(this.rows);
+      },
+
+      snapshot() {
+        return JSON.stringify(this.plain().map((row) => [row.index, row.text]));
+      },
+
+      show(snapshot) {
+        const old = new Map(this.plain().map((row) => [row.index, row]));
+        this.rows = JSON.parse(snapshot).map(([index, text]) => Object.assign(old.get(index) || { index }, { text }));
+        this.fit();
+        this.fetchLabels();
+      },
+
+      /* What the form posts: numbers, and whatever is none as it was typed. */
+      json() {
+        const value = ({ text }, number = parse(text)) => JSON.stringify(Number.isNaN(number) ? text : number);
+        return `{${this.plain().map((row) => `${JSON.stringify(row.index)}: ${value(row)}`).join(", ")}}`;
+      },
+
+      /* A function that says what is wrong with a row, "" where nothing is. */
+      judge() {
+        const { d_sae, max_strength } = this.options;
+        const refused = { ...this.refused };
+        return ({ index, text }) => {
+          const number = parse(text);
+          if (refused[index]) return refused[index];
+          if (!/^\d+$/.test(index)) return `“${index}” is no index: expected a whole number from 0`;
+          if (d_sae && Number(index) >= d_sae) return `out of range: the SAE has features 0 to ${d_sae - 1}`;
+          if (Number.isNaN(number)) return `“${text}” is not a number`;
+          if (Math.abs(number) > max_strength) return `expected a strength from -${max_strength} to ${max_strength}`;
+          return "";
+        };
+      },
+
+      tooMany() {
+        const { max_features } = this.options;
+        return this.rows.length > max_features ? `${this.rows.length} features: expected at most ${max_features}` : "";
+      },
+
+      /* --- changes: each ends in changed(), which writes the field, remembers the step, and tells the page --- */
+      changed(committed = true, step = "") {
+        if (this.field) this.field.value = this.json();
+        if (committed) {
+          this.remember(step);
+          this.fit();
+        }
+        this.$dispatch("features-changed", this.detail(committed));
+      },
+
+      detail(committed = true) {
+        const error = this.judge();
+        const good = this.plain().filter((row) => !error(row));
+        const entries = good.map(({ index, text }) => [index, parse(text)]).filter(([, strength]) => strength !== 0);
+        const valid = !this.broken && !this.tooMany() && good.length === this.rows.length;
+        return { strengths: Object.fromEntries(entries), valid, committed };
+      },
+
+      /* Steps of the same slider that follow quickly, as by its arrow keys, are one. */
+      remember(step) {
+        const next = this.snapshot();
+        if (next === this.now) return;
+        const same = step && step === this.step && performance.now() - this.steppedAt < SAME_STEP_MS;
+        if (!same) this.past = [...this.past.slice(1 - UNDO_STEPS), this.now];
+        this.future = [];
+        this.now = next;
+        this.step = step;
+        this.steppedAt = performance.now();
+      },
+
+      undo() {
+        this.travel(this.past, this.future, "Undone.");
+      },
+
+      redo() {
+        this.travel(this.future, this.past, "Done again.");
+      },
+
+      travel(from, to, told) {
+        if (!from.length) return;
+        to.push(this.now);
+        this.now = from.pop();
+        this.step = "";
+        this.show(this.now);
+        this.tell(told);
+        this.changed();
+      },
+
+      shortcut(event) {
+        const typing = event.target.matches("textarea, input:not([type=range])");
+        if (typing || this.options.read_only || !(event.ctrlKey || event.metaKey)) return;
+        const key = event.key.toLowerCase();
+        if (key !== "z" && key !== "y") return;
+        event.preventDefault();
+        if (key === "y" || event.shiftKey) this.redo();
+        else this.undo();
+      },
+
+      write(row, text, committed, step) {
+        row.text = text;
+        delete this.refused[row.index];
+        this.changed(committed, step);
+      },
+
+      nudge(row, steps) {
+        const { max_strength } = this.options;
+        const next = (parse(row.text) || 0) + (steps * this.range) / 100;
+        const kept = Math.min(max_strength, Math.max(-max_strength, next));
+        this.write(row, String(Number(kept.toPrecision(10))), true, `box ${row.index}`);
+      },
+
+      remove(row) {
+        const at = this.rows.indexOf(row);
+        this.rows.splice(at, 1);
+        this.tell(`Feature ${row.index} removed.`);
+        this.changed();
+        const next = this.rows[Math.min(at, this.rows.length - 1)];
+        this.$nextTick(() => (next ? this.rowElement(next.index).querySelector("[data-part=remove]") : this.$refs.add).focus());
+      },
+
+      /* Entries [index, text] into the table: new ones at its end, the strength of those that are there changed. */
+      put(entries) {
+        const old = new Map(this.rows.map((row) => [row.index, row]));
+        const added = entries.filter(([index]) => !old.has(index));
+        entries.filter(([index]) => old.has(index)).forEach(([index, text]) => (old.get(index).text = text));
+        this.rows = [...this.plain(), ...added.map(([index, text]) => ({ index, text }))];
+        entries.forEach(([index]) => delete this.refused[index]);
+        this.sorted = "";
+        this.changed();
+        this.fetchLabels();
+        const kept = entries.length - added.length;
+        this.tell([added.length && `${added.length} added`, kept && `${kept} changed`].filter(Boolean).join(", ") + ".");
+        if (entries.length) this.$nextTick(() => this.rowElement(entries.at(-1)[0]).scrollIntoView({ block: "nearest" }));
+      },
+
+      paste() {
+        const { entries, problems } = millm.parseStrengths(this.pasted);
+        this.problems = problems;
+        if (problems.length) return;
+        if (!entries.length) {
+          this.problems = [{ line: 1, told: "nothing is here: expected lines like 123: 4.0" }];
+          return;
+        }
+        this.put(entries);
+        this.pasting = false;
+        this.pasted = "";
+      },
+
+      openPaste(text = "") {
+        this.pasting = true;
+        this.pasted = text;
+        this.problems = [];
+        this.$nextTick(() => this.$refs.paste.focus());
+      },
+
+      async copy() {
+        await navigator.clipboard.writeText(this.rows.map((row) => `${row.index}: ${row.text}\n`).join(""));
+        this.tell("Copied.");
+      },
+
+      sort(by) {
+        const value = { index: (row) => Number(row.index), strength: (row) => -parse(row.text) }[by];
+        const sign = this.sorted === by ? -1 : 1;
+        this.rows = [...this.plain()].sort((one, other) => sign * (value(one) - value(other)) || 0);
+        this.sorted = sign === 1 ? by : `-${by}`;
+      },
+
+      ariaSort(by) {
+        const up = by === "index" ? this.sorted === "index" : this.sorted === "-strength";
+        return this.sorted.endsWith(by) ? (up ? "ascending" : "descending") : "none";
+      },
+
+      /* --- from the page --- */
+      set({ strengths, labels = {} }) {
+        Object.assign(this.labels, labels);
+        Object.keys(labels).forEach((index) => this.asked.add(index));
+        this.refused = {};
+        const old = this.rows.map((row) => row.index).filter((index) => index in strengths);
+        const order = [...new Set([...old, ...Object.keys(strengths)])];
+        this.show(JSON.stringify(order.map((index) => [index, String(strengths[index])])));
+        if (this.field) this.field.value = this.json();
+        this.remember("");
+      },
+
+      setSae({ sae, d_sae }) {
+        if (sae !== this.options.sae) {
+          this.labels = {};
+          this.asked.clear();
+          this.refused = {};
+        }
+        Object.assign(this.options, { sae, d_sae });
+        this.fetchLabels();
+      },
+
+      /* --- what is seen --- */
+      tell(told) {
+        this.told = told;
+      },
+
+      /* The sliders' range: wide enough for the largest strength, and wider once that comes near its end. */
+      fit(anew = false) {
+        const { max_strength } = this.options;
+        const sizes = this.plain().map((row) => Math.abs(parse(row.text)));
+        const largest = Math.max(0, ...sizes.filter((size) => size <= max_strength));
+        const old = anew ? 0 : this.range;
+        this.range = Math.min(max_strength, largest > old * 0.95 ? millm.roundUp(largest * (anew ? 1.5 : 1.9)) : old || 10);
+      },
+
+      ...millm.featureRows(),
+      ...millm.featureLabels(),
+    };
+  }
+
+  document.addEventListener("alpine:init", () => Alpine.data("featureTable", featureTable));
+})(window.millm);

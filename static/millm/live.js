@@ -1,0 +1,209 @@
+/* The page of the live steering: what is set, is posted; what others change, appears.
+ *
+ * The server's state (profiles.live.live_steering) is `live`. The table (features.js) shows `wanted`, which is made from
+ * `base`: a change posts only what differs between these two, so that changes of others to other features are kept.
+ */
+window.millm = window.millm || {};
+
+(function (millm) {
+  "use strict";
+
+  const POLL_MS = 2000;
+
+  const same = (one, other) => {
+    const keys = Object.keys(one);
+    return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
+  };
+
+  /* From `before` to `after`, as the server takes it: a strength of 0 removes a feature. */
+  function changes(before, after) {
+    const gone = Object.keys(before).filter((index) => !(index in after));
+    const set = Object.entries(after).filter(([index, strength]) => before[index] !== strength);
+    return Object.fromEntries([...gone.map((index) => [index, 0]), ...set]);
+  }
+
+  function liveSteering() {
+    return {
+      live: JSON.parse(document.getElementById("live-state").textContent),
+      told: "",
+      problem: "",
+      name: "",
+      nameError: "",
+      queue: Promise.resolve(), // posts, one after the other
+      waiting: 0,
+      moving: false, // a slider is dragged, or a box typed in
+      invalid: false, // a row has a mistake
+      setting: false, // the table is being told, and tells it back
+      posted: 0, // counts posts: an older answer to a poll is not shown
+
+      init() {
+        this.base = this.wanted = this.live.values;
+        this.tell(this.live);
+        this.poll();
+        document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+      },
+
+      /* --- the table --- */
+      edited({ strengths, valid, committed }) {
+        if (this.setting) return;
+        this.moving = !committed;
+        this.invalid = !valid;
+        if (!committed || !valid) return;
+        this.wanted = strengths;
+        this.apply();
+      },
+
+      /* A slider that is put back where it was, and a box that is left as it was, end without a change. */
+      letGo({ type }) {
+        const typing = type === "pointerup" && document.activeElement?.matches("input:not([type=range])");
+        if (!typing) this.moving = false;
+      },
+
+      async apply() {
+        if (this.waiting) return; // what waits ends here again
+        const sent = this.wanted;
+        const features = changes(this.base, sent);
+        if (!Object.keys(features).length) return;
+        const state = await this.post("set", () => ({ features: JSON.stringify(features) }));
+        if (state) this.base = sent;
+        else this.setTable(this.live);
+        await this.finish(state);
+      },
+
+      setTable({ values, labels, sae }) {
+        this.setting = true;
+        const table = this.$refs.table.querySelector(".features");
+        const send = (name, detail) => table.dispatchEvent(new CustomEvent(name, { detail }));
+        send("features-sae", { sae: sae ? sae.id : "", d_sae: sae ? sae.d_sae : null });
+        send("features-set", { strengths: values, labels });
+        this.base = this.wanted = values;
+        this.setting = this.moving = this.invalid = false;
+        window.dispatchEvent(new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }));
+      },
+
+      /* The try-it. */
+      tell({ model, sae }) {
+        const reasons = [model ? "" : "No model is loaded.", sae ? "" : "No SAE is attached."].filter(Boolean);
+        Object.assign(Alpine.store("profile"), { reasons, here: { model_id: model } });
+      },
+
+      /* --- the server --- */
+      show(state) {
+        const saeChanged = JSON.stringify(state.sae) !== JSON.stringify(this.live.sae);
+        this.live = state;
+        this.tell(state);
+        const editing = this.moving || this.invalid || !same(this.base, this.wanted);
+        if (!editing && (saeChanged || !same(state.values, this.wanted))) this.setTable(state);
+      },
+
+      async poll() {
+        if (!document.hidden) await this.refresh();
+        setTimeout(() => this.poll(), POLL_MS);
+      },
+
+      async refresh() {
+        const posted = this.posted;
+        try {
+          const state = await this.ask(this.$root.dataset.stateUrl, { headers: { Accept: "application/json" } });
+          if (posted !== this.posted) return;
+          const { version, changed } = state;
+          if (version > this.live.version) this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
+          this.show(state);
+          if (this.lost) this.problem = "";
+          this.lost = Alpine.store("profile").unreachable = false;
+        } catch (error) {
+          this.problem = `${error.message} Shown is version ${this.live.version}.`;
+          this.lost = Alpine.store("profile").unreachable = true;
+        }
+      },
+
+      async ask(url, options) {
+        const response = await fetch(url, options).catch(() => {
+          throw new Error("The server could not be reached.");
+        });
+        if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
+          const refused = response.redirected || response.status === 403;
+          throw new Error(refused ? "Your session has ended, or you may not do this: reload the page." : `The server answered ${response.status}.`);
+        }
+        const body = await response.json();
+        if (!response.ok) throw Object.assign(new Error(body.detail), { field: body.field });
+        return body;
+      },
+
+      /* Post `action`, after what is posted already: the new state, or null where it was refused. */
+      post(action, fields) {
+        this.waiting += 1;
+        this.queue = this.queue.then(() => this.send(action, fields()));
+        return this.queue;
+      },
+
+      async send(action, fields) {
+        this.posted += 1;
+        this.problem = this.refusedField = "";
+        try {
+          const state = await this.ask(this.$root.dataset.doUrl.replace("ACTION", action), {
+            method: "POST",
+            headers: { "X-CSRFToken": millm.csrfToken(), Accept: "application/json" },
+            body: new URLSearchParams(fields),
+          });
+          this.told = `${state.done}, version ${state.version}.`;
+          return state;
+        } catch (error) {
+          this.told = "";
+          this.refusedField = error.field;
+          this.problem = `Not done: ${error.message}`;
+          return null;
+        } finally {
+          this.posted += 1;
+          this.waiting -= 1;
+        }
+      },
+
+      async act(action, fields = () => ({})) {
+        const state = await this.post(action, fields);
+        await this.finish(state);
+        return state;
+      },
+
+      async finish(state) {
+        if (state) this.show(state);
+        else await this.refresh();
+        this.apply();
+      },
+
+      async turn(box) {
+        await this.act(box.checked ? "enable" : "disable");
+        box.checked = this.live.enabled;
+      },
+
+      async saveAs() {
+        this.nameError = "";
+        const state = await this.act("save-as", () => ({ name: this.name, version: this.live.version }));
+        if (state) {
+          this.name = "";
+        } else if (this.refusedField === "name") {
+          this.nameError = this.problem.replace("Not done: name: ", "");
+          this.problem = "";
+        }
+      },
+
+      /* --- words --- */
+      icon() {
+        return { steered: "tune", unsteered: "do_not_disturb_on", refused: "error" }[this.live.outcome.kind];
+      },
+
+      at(time) {
+        return new Date(time).toLocaleString();
+      },
+    };
+  }
+
+  /* What tryit.js asks for: why nothing can be tried, and which model answers. */
+  millm.featureTable = () => document.querySelector("[x-data=featureTable]");
+  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
+
+  document.addEventListener("alpine:init", () => {
+    Alpine.store("profile", store);
+    Alpine.data("liveSteering", liveSteering);
+  });
+})(window.millm);

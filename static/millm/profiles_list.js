@@ -1,0 +1,20 @@
+/* The page that imports profiles: what is too large for the server is told before it is sent, and is not lost. */
+document.addEventListener("alpine:init", function () {
+  "use strict";
+
+  const megabytes = (bytes) => (bytes / 1024 / 1024).toFixed(1) + " MB";
+
+  Alpine.data("importForm", () => ({
+    problem: "",
+
+    check(event) {
+      const limit = Number(this.$el.dataset.limit);
+      const text = this.$el.elements.text.value;
+      const file = this.$el.elements.file?.files[0];
+      const lines = text.split("\n").length - 1; // whose ends are sent as two bytes
+      const size = Math.max(file ? file.size : 0, new Blob([text]).size + lines);
+      this.problem = size > limit ? `Got ${megabytes(size)}, expected at most ${megabytes(limit)}: split it.` : "";
+      if (this.problem) event.preventDefault();
+    },
+  }));
+});

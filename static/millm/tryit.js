@@ -1,0 +1,111 @@
+/* "Try it": a prompt answered with and without the strengths of the table, saved or not (templates/millm/tryit.html).
+ *
+ * Needs chat.js, features.js and profile_form.js, whose store says whether the strengths fit what is attached.
+ */
+window.millm = window.millm || {};
+
+(function (millm) {
+  "use strict";
+
+  const KEPT = "millm.tryit";
+  const SETTLED_MS = 150;
+
+  const side = () => ({ text: "", error: "", state: "", tokens: null, key: "" });
+
+  function tryIt() {
+    return {
+      prompt: "Tell me something.",
+      seed: 1,
+      maxTokens: 60,
+      again: false,
+      plain: side(),
+      steered: side(),
+      running: null,
+      strengths: {},
+      valid: true,
+
+      init() {
+        Object.assign(this, JSON.parse(sessionStorage.getItem(KEPT) || "{}"));
+        this.$watch("[prompt, seed, maxTokens, again]", () => {
+          const { prompt, seed, maxTokens, again } = this;
+          sessionStorage.setItem(KEPT, JSON.stringify({ prompt, seed, maxTokens, again }));
+        });
+        this.$nextTick(() => Object.assign(this, Alpine.$data(millm.featureTable()).detail()));
+      },
+
+      /* Why nothing is sent; empty where it can be. */
+      blocked() {
+        const { reasons } = Alpine.store("profile");
+        if (reasons.length) return reasons;
+        if (!this.valid) return ["Correct the strengths first."];
+        if (!Object.keys(this.strengths).length) return ["No strengths yet: add a feature."];
+        if (!this.prompt.trim()) return ["Type a prompt."];
+        if (!(Number.isInteger(Number(this.maxTokens)) && this.maxTokens >= 1)) return ["Max tokens: expected a whole number from 1."];
+        if (this.seed === "" || !Number.isInteger(Number(this.seed))) return ["Seed: expected a whole number."];
+        return [];
+      },
+
+      body(features) {
+        return {
+          model: Alpine.store("profile").here.model_id,
+          messages: [{ role: "user", content: this.prompt }],
+          seed: Number(this.seed),
+          max_tokens: Number(this.maxTokens),
+          steering: { features },
+        };
+      },
+
+      stale(one, features) {
+        return one.state !== "" && one.key !== JSON.stringify(this.body(features));
+      },
+
+      /* The unsteered answer to the same question is the same: it is not asked for again. */
+      async run() {
+        this.stop();
+        const own = (this.running = new AbortController());
+        await Alpine.store("profile").check(); // what was attached when the page was opened, may be no more
+        if (own.signal.aborted) return;
+        if (!this.blocked().length && !Alpine.store("profile").unreachable) {
+          const answered = this.plain.state === "done" && !this.stale(this.plain, {});
+          const asked = [this.answer(this.steered, this.strengths, own.signal)];
+          if (!answered) asked.push(this.answer(this.plain, {}, own.signal));
+          await Promise.all(asked);
+        }
+        if (this.running === own) this.running = null;
+      },
+
+      async answer(one, features, signal) {
+        const body = this.body(features);
+        Object.assign(one, side(), { state: "running", key: JSON.stringify(body) });
+        try {
+          for await (const { text, finish_reason, usage } of millm.streamChat(body, { signal })) {
+            if (signal.aborted) return;
+            if (text) one.text += text;
+            if (finish_reason === "length") one.text += " …";
+            if (usage) one.tokens = usage.completion_tokens;
+          }
+          one.state = "done";
+        } catch (error) {
+          if (signal.aborted) return;
+          one.state = "failed";
+          one.error = error instanceof millm.ChatError ? error.message : "The server could not be reached.";
+        }
+      },
+
+      stop() {
+        this.running?.abort();
+        this.running = null;
+        [this.plain, this.steered].filter((one) => one.state === "running").forEach((one) => (one.state = "stopped"));
+      },
+
+      featuresChanged({ strengths, valid, committed }) {
+        Object.assign(this, { strengths, valid });
+        if (!this.again || !committed) return;
+        clearTimeout(this.timer);
+        this.timer = setTimeout(() => this.again && !this.blocked().length && this.run(), SETTLED_MS);
+      },
+    };
+  }
+
+  document.addEventListener("alpine:init", () => Alpine.data("tryIt", tryIt));
+})(window.millm);
