@@ -1,12 +1,41 @@
-# One image for web and worker; torch's CPU build keeps it small.
-FROM python:3.12-slim
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 MILLM_HOME=/data
-RUN useradd --create-home millm && install -d -o millm /data
+# syntax=docker/dockerfile:1
+# One image for web, worker and the preparation of the database. For CPUs: `docker build -t millm:cpu .`
+# For NVIDIA GPUs: `docker build --build-arg TORCH=cu130 -t millm:cuda .`
+
+# The Python that the tests run on.
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS packages
+# Which build of PyTorch: `cpu`, or the CUDA version that it is built for.
+ARG TORCH=cpu
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/${TORCH}
+RUN python -m venv /venv
+COPY requirements.txt /
+# A build for CPUs or for one CUDA version has a local version (2.13.0+cpu), which pip takes before PyPI's.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /venv/bin/pip install --disable-pip-version-check --extra-index-url "${TORCH_INDEX_URL}" -r /requirements.txt
+
+FROM python:${PYTHON}-slim-bookworm
+LABEL org.opencontainers.image.title="miLLM" org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOST=0.0.0.0 \
+    PORT=8000 \
+    HOME=/data \
+    MILLM_HOME=/data \
+    STATIC_ROOT=/srv/static
+# Downloads are below the home folder, and so on the volume.
+RUN useradd --uid 10001 --user-group --home-dir /data millm && install -d -o millm -g millm /data
+COPY --from=packages /venv /venv
 WORKDIR /app
-COPY requirements.txt .
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt
 COPY . .
-USER millm
-VOLUME /data
+# Nothing is asked at these addresses: they stand for those of the run.
+RUN DATABASE_URL=postgresql://build REDIS_URL=redis://build SECRET_KEY=build \
+    python manage.py collectstatic --noinput --verbosity 0
+USER 10001:10001
 EXPOSE 8000
-CMD ["python", "manage.py", "run"]
+# The web's; a worker's is `python manage.py healthcheck worker`.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "manage.py", "healthcheck", "web"]
+CMD ["python", "manage.py", "run", "web"]

@@ -2,20 +2,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format bench
+.DEFAULT_GOAL := help
+.PHONY: help run test coverage lint format hooks bench
 
-run: $(VENV)/.installed
+help:  ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: $(VENV)/.installed  ## serve, with PostgreSQL and Redis of its own where there are none
 	@exec $(BIN)/python manage.py run
 
-test: lint .clients/.installed .clients/saelibs/.installed
+test: lint .clients/.installed .clients/saelibs/.installed  ## lint, types, all tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-dev
+# Web and worker processes that the tests start are measured too.
+coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, and how much of the code they run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty
+
+lint: $(VENV)/.installed-dev  ## style, types, the files of deployments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict .
+	$(BIN)/shellcheck .ci/run
 	$(BIN)/mypy .
 
-format: $(VENV)/.installed-dev
+format: $(VENV)/.installed-dev  ## repair the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -23,9 +37,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"miLLM needs Python 3.11 or newer, got {sys.version}: set PYTHON")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+$(VENV)/.installed: requirements-embedded.txt requirements.txt | $(VENV)/bin/python
 	@echo "Installing what miLLM needs (a few minutes the first time) …"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
@@ -49,10 +63,14 @@ CLIENTS := inference/tests/clients
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/saelibs -r $<
 	@touch $@
 
-bench: $(VENV)/.installed-dev
+hooks: $(VENV)/.installed-dev  ## check each commit (.pre-commit-config.yaml)
+	$(BIN)/pre-commit install
+
+bench: $(VENV)/.installed-dev  ## the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.labels
+	$(BIN)/python -m bench.admin
 	$(BIN)/python -m bench.table

@@ -1,9 +1,24 @@
 """Fixtures for all apps."""
 
+import os
+import signal
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from _pytest.nodeid import coerce_node_id
+from django.conf import settings
+from django.db import connection
+from django.db.backends.base.introspection import BaseDatabaseIntrospection
+
+from inference.demo.register import register_demo
+from inference.models import LanguageModel
+from inference.tests.conftest import Server, free_port, start, start_worker
+
+LASTING = {"django_content_type", "auth_permission"}
 
 
 @pytest.fixture
@@ -15,6 +30,60 @@ def api_key(transactional_db: None) -> str:
 
     owner = get_user_model().objects.create_superuser("key-owner", password="x")
     return str(APIKey.objects.create(owner, name="test")[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lasting_ids() -> Iterator[None]:
+    """Content types and permissions outlive each test: the running web process keeps the ids that it has read."""
+    tables = BaseDatabaseIntrospection.django_table_names
+
+    def flushed(*args: Any, **kwargs: Any) -> list[str]:
+        return [table for table in tables(*args, **kwargs) if table not in LASTING]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseIntrospection, "django_table_names", flushed)
+        yield
+
+
+@pytest.fixture
+def demo(transactional_db: None) -> LanguageModel:
+    """The demo model with its SAE and profiles, in rows that other processes see."""
+    register_demo()
+    return LanguageModel.objects.get(name="demo")
+
+
+@pytest.fixture(scope="session")
+def processes(
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Worker and web for the whole session; `server` puts the demo's rows back before each test."""
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        register_demo()
+        name = str(connection.settings_dict["NAME"])
+    env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
+    logs = tmp_path_factory.mktemp("logs")
+    port = free_port()
+    server = Server(
+        f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs
+    )
+    command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
+    web = start(command, env, logs / "web.log")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        for process in (web, server.worker):
+            process.send_signal(signal.SIGTERM)
+        for process in (web, server.worker):
+            process.wait(timeout=20)
+        for log in sorted(logs.iterdir()):
+            sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
+
+
+@pytest.fixture
+def server(demo: LanguageModel, processes: Server) -> Server:
+    """The running server with the demo's rows in place and a worker that is alive."""
+    return processes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The app of what is miLLM's as a whole."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class MillmSiteConfig(AppConfig):
@@ -9,3 +10,8 @@ class MillmSiteConfig(AppConfig):
 
     def ready(self) -> None:
         from millm_site import checks  # noqa: F401  (registers them)
+        from millm_site.groups import make_groups
+
+        apps.get_app_config("auth").verbose_name = self.verbose_name
+        # The last app of all: the permissions of the others are there then.
+        post_migrate.connect(make_groups, sender=self)

@@ -49,13 +49,18 @@ def _create_key(*, first: bool) -> str | None:
         return None
     owner = get_user_model().objects.filter(is_superuser=True).earliest("pk")
     if not preset:
-        return str(APIKey.objects.create(owner, name="first key")[1])
+        return APIKey.objects.issue(owner, "first key")[1]
     if len(preset) < MIN_KEY_LENGTH or not preset.isascii() or not preset.isprintable() or " " in preset:
         raise ImproperlyConfigured(
             f"MILLM_API_KEY has {len(preset)} characters: expected at least {MIN_KEY_LENGTH} printable ones, no spaces"
         )
     _, created = APIKey.objects.get_or_create(
         digest=hash_token(preset),
-        defaults={"user": owner, "name": "MILLM_API_KEY", "token_key": preset[: CONSTANTS.TOKEN_KEY_LENGTH]},
+        defaults={"user": owner, "name": "MILLM_API_KEY", "token_key": preset[: _shown_length(preset)]},
     )
     return preset if created else None
+
+
+def _shown_length(key: str) -> int:
+    """How many characters of a key are kept to know it by: of a short one so few that they do not give it away."""
+    return min(int(CONSTANTS.TOKEN_KEY_LENGTH), len(key) // 3)

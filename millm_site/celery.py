@@ -1,4 +1,4 @@
-"""The Celery application; the inference worker is `celery -A millm_site worker -Q <model>`."""
+"""The Celery application; the inference worker is `manage.py run worker`."""
 
 import os
 

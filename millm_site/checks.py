@@ -75,7 +75,7 @@ def _served() -> Iterator[CheckMessage]:
         return
     workers = stream.live_workers()
     if not workers:
-        hint = "Start one: `celery -A millm_site worker --pool threads`, or `manage.py run` for everything."
+        hint = "Start one: `manage.py run worker`, or `manage.py run` for everything."
         yield Warning("No worker is alive.", hint=hint, id="millm.W003")
     if model is None:
         hint = "Register one and load it: the admin, `manage.py add_model` and `load_model`."

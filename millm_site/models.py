@@ -1,13 +1,55 @@
-"""API keys: knox's hashed tokens with a name."""
+"""API keys: knox's hashed tokens with a name, a last use, and a limit."""
 
+import datetime
+from typing import Any
+
+from django.core.validators import MinValueValidator
 from django.db import models
-from knox.models import AbstractAuthToken
+from django.db.models import Q
+from django.utils import timezone
+from knox.crypto import hash_token
+from knox.models import AbstractAuthToken, AuthTokenManager
+
+USE_INTERVAL = datetime.timedelta(minutes=1)
+
+
+class APIKeyManager(AuthTokenManager):
+    def issue(
+        self,
+        user: Any,
+        name: str,
+        *,
+        expires_at: datetime.datetime | None = None,
+        requests_per_minute: int | None = None,
+    ) -> "tuple[APIKey, str]":
+        """A new key of `user`, and the text of it, which is nowhere kept."""
+        ttl = expires_at - timezone.now() if expires_at else None
+        made: tuple[APIKey, str] = self.create(user, expiry=ttl, name=name, requests_per_minute=requests_per_minute)
+        return made
+
+    def find(self, text: str) -> "APIKey | None":
+        """The key of this text, with its user."""
+        found: APIKey | None = self.select_related("user").filter(digest=hash_token(text)).first()
+        return found
 
 
 class APIKey(AbstractAuthToken):
-    """A bearer key of one user; only its SHA-512 digest and its first characters are stored."""
+    """A bearer key of one user, whose permissions it has. Of it only a SHA-512 digest and its beginning are stored."""
 
+    id: models.BigAutoField[int, int] = models.BigAutoField(
+        primary_key=True
+    )  # knox has the digest, which would be in the admin's addresses
+    digest: models.CharField[str, str] = models.CharField(max_length=128, unique=True, editable=False)
     name: models.CharField[str, str] = models.CharField(max_length=100, help_text="What uses this key.")
+    last_used_at: models.DateTimeField[Any, Any] = models.DateTimeField(
+        "last used", null=True, editable=False, help_text="To the minute."
+    )
+    requests_per_minute: models.PositiveIntegerField[Any, Any] = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Beyond it requests are refused (429) until the next minute. Empty: no limit."
+    )
+    text: str = ""  # the key itself, on a row that the admin has just made
+
+    objects = APIKeyManager()
 
     class Meta:
         verbose_name = "API key"
@@ -15,3 +57,14 @@ class APIKey(AbstractAuthToken):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.token_key[:6]}…)"  # a short key must not be shown whole
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expiry is not None and self.expiry <= timezone.now()
+
+    def touch(self) -> None:
+        """It is being used; noted once a minute."""
+        now = timezone.now()
+        if self.last_used_at is None or self.last_used_at < now - USE_INTERVAL:
+            due = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_INTERVAL)  # another process may have noted it
+            APIKey.objects.filter(due, pk=self.pk).update(last_used_at=now)

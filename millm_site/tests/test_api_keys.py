@@ -1,21 +1,35 @@
-"""API keys: only their digest is stored; presets, expiry, the admin."""
+"""API keys: only their digest is stored; presets; who uses one, until when, and when it was used last."""
 
 import datetime
+from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from millm_site.authentication import KeyAuthentication
 from millm_site.bootstrap import bootstrap
 from millm_site.models import APIKey
 
+DOORS = ["/api/profiles", "/v1/models"]
 
-def status_with(key: str) -> int:
+
+def answer_to(key: str, path: str = DOORS[0]) -> Any:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
-    return int(client.get("/api/profiles").status_code)
+    return client.get(path)
+
+
+def status_with(key: str) -> int:
+    return int(answer_to(key).status_code)
+
+
+def told(answer: Any) -> str:
+    """The words of a refusal, in DRF's shape or OpenAI's."""
+    body = answer.json()
+    return str(body["detail"] if "detail" in body else body["error"]["message"])
 
 
 def test_the_first_run_makes_one_administrator_and_one_key(db: None) -> None:
@@ -38,6 +52,13 @@ def test_a_key_can_be_preset_at_any_run(db: None, monkeypatch: pytest.MonkeyPatc
     assert status_with("my-own-secret-kex") == 401
 
 
+def test_of_a_short_preset_most_is_not_kept(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLM_API_KEY", "12345678")
+    bootstrap()
+    assert APIKey.objects.get(name="MILLM_API_KEY").token_key == "12"
+    assert status_with("12345678") == 200
+
+
 @pytest.mark.parametrize("preset", ["short", "with a space", "ünïcödé-key", "tab\there-it-is"])
 def test_a_bad_preset_is_refused(db: None, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     monkeypatch.setenv("MILLM_API_KEY", preset)
@@ -45,17 +66,59 @@ def test_a_bad_preset_is_refused(db: None, monkeypatch: pytest.MonkeyPatch, pres
         bootstrap()
 
 
-def test_an_expired_key_is_refused(api_key: str) -> None:
-    assert status_with(api_key) == 200
-    APIKey.objects.update(expiry=timezone.now() - datetime.timedelta(seconds=1))
+@pytest.mark.parametrize("path", DOORS)
+def test_an_expired_key_is_refused_and_told_so(api_key: str, path: str) -> None:
+    assert answer_to(api_key, path).status_code == 200
+    APIKey.objects.update(expiry=datetime.datetime(2026, 3, 5, 9, 30, tzinfo=datetime.UTC))
+    refused = answer_to(api_key, path)
+    assert refused.status_code == 401
+    assert told(refused) == "This API key expired on 5 March 2026 at 09:30 UTC: use another one."
+    assert APIKey.objects.exists()  # so that people see that it expired
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_the_key_of_an_inactive_user_is_refused(api_key: str, path: str) -> None:
+    get_user_model().objects.update(is_active=False)
+    refused = answer_to(api_key, path)
+    assert (refused.status_code, told(refused)) == (401, "The user of this API key is inactive.")
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("key", ["sk-wrong", "\xff\xfe", "a" * 5000, "two words"])
+def test_a_wrong_key_is_refused(db: None, key: str, path: str) -> None:
+    refused = answer_to(key, path)
+    assert refused.status_code == 401
+    assert refused["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_revoked_key_is_refused(api_key: str) -> None:
+    APIKey.objects.all().delete()
     assert status_with(api_key) == 401
 
 
-def test_the_admin_shows_a_new_key_once(admin_client: Client, admin_user: object) -> None:
-    form = {"name": "laptop", "user": admin_user.pk, "expiry_0": "", "expiry_1": ""}  # type: ignore[attr-defined]
-    page = admin_client.post("/admin/millm_site/apikey/add/", form, follow=True).content.decode()
-    [stored] = APIKey.objects.all()
-    assert stored.name == "laptop"
-    key = page.split("The new key, shown only now: ")[1].split("<")[0]
-    assert status_with(key) == 200
-    assert key not in admin_client.get("/admin/millm_site/apikey/").content.decode()
+@pytest.mark.parametrize("path", DOORS)
+def test_the_last_use_is_noted_once_a_minute(api_key: str, path: str) -> None:
+    answer_to(api_key, path)
+    first = APIKey.objects.get().last_used_at
+    assert first is not None
+    assert timezone.now() - first < datetime.timedelta(minutes=1)
+    answer_to(api_key, path)
+    assert APIKey.objects.get().last_used_at == first
+    APIKey.objects.update(last_used_at=first - datetime.timedelta(minutes=2))
+    answer_to(api_key, path)
+    again = APIKey.objects.get().last_used_at
+    assert again is not None
+    assert again >= first
+
+
+def test_a_refused_request_is_no_use(api_key: str) -> None:
+    APIKey.objects.update(expiry=timezone.now())
+    answer_to(api_key)
+    assert APIKey.objects.get().last_used_at is None
+
+
+def test_authentication_costs_one_query_and_seldom_a_second(api_key: str, django_assert_num_queries: Any) -> None:
+    for queries in (2, 1):
+        with django_assert_num_queries(queries):
+            user, key = KeyAuthentication().authenticate_credentials(api_key.encode())
+    assert (user.get_username(), key.name) == ("key-owner", "test")

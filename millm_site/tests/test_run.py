@@ -98,7 +98,7 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_
 def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> None:
     run.wait_for("miLLM is ready")
     worker = next(
-        child for child in psutil.Process(run.process.pid).children(recursive=True) if "celery" in child.cmdline()
+        child for child in psutil.Process(run.process.pid).children(recursive=True) if "worker" in child.cmdline()
     )
     worker.kill()
     assert run.end() != 0

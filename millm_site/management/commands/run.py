@@ -1,5 +1,6 @@
-"""`manage.py run`: everything on one machine, until Ctrl-C."""
+"""`manage.py run`: everything on one machine, until Ctrl-C; `run web` and `run worker` are its two processes."""
 
+import math
 import os
 import shlex
 import socket
@@ -11,20 +12,38 @@ import urllib.request
 from typing import Any
 
 import honcho.manager
+import uvicorn
+from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from millm_site.bootstrap import Secrets, bootstrap
+from millm_site.management.commands.prepare import told
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
-KILL_WAIT_S = 12  # uvicorn lets open streams end for 5 s
+KILL_MARGIN_S = 10  # beyond what web and worker take to let their requests finish
 
 
 class Command(BaseCommand):
-    help = "Serve the web and an inference worker on this machine, until Ctrl-C."
+    help = "Serve on this machine, until Ctrl-C: the web and an inference worker, or only one of them."
+    requires_system_checks = ("millm",)  # Unfold's read tables: the web starts while PostgreSQL is away, too
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "process", nargs="?", choices=["web", "worker"], help="only this one, on a database that is prepared"
+        )
+        parser.add_argument("--name", default="inference", help="of this worker among those of this machine")
+
+    def handle(self, *, process: str | None, name: str, **options: Any) -> None:
         host, port = os.environ.get("HOST", "127.0.0.1"), _port()
+        if process == "web":
+            _run_web(host, port)
+        elif process == "worker":
+            _run_worker(name)
+        else:
+            self._run_both(host, port)
+
+    def _run_both(self, host: str, port: int) -> None:
         _check_free(host, port)
         self.stdout.write("Preparing the database …")
         call_command("migrate", verbosity=0)
@@ -33,20 +52,20 @@ class Command(BaseCommand):
 
     def _greet(self, url: str, made: Secrets) -> None:
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
-        if made.password:
-            self.stdout.write(f"  Login     admin / {made.password}   (shown once)")
+        for line in told(made):
+            self.stdout.write(line)
         if made.api_key:
-            self.stdout.write(f"  API key   {made.api_key}   (shown once)\n")
+            self.stdout.write("")
             for profile in ("", '"profile": "ocean", '):
                 self.stdout.write(_curl(url, made.api_key, profile))
         self.stdout.write("")
         self.stdout.flush()
 
     def _serve(self, host: str, port: int) -> None:
-        honcho.manager.KILL_WAIT = KILL_WAIT_S
+        honcho.manager.KILL_WAIT = settings.INFERENCE_DRAIN_S + KILL_MARGIN_S
         manager = honcho.manager.Manager()
-        manager.add_process("worker", _command(*_worker()), env=_environment())
-        manager.add_process("web", _command(*_web(host, port)), env=_environment())
+        for process in ("worker", "web"):
+            manager.add_process(process, _command("run", process), env=os.environ | {"PYTHONUNBUFFERED": "1"})
         threading.Thread(target=self._announce, args=(f"http://{host}:{port}",), daemon=True).start()
         manager.loop()
         if manager.returncode not in STOPPED_BY_HAND:
@@ -64,28 +83,34 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _worker() -> list[str]:
-    from django.conf import settings
+def _run_web(host: str, port: int) -> None:
+    if settings.WHITENOISE_USE_FINDERS is False and not (settings.STATIC_ROOT / "staticfiles.json").exists():
+        raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
+    from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
 
-    return [
-        *("celery", "--quiet", "-A", "millm_site", "worker", "--pool", "threads"),
-        *("--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", "inference@%h"),
-        *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
-    ]
+    uvicorn.run(
+        application,
+        host=host,
+        port=port,
+        log_config=None,  # Django's LOGGING has all loggers
+        access_log=False,
+        forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
+        timeout_graceful_shutdown=math.ceil(settings.INFERENCE_DRAIN_S),
+    )
 
 
-def _web(host: str, port: int) -> list[str]:
-    application = ["uvicorn", "millm_site.asgi:application", "--host", host, "--port", str(port)]
-    return [*application, "--no-access-log", "--timeout-graceful-shutdown", "5"]
+def _run_worker(name: str) -> None:
+    from millm_site.celery import app
+
+    options = ["--pool", "threads", "--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", f"{name}@%h"]
+    # Celery sets the root logger's level to its own.
+    options += ["--loglevel", settings.LOGGING["root"]["level"], "--without-gossip", "--without-mingle"]
+    sys.exit(app.worker_main(["--quiet", "worker", *options]))
 
 
 def _command(*words: str) -> str:
     """For honcho's shell, which must not stand between it and the process."""
-    return "exec " + shlex.join([sys.executable, "-m", *words])
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONUNBUFFERED": "1"}
+    return "exec " + shlex.join([sys.executable, str(settings.BASE_DIR / "manage.py"), *words])
 
 
 def _first_stopped(manager: Any) -> str:

@@ -13,9 +13,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from inference.tests.conftest import Server, demo, processes, server
-
-__all__ = ["demo", "processes", "server"]  # fixtures of the running server, for this directory too
+from inference.tests.conftest import Server
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT_MS = 20_000

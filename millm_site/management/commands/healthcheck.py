@@ -1,0 +1,68 @@
+"""`manage.py healthcheck`: the health check of a container, by the exit status."""
+
+import http.client
+import os
+import socket
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from inference import stream
+
+TIMEOUT_S = 5
+AT_REST = {"ready", "idle"}  # idle: there is nothing that it should serve
+
+
+class Command(BaseCommand):
+    help = "Say whether the web or the worker on this machine is alive, and with --ready whether it can do its work."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("process", choices=["web", "worker"])
+        parser.add_argument(
+            "--ready", action="store_true", help="the web: what it needs answers; a worker: it has loaded"
+        )
+        parser.add_argument("--name", default="inference", help="of the worker, as `run worker` got it")
+
+    def handle(self, *, process: str, ready: bool, name: str, **options: Any) -> None:
+        self.stdout.write(_web(ready) if process == "web" else _worker(name, ready))
+
+
+def _web(ready: bool) -> str:
+    path = "/readyz?exclude=worker" if ready else "/healthz"
+    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "8000")), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path, headers={"Host": _host()})
+        answer = connection.getresponse()
+        told = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise CommandError(f"the web does not answer: {error}") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise CommandError(f"{path} answered {answer.status}: {told}")
+    return told
+
+
+def _host() -> str:
+    """A host name that this web serves."""
+    first = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
+    return "localhost" if first == "*" else first
+
+
+def _worker(name: str, ready: bool) -> str:
+    prefix = f"{name}@{socket.gethostname()}:"
+    try:
+        mine = [heartbeat for heartbeat in stream.live_workers() if heartbeat.worker.startswith(prefix)]
+    except redis.RedisError as error:
+        if ready:
+            raise CommandError(f"Redis does not answer: {error}") from error
+        return f"unknown, since Redis does not answer: {error}"  # a restart would not bring it back
+    if not mine:
+        raise CommandError(f"no heartbeat of {prefix.rstrip(':')}")
+    status = mine[0].status
+    if ready and status not in AT_REST:
+        raise CommandError(f"it is {status}")
+    return status

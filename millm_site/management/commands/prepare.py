@@ -1,0 +1,28 @@
+"""`manage.py prepare`: the database, before web and workers of a new version start."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from millm_site.bootstrap import ADMIN, Secrets, bootstrap
+
+
+class Command(BaseCommand):
+    help = "Migrate the database, and create what is missing: an administrator, an API key, the demo."
+    requires_system_checks = ("millm",)  # Unfold's read tables, which may not be there yet
+
+    def handle(self, *, verbosity: int, **options: Any) -> None:
+        call_command("migrate", verbosity=verbosity)
+        for line in told(bootstrap()):
+            self.stdout.write(line)
+        self.stdout.write("The database is ready.")
+
+
+def told(made: Secrets) -> Iterator[str]:
+    """What was created just now, in lines for whoever started it."""
+    if made.password:
+        yield f"  Login     {ADMIN} / {made.password}   (shown once)"
+    if made.api_key:
+        yield f"  API key   {made.api_key}   (shown once)"

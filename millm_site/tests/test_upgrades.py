@@ -1,0 +1,46 @@
+"""Versions that stand beside each other during an upgrade: heartbeats are read, messages understood or refused."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from inference import stream, tasks
+from inference.models import LanguageModel
+from inference.stream import Heartbeat
+from inference.tests.conftest import Server
+
+INBOX = "millm:inbox:of-another-version"
+NEEDED = ("worker", "model", "status", "device", "running", "waiting", "max_requests", "generated_tokens")
+
+
+def test_the_heartbeat_of_a_newer_and_of_an_older_worker_is_read() -> None:
+    oldest: dict[str, Any] = dict.fromkeys(NEEDED, 0)
+    assert Heartbeat.parse(json.dumps(oldest)) == Heartbeat(**oldest)
+    assert Heartbeat.parse(json.dumps(oldest | {"mood": "good"})) == Heartbeat(**oldest)
+
+
+def answer(queue: str, message: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """What a worker says to a message, which is its first event."""
+    tasks.generate.apply_async(args=(message | {"request_id": request_id, "inbox": INBOX},), queue=queue)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for _entry, fields in stream.connection.xrange(INBOX):
+            for asked, kind, data in json.loads(fields["events"]):
+                if asked == request_id:
+                    return {"kind": kind, **data}
+        time.sleep(0.05)
+    raise AssertionError(f"nothing is said to {request_id}")
+
+
+@pytest.mark.parametrize("other", ["mood", "steering", "version", "deadline"])
+def test_a_request_in_a_form_that_the_worker_does_not_know_fails_at_once(server: Server, other: str) -> None:
+    model = LanguageModel.objects.get(name="demo")
+    message = dict.fromkeys(tasks.OF_GENERATE, None) | {"version": model.version, "deadline": time.time() + 10}
+    message = message | {other: "good"} if other not in message else message
+    if other != "mood":
+        del message[other]
+    said = answer(model.queue, message, f"other-{other}")
+    assert (said["kind"], said["code"]) == ("failed", "no_worker")
+    assert "upgraded before the web" in said["message"]
