@@ -134,6 +134,11 @@ class ProfileListAdmin(ModelAdmin):
 
     # --- actions of a row ---
 
+    def has_create_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """`has_add_permission` for actions of an object. A permission by its full name Unfold looks up in its checks,
+        which run before there are tables."""
+        return self.has_add_permission(request)
+
     def has_activate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("profiles.activate_profile")
 
@@ -145,7 +150,7 @@ class ProfileListAdmin(ModelAdmin):
     def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._do(request, object_id, Profile.deactivate, "{} is not active; nothing steers by it.")
 
-    @posted_action("Duplicate", permissions=["profiles.add_profile"], icon="content_copy")
+    @posted_action("Duplicate", permissions=["create"], icon="content_copy")
     def duplicate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._do(request, object_id, Profile.duplicate, "{} is a copy of {}.")
 
@@ -171,11 +176,11 @@ class ProfileListAdmin(ModelAdmin):
 
     # --- actions of the list ---
 
-    @action(description="Import", permissions=["profiles.add_profile"], icon="upload", url_path="import")
+    @action(description="Import", permissions=["create"], icon="upload", url_path="import")
     def import_profiles(self, request: HttpRequest) -> HttpResponse:
         return import_page(self, request)
 
-    @posted_action("Save live steering", permissions=["profiles.add_profile"], icon="save")
+    @posted_action("Save live steering", permissions=["create"], icon="save")
     def save_live(self, request: HttpRequest) -> HttpResponse:
         try:
             profile = Profile.objects.save_current(name=Profile.objects.free_name("live steering"))

@@ -140,8 +140,8 @@ class LiveSteeringAdmin(HistoryAdmin):
         self._check_may_view(request)
         live = live_steering()
         may = {name.replace("-", "_"): request.user.has_perm(action.permission) for name, action in ACTIONS.items()}
-        here = (live["sae"]["id"], live["sae"]["d_sae"]) if live["sae"] else (None, None)
-        table = FeatureTable(*here, user=request.user, read_only=not may["set"])
+        sae = live["sae"] or {"id": None, "d_sae": None}
+        table = FeatureTable(sae["id"], sae["d_sae"], request.user, read_only=not may["set"])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
