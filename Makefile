@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint format hooks bench
+.PHONY: help run test coverage lint format hooks screenshots bench
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -65,6 +65,9 @@ CLIENTS := inference/tests/clients
 
 hooks: $(VENV)/.installed-dev  ## check each commit (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
+
+screenshots: $(VENV)/.installed-dev  ## the pictures of docs/admin.md
+	$(BIN)/python -m pytest -n 0 -q millm_site/tests/browser/screenshots.py
 
 bench: $(VENV)/.installed-dev  ## the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles

@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote, unquote
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -20,7 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, checkbox
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
@@ -35,6 +36,12 @@ from steering.errors import SteeringError
 from steering.models import SteeringState
 
 DELETED_SHOWN = 100
+# Unfold renders a template for each of these cells, which a page of rows makes slow.
+CHECKBOX = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
+TWO_LINES = (
+    '<span class="flex flex-col text-right lg:text-left"><strong class="block font-normal">{}</strong>'
+    '<span class="second text-base-500">{}</span></span>'
+)
 FEATURE = re.compile(r"feature:([0-9]{1,10})\Z", re.IGNORECASE)
 
 
@@ -53,7 +60,7 @@ class FirstPageFirst(Paginator[Any]):
 
     def page(self, number: int | str) -> Any:
         if str(number) == "1":
-            return self._get_page(self.first[: self.per_page], 1, self)
+            return Page(self.first[: self.per_page], 1, self)
         return super().page(number)
 
 
@@ -107,9 +114,13 @@ class ProfileListAdmin(ModelAdmin):
 
     # --- columns ---
 
-    @display(description="name", ordering="name", header=True)
-    def titled(self, profile: Profile) -> list[str]:
-        return [profile.name, profile.description or ""]
+    @display(description=ModelAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Profile) -> str:
+        return format_html(CHECKBOX, obj.pk)
+
+    @display(description="name", ordering="name")
+    def titled(self, profile: Profile) -> SafeString:
+        return format_html(TWO_LINES, profile.name, profile.description or "")
 
     @display(description="status")
     def status(self, profile: Any) -> SafeString:
@@ -120,10 +131,10 @@ class ProfileListAdmin(ModelAdmin):
     def features(self, profile: Any) -> SafeString:
         return render_to_string("admin/profiles/profile/chips.html", {"badges": profile.badges})
 
-    @display(description="model, SAE and layer", header=True)
-    def made_for(self, profile: Profile) -> list[str]:
+    @display(description="model, SAE and layer")
+    def made_for(self, profile: Profile) -> SafeString:
         layer = "" if profile.layer is None else f"layer {profile.layer}"
-        return [profile.model_id or "any model", ", ".join(filter(None, [profile.sae_id, layer]))]
+        return format_html(TWO_LINES, profile.model_id or "no model", ", ".join(filter(None, [profile.sae_id, layer])))
 
     @display(description="updated", ordering="updated_at")
     def updated(self, profile: Profile) -> SafeString:
@@ -137,10 +148,10 @@ class ProfileListAdmin(ModelAdmin):
     def has_create_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """`has_add_permission` for actions of an object. A permission by its full name Unfold looks up in its checks,
         which run before there are tables."""
-        return self.has_add_permission(request)
+        return bool(self.has_add_permission(request))
 
     def has_activate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("profiles.activate_profile")
+        return bool(request.user.has_perm("profiles.activate_profile"))
 
     @posted_action("Activate", permissions=["activate"], icon="play_arrow")
     def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -215,7 +226,9 @@ class ProfileListAdmin(ModelAdmin):
         if count > len(named):
             named.append(f"and {count - len(named)} more")
         if active := profiles.filter(is_active=True).first():
-            told = format_html("{} is the active profile: it is deactivated first, and nothing steers then.", active)
+            told = format_html(
+                "<strong>{} is the active profile: it is deactivated first, and nothing steers then.</strong>", active
+            )
             named.insert(0, told)
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return named, {self.opts.verbose_name_plural: count}, refused, []

@@ -22,7 +22,6 @@ from steering.models import SAE, SteeringState, current_model
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
-
 ACTIVATIONS = Counter("millm_activations_total", "Activations of profiles, by the door they came in.", ["door"])
 
 

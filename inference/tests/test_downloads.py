@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_when_there_is_roo
     model.load()
     eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
     filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
+    with suppress(OSError), filler.open("wb", buffering=0) as file:  # "No space left on device", after at most 8 MB
+        for _ in range(4096):
             file.write(bytes(4096))
     hub.bytes_per_s = None
     eventually(lambda: status(model) == "error")

@@ -109,6 +109,16 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
         page(admin_client)
 
 
+def test_every_profile_is_on_one_of_the_pages(admin_client: Client, sae: SAE) -> None:
+    Profile.objects.bulk_create(Profile(name=f"p{number:02}") for number in range(51))
+    pages = [names(admin_client, f"p={number}") for number in (1, 2, 3)]
+    assert [len(shown) for shown in pages] == [25, 25, 1]
+    assert [name for shown in pages for name in shown] == [f"p{number:02}" for number in range(51)]
+    assert "51 profiles" in page(admin_client)
+    assert names(admin_client, "q=p0") == [f"p0{number}" for number in range(10)]
+    assert admin_client.get(f"{LIST}?p=4").status_code == 302
+
+
 # --- search and filters ---
 
 
@@ -154,7 +164,13 @@ def test_filters_left_empty_leave_out_nothing(admin_client: Client, ocean: Profi
 
 def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign: Profile) -> None:
     here = {"model_id": "tiny", "sae_id": "tiny-sae", "layer": 2, "sae_fingerprint": sae.fingerprint}
-    others: list[dict[str, Any]] = [{"model_id": None}, {"sae_id": "x"}, {"layer": 3}, {"layer": None}, {"sae_fingerprint": "b" * 64}]
+    others: list[dict[str, Any]] = [
+        {"model_id": None},
+        {"sae_id": "x"},
+        {"layer": 3},
+        {"layer": None},
+        {"sae_fingerprint": "b" * 64},
+    ]
     SAE.objects.update(d_sae=1000)
     for number, changes in enumerate([{}, {"sae_fingerprint": ""}, *others]):
         for index in (None, 99, 100):

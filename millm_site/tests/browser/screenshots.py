@@ -1,0 +1,268 @@
+"""`make screenshots`: the pictures of docs/admin.md, of the running server with the demo.
+
+They fail, as tests do, where a page writes an error to the console or asks another host for something.
+"""
+
+import datetime
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db.models import F
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from inference import stream
+from inference.demo import register
+from inference.models import LanguageModel
+from inference.tests.conftest import Server
+from inference.traffic import last_hour
+from millm_site.groups import make_groups
+from millm_site.models import APIKey
+from millm_site.tests.browser.conftest import PASSWORD
+from profiles.models import Profile
+from steering.models import SAE, SteeringState
+
+IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
+MAX_BYTES = 150_000
+BURSTS = (3, 5, 2, 8, 6, 1, 4, 7, 5, 3)
+Shoot = Callable[[str], None]
+# Where the files lie on the machine that makes the pictures is nobody's business.
+REPLACE = """paths => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const [path, shown] of Object.entries(paths)) {
+      if (texts.currentNode.data.includes(path)) {
+        texts.currentNode.data = texts.currentNode.data.replaceAll(path, shown);
+      }
+    }
+  }
+}"""
+
+
+@pytest.fixture
+def shoot(page: Page, server: Server) -> Shoot:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    shown = {
+        str(settings.BASE_DIR): "/srv/millm",
+        str(settings.MILLM_HOME): "/srv",
+        server.url: "http://127.0.0.1:8000",
+    }
+
+    def write(name: str) -> None:
+        page.evaluate("document.fonts.ready")
+        page.evaluate(REPLACE, shown)
+        page.wait_for_load_state("networkidle")
+        path = IMAGES / f"{name}.png"
+        page.screenshot(path=path, animations="disabled")
+        assert path.stat().st_size < MAX_BYTES, f"{path} has {path.stat().st_size} bytes"
+
+    return write
+
+
+def use_dark(page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+
+
+def use_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+
+
+def an_hour_of_requests(server: Server, key: str) -> None:
+    """Bursts of real requests, whose counters are then laid over the minutes of the last hour."""
+    client = server.openai(key)
+
+    def ask(number: int) -> None:
+        model = "demo:ocean" if number % 2 else "demo"
+        messages: list[Any] = [{"role": "user", "content": "Tell me something."}]
+        client.chat.completions.create(model=model, messages=messages, n=7)
+
+    now = int(time.time()) // 60
+    minutes = [now - ago for ago in range(1, 60)]
+    random.Random(1).shuffle(minutes)
+    for burst in BURSTS:
+        before = last_hour().total
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(burst)))
+        deadline = time.monotonic() + 10
+        while last_hour().total.tokens == before.tokens and time.monotonic() < deadline:  # told with the heartbeats
+            time.sleep(0.1)
+        for counted in [f"millm:traffic:{minute}" for minute in (now, now + 1)]:
+            for _ in range(min(6, len(minutes)) if stream.connection.exists(counted) else 0):
+                stream.connection.copy(counted, f"millm:traffic:{minutes.pop()}")
+            if minutes:
+                stream.connection.delete(counted)
+    client.close()
+
+
+def ready(page: Page, path: str) -> None:
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.ok
+
+
+def link_of(profile: str, page: str = "change") -> str:
+    return f"/admin/profiles/profile/{Profile.objects.get(name=profile).pk.replace('_', '_5F')}/{page}/"
+
+
+def test_dashboard(page: Page, server: Server, api_key: str, shoot: Shoot) -> None:
+    Profile.objects.get(name="ocean").activate()
+    an_hour_of_requests(server, api_key)
+    ready(page, "/admin/")
+    expect(page.locator("[data-chart=requests] canvas")).to_be_visible()
+    shoot("dashboard")
+    use_dark(page)
+    expect(page.locator("[data-chart=requests] canvas")).to_be_visible()
+    shoot("dashboard-dark")
+
+
+def test_profiles(page: Page, shoot: Shoot) -> None:
+    Profile.objects.create(name="formal tone", model_id="gemma-2-2b", sae_id="gemma-scope-2b-20", layer=20)
+    Profile.objects.get(name="ocean").activate()
+    page.set_viewport_size({"width": 1280, "height": 720})
+    ready(page, "/admin/profiles/profile/")
+    shoot("profiles")
+
+
+def test_profile(page: Page, shoot: Shoot) -> None:
+    ready(page, link_of("ocean"))
+    page.get_by_role("button", name="Try", exact=True).click()
+    for title in ("Without", "With these strengths"):
+        expect(page.get_by_role("article", name=title)).to_have_attribute("data-state", "done")
+    page.get_by_role("slider").last.scroll_into_view_if_needed()
+    page.mouse.wheel(0, 80)
+    shoot("profile")
+
+
+def test_import(page: Page, shoot: Shoot) -> None:
+    content = {"description": "", "model": "demo", "sae": "demo-sae", "layer": 1}
+    names = {"ocean": {"79": 3.0, "286": 8.5}, "lake": {"79": 4.0}, "polar sea": {"79": 5.0, "14": 6.0}}
+    profiles = [{**content, "name": name, "steering": steering} for name, steering in names.items()]
+    ready(page, "/admin/profiles/profile/import/")
+    bundle = {"version": "1.0", "type": "millm_profile_bundle", "profiles": profiles}
+    page.get_by_label("Paste the text").fill(json.dumps(bundle))
+    page.get_by_label("Replace the profile here").check()
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("list", name="What would happen")).to_be_visible()
+    page.get_by_role("list", name="What would happen").scroll_into_view_if_needed()
+    shoot("import")
+
+
+def test_history(page: Page, shoot: Shoot) -> None:
+    ocean = Profile.objects.get(name="ocean")
+    ocean.steering = {**ocean.steering, 14: 2.5}
+    ocean.save()
+    ocean.activate()
+    Profile.history.update(door="admin", agent="admin")
+    ready(page, link_of("ocean", "history"))
+    shoot("history")
+
+
+def test_live_steering(page: Page, shoot: Shoot) -> None:
+    Profile.objects.get(name="ocean").activate()
+    SteeringState.objects.load().set_features({14: 3.5})
+    SteeringState.history.update(door="admin", agent="admin")
+    ready(page, "/admin/steering/steeringstate/")
+    page.get_by_role("button", name="Try", exact=True).click()
+    for title in ("Without", "With these strengths"):
+        expect(page.get_by_role("article", name=title)).to_have_attribute("data-state", "done")
+    shoot("live-steering")
+
+
+def test_playground(page: Page, shoot: Shoot) -> None:
+    ready(page, "/admin/playground/")
+    steering = page.get_by_role("combobox", name="Steering of the second pane")
+    steering.click()
+    steering.press_sequentially("ocea")
+    expect(page.get_by_role("option")).to_have_count(1)
+    steering.press("Enter")
+    for number, text in enumerate(("Tell me something.", "Go on."), start=1):
+        page.get_by_role("textbox", name="Message").fill(text)
+        page.get_by_role("textbox", name="Message").press("Enter")
+        expect(page.get_by_text("tokens/s")).to_have_count(2 * number)
+    shoot("playground")
+    use_dark(page)
+    expect(page.get_by_text("tokens/s")).to_have_count(4)
+    shoot("playground-dark")
+    page.emulate_media(color_scheme="light")
+    use_phone(page)
+    page.reload()
+    expect(page.get_by_text("tokens/s")).to_have_count(4)
+    shoot("playground-phone")
+
+
+def test_models(page: Page, shoot: Shoot) -> None:
+    sizes = {"d_model": 2304, "num_layers": 26, "context_length": 8192}
+    models = LanguageModel.objects
+    models.filter(name="demo").update(status="ready")  # its worker here is pinned to it, and tells nothing
+    models.create(name="gemma-2-2b", source="google/gemma-2-2b", status="downloading", progress=0.62, **sizes)
+    models.create(
+        **sizes,
+        name="llama-3.2-1b",
+        source="meta-llama/Llama-3.2-1B",
+        status="error",
+        error="meta-llama/Llama-3.2-1B may not be read: accept its terms on the hub, and set HF_TOKEN.",
+    )
+    ready(page, "/admin/inference/languagemodel/")
+    shoot("models")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of SAEs, as they lie in repositories: the demo's, on several layers."""
+    root = Path(settings.MODEL_DIRS[0]).expanduser() / "demo-saes"
+    shutil.rmtree(root, ignore_errors=True)
+    for layer in range(3):
+        for width in ("4k", "16k"):
+            shutil.copytree(register.FILES / "sae", root / f"layer_{layer}" / f"width_{width}")
+    yield root
+    shutil.rmtree(root)
+
+
+def test_saes(page: Page, folder: Path, shoot: Shoot) -> None:
+    SAE.objects.create(
+        id="gemma-scope-2b-12", source="google/gemma-scope-2b-pt-res", status="downloading", progress=0.4
+    )
+    ready(page, "/admin/steering/sae/")
+    shoot("saes")
+    ready(page, "/admin/steering/sae/add/")
+    page.get_by_label("Source").fill(str(folder))
+    page.get_by_role("button", name="Look inside").click()
+    expect(page.get_by_role("radio").first).to_be_visible()
+    page.get_by_role("radio").nth(3).check()
+    page.get_by_label("Source").evaluate("field => field.value = '/srv/models/demo-saes'")  # as REPLACE does
+    page.get_by_role("radio").nth(3).scroll_into_view_if_needed()
+    shoot("sae-catalogue")
+
+
+def test_access(page: Page, shoot: Shoot) -> None:
+    make_groups()
+    admin = get_user_model().objects.get(username="admin")
+    vera = get_user_model().objects.create_user("vera", password=PASSWORD, is_staff=True)
+    vera.groups.add(Group.objects.get(name="Editors"))
+    days = datetime.timedelta(days=1)
+    for name, owner, limit in (("old notebook", vera, None), ("evaluation runs", vera, 60), ("LibreChat", admin, 600)):
+        APIKey.objects.issue(owner, name, requests_per_minute=limit, expires_at=timezone.now() + 90 * days)
+    APIKey.objects.filter(name="LibreChat").update(last_used_at=timezone.now(), expiry=None)
+    APIKey.objects.filter(name="old notebook").update(
+        created=F("created") - 90 * days, expiry=F("expiry") - 93 * days, last_used_at=timezone.now() - 4 * days
+    )
+    ready(page, "/admin/millm_site/apikey/")
+    shoot("api-keys")
+    ready(page, "/admin/millm_site/apikey/add/")
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Copy the key now")).to_be_visible()
+    shoot("api-key")
+    ready(page, f"/admin/auth/group/{Group.objects.get(name='Editors').pk}/change/")
+    shoot("group")
