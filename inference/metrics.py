@@ -29,7 +29,7 @@ REQUESTS = Counter("millm_requests_total", "Requests to /v1 that ended, and how.
 PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the profile that steered them.", ["profile"])
 FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
 INTER_TOKEN = Histogram("millm_inter_token_seconds", "Between the tokens of an answer.", buckets=SECONDS)
-PROMPT_TOKENS = Counter("millm_prompt_tokens_total", "Tokens of the prompts that were answered.")
+PROMPT_TOKENS = Counter("millm_prompt_tokens_total", "Tokens of the prompts that were answered, each prompt once.")
 
 HTTP = Counter("millm_http_requests_total", "Requests of any kind.", ["area", "method", "status"])
 AREAS = ("v1", "api", "admin", "static")
@@ -49,8 +49,6 @@ class Pace:
     def observe(self, event: Event) -> None:
         """An event of one of its choices, just now."""
         now = time.perf_counter()
-        if event.kind == "started":
-            PROMPT_TOKENS.inc(event.data["prompt_tokens"])
         if event.kind != "delta":
             return
         if self.first_token_s is None:
@@ -63,13 +61,14 @@ class Pace:
 
 
 def request_ended(outcome: str, profile: str | None) -> None:
+    """Count a request to /v1 by how it ended, and by the profile that steered it."""
     REQUESTS.labels(outcome).inc()
     PROFILE_REQUESTS.labels(profile_label(profile)).inc()
 
 
 def answered(method: str, path: str, status: int) -> None:
     """Count a response, by labels of which there are few."""
-    area = path.split("/", 2)[1]
+    area = path.lstrip("/").partition("/")[0]
     area, method = area if area in AREAS else "other", method if method in METHODS else "other"
     HTTP.labels(area, method, str(status)).inc()
 

@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 CHOICE = "#"
 ORPHAN_S = 5.0
-TELL_S = 60.0
 
 
 def _choice_id(request_id: str, index: int) -> str:
@@ -154,24 +153,28 @@ class Serving:
         What the block raises is told as the request's last event.
         """
         request_id, inbox = message["request_id"], message["inbox"]
-        if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
+        try:
+            claimed = self._claim(message)
+        except redis.RedisError:
+            stream.tell_failure(inbox, request_id, EventsLost.code, str(EventsLost()))
+            claimed = False
+        if not claimed:
             yield None
             return
-        stream.write_events([(inbox, Event(request_id, "claimed", {"worker": self.worker}))])
         running = self._running[request_id] = Running(inbox, choices)
         began, outcome = time.perf_counter(), "answered"
         try:
             yield running
         except (GenerationError, SteeringError) as error:
             outcome = error.code if isinstance(error, GenerationError) else "sae_unavailable"
-            self._fail(inbox, request_id, outcome, str(error), getattr(error, "param", None))
+            stream.tell_failure(inbox, request_id, outcome, str(error), getattr(error, "param", None))
         except redis.RedisError:
             outcome = EventsLost.code
-            self._fail(inbox, request_id, outcome, str(EventsLost()))
+            stream.tell_failure(inbox, request_id, outcome, str(EventsLost()))
         except Exception:
             logger.exception("request %s failed", request_id)
             outcome = "internal_error"
-            self._fail(inbox, request_id, outcome, "The worker failed on this request; its log says why.")
+            stream.tell_failure(inbox, request_id, outcome, "The worker failed on this request; its log says why.")
         finally:
             if outcome == "answered" and running.left > 0:
                 outcome = "cancelled" if running.ended.is_set() else "timed out"
@@ -179,18 +182,15 @@ class Serving:
             self._running.pop(request_id, None)
             logger.info("%s: %s in %.2f s", request_id, outcome, time.perf_counter() - began)
 
-    def _fail(self, inbox: str, request_id: str, code: str, told: str, param: str | None = None) -> None:
-        """The last event of a request, also when the broker is away just now."""
-        event = Event(request_id, "failed", {"code": code, "message": told, "param": param})
-        deadline = time.monotonic() + TELL_S
-        while True:
-            try:
-                return stream.write_events([(inbox, event)])
-            except redis.RedisError as error:
-                if time.monotonic() > deadline:
-                    logger.error("%s: nobody hears that it failed: %s", request_id, error)
-                    return None
-            time.sleep(stream.POLL_S)
+    def _claim(self, message: Mapping[str, Any]) -> bool:
+        """Whether this worker is to answer it: somebody still waits for it, and nobody else has taken it."""
+        request_id = message["request_id"]
+        if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
+            return False
+        if not stream.take(request_id, self.worker):
+            return False
+        stream.write_events([(message["inbox"], Event(request_id, "claimed", {"worker": self.worker}))])
+        return True
 
     def _requests(self, message: Mapping[str, Any], running: "Running") -> list[GenerationRequest]:
         """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""

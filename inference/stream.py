@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 EVENTS_TTL_S = 900
 POLL_S = 0.5
 CANCELLATIONS = "millm:cancellations"
+WORKERS = "millm:workers"  # the ids of those that were alive lately
+TELL_S = 60.0
 
 
 def _cancelled_key(request_id: str) -> str:
@@ -79,25 +81,33 @@ class Heartbeat:
 
 def write_heartbeat(heartbeat: Heartbeat) -> None:
     ttl_ms = int(settings.INFERENCE_HEARTBEAT_S * 3000)
-    connection.set(_heartbeat_key(heartbeat.worker), json.dumps(asdict(heartbeat)), px=ttl_ms)
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.set(_heartbeat_key(heartbeat.worker), json.dumps(asdict(heartbeat)), px=ttl_ms)
+        pipeline.sadd(WORKERS, heartbeat.worker)
+        pipeline.execute()
 
 
 def clear_heartbeat(worker: str) -> None:
-    connection.delete(_heartbeat_key(worker))
+    with connection.pipeline(transaction=False) as pipeline:
+        pipeline.delete(_heartbeat_key(worker))
+        pipeline.srem(WORKERS, worker)
+        pipeline.execute()
 
 
 def live_workers() -> list[Heartbeat]:
     """The workers whose heartbeat is fresh."""
-    keys = list(connection.scan_iter(_heartbeat_key("*"), count=1000))
-    values = connection.mget(keys) if keys else []
+    workers = sorted(connection.smembers(WORKERS))
+    values = connection.mget(map(_heartbeat_key, workers)) if workers else []
+    if silent := [worker for worker, value in zip(workers, values, strict=True) if not value]:
+        connection.srem(WORKERS, *silent)  # one that comes back says so itself
     return [Heartbeat.parse(value) for value in values if value]
 
 
 async def async_live_workers() -> list[Heartbeat]:
     """The same from the running event loop."""
     reader = async_connection()
-    keys = [key async for key in reader.scan_iter(_heartbeat_key("*"), count=1000)]
-    values = await reader.mget(keys) if keys else []
+    workers = sorted(await reader.smembers(WORKERS))
+    values = await reader.mget(map(_heartbeat_key, workers)) if workers else []
     return [Heartbeat.parse(value) for value in values if value]
 
 
@@ -119,6 +129,25 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
             pipeline.xadd(inbox, {"events": json.dumps(listed, default=dict)})
             pipeline.expire(inbox, EVENTS_TTL_S)  # its process may be gone
         pipeline.execute()
+
+
+def tell_failure(inbox: str, request_id: str, code: str, message: str, param: str | None = None) -> None:
+    """The last event of a request, also when the broker is away just now."""
+    event = Event(request_id, "failed", {"code": code, "message": message, "param": param})
+    deadline = time.monotonic() + TELL_S
+    while True:
+        try:
+            return write_events([(inbox, event)])
+        except redis.RedisError as error:
+            if time.monotonic() > deadline:
+                logger.error("%s: nobody hears that it failed: %s", request_id, error)
+                return None
+        time.sleep(POLL_S)
+
+
+def take(request_id: str, worker: str) -> bool:
+    """Whether the request is this worker's now. A message may be in a queue twice, and is answered once."""
+    return bool(connection.set(f"millm:taken:{request_id}", worker, nx=True, ex=EVENTS_TTL_S))
 
 
 def inbox_alive_key(inbox: str) -> str:

@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 
 from inference import metrics, stream, traffic
 from inference.fetching import Unwanted, fetch, told_rows
-from inference.generation import EngineStatistics, Event
+from inference.generation import EngineStatistics
 from inference.memory import check_fits
 from inference.models import LanguageModel
 from inference.serving import Serving
@@ -79,8 +79,7 @@ class Worker:
             return serving
         else:
             told = "The model was unloaded, or loaded anew, just now: try again."
-        failure = {"code": "no_worker", "message": told}
-        stream.write_events([(message["inbox"], Event(message["request_id"], "failed", failure))])
+        stream.tell_failure(message["inbox"], message["request_id"], "no_worker", told)
         return None
 
     # --- following the rows ---

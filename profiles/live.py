@@ -42,7 +42,7 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
     if model is None:
         return {"kind": "refused", "told": "No model is loaded: requests are refused."}
     try:
-        spec = state.spec(sae) if state.enabled else None
+        spec = state.current_spec(sae)
     except SteeringError as error:
         return {"kind": "refused", "told": f"Requests are refused: {error}."}
     if spec is None:

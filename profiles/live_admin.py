@@ -17,8 +17,8 @@ from profiles.history_admin import HistoryAdmin
 from profiles.live import live_steering
 from profiles.managers import NAME_LENGTH
 from profiles.models import Profile
-from steering.errors import SteeringError
-from steering.models import SteeringState
+from steering.errors import SteeringError, StaleSteering
+from steering.models import SAE, SteeringState
 from steering.strict_json import loads
 from steering.widgets import FeatureStrengthsWidget, FeatureTable
 
@@ -33,7 +33,26 @@ class Action(forms.Form):
         raise NotImplementedError
 
 
-class SetFeatures(Action):
+class OnShownSAE(Action):
+    """A change of features, which are those of the SAE that the page shows ("" for none)."""
+
+    sae = forms.CharField(required=False)
+
+    @transaction.atomic
+    def do(self) -> str:
+        state, sae = SteeringState.objects.lock(), SAE.objects.attached()
+        shown, attached = self.cleaned_data["sae"], sae.pk if sae else ""
+        if shown != attached:
+            told = f"{attached or 'no SAE'} is attached by now, and the page showed {shown or 'none'}"
+            raise StaleSteering(f"{told}: look again at what steers")
+        return self.change(state)
+
+    def change(self, state: SteeringState) -> str:
+        """`do`, under the lock."""
+        raise NotImplementedError
+
+
+class SetFeatures(OnShownSAE):
     features = forms.CharField()
 
     def clean_features(self) -> Any:
@@ -42,14 +61,14 @@ class SetFeatures(Action):
         except ValueError as error:
             raise ValidationError(f"got no JSON: {error}") from error
 
-    def do(self) -> str:
-        SteeringState.objects.load().set_features(self.cleaned_data["features"])
+    def change(self, state: SteeringState) -> str:
+        state.set_features(self.cleaned_data["features"])
         return "Applied"
 
 
-class Enable(Action):
-    def do(self) -> str:
-        SteeringState.objects.load().enable()
+class Enable(OnShownSAE):
+    def change(self, state: SteeringState) -> str:
+        state.enable()
         return "On"
 
 
@@ -59,9 +78,9 @@ class Disable(Action):
         return "Off"
 
 
-class Clear(Action):
-    def do(self) -> str:
-        SteeringState.objects.load().clear()
+class Clear(OnShownSAE):
+    def change(self, state: SteeringState) -> str:
+        state.clear()
         return "Cleared"
 
 

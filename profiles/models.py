@@ -181,12 +181,14 @@ class Profile(models.Model):
 
     def spec(self) -> SteeringSpec | None:
         """This profile's steering as a snapshot for one request. Raises IncompatibleProfile."""
-        self.check_compatible()
-        return SteeringState(values=self.steering).spec(SAE.objects.attached())
+        sae = SAE.objects.attached()
+        self._check_fits(current_model(), sae)
+        return SteeringState(values=self.steering).spec(sae)
 
     def differs_from(self, state: SteeringState) -> bool:
         """Whether the live steering is another than this active profile's: it was changed by hand since."""
-        return not (state.enabled and state.values == self.steering)
+        same = state.values == self.steering and state.sae_id in ("", self.sae_id)
+        return not (state.enabled and same)
 
     @property
     def state(self) -> str:

@@ -60,15 +60,6 @@ class SteeringStateManager(models.Manager["SteeringState"]):
             raise NoSuchVersion(f"the live steering has no version {version}")
         return past
 
-    @transaction.atomic
-    def current_spec(self) -> SteeringSpec | None:
-        """The snapshot of the live steering, None where nothing steers.
-
-        Raises SteeringUnavailable when something should steer and cannot.
-        """
-        state = self.load()
-        return state.spec(SAE.objects.attached()) if state.enabled else None
-
 
 class SteeringState(models.Model):
     """The live steering: one row. `version` counts its changes."""
@@ -91,12 +82,18 @@ class SteeringState(models.Model):
     def __str__(self) -> str:
         return f"{len(self.values)} features, {'on' if self.enabled else 'off'}"
 
+    def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
+        """The snapshot of the live steering, None where nothing steers. Raises what `spec` raises."""
+        return self.spec(sae) if self.enabled else None
+
     def spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """These values as a spec of `sae`."""
+        """These values as a spec of `sae`. Raises SteeringUnavailable where they are no features of it."""
         if not self.values:
             return None
         if sae is None:
             raise SteeringUnavailable("steering is enabled, but no SAE is attached: attach one or clear the steering")
+        if self.sae_id not in ("", sae.id):  # "" has what was never written: strengths of one request
+            raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them anew")
         if (index := max(self.values)) >= sae.d_sae:
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
         return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values)

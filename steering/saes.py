@@ -149,21 +149,24 @@ class SAE(models.Model):
         self.status, self.error = self.Status.READY, ""
 
     def prepare(self) -> None:
-        """Have a worker download what is missing and compute the fingerprint."""
+        """Have a worker download what is missing and compute the fingerprint; `error` tells where none can be told."""
         from steering.tasks import prepare_sae
 
         # What failed begins anew: its files may be other ones by now.
         anew = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
         queued = {"hook_name": "", "status": self.Status.QUEUED, "progress": None, "error": ""}
-        SAE.objects.filter(anew, pk=self.pk).update(**queued)
-        SAE.objects.filter(pk=self.pk, status=self.Status.READY, fingerprint="").update(progress=0.0)
+        row = SAE.objects.filter(pk=self.pk)
+        row.filter(anew).update(**queued)
+        row.filter(status=self.Status.READY, fingerprint="").update(progress=0.0)
+        row.update(error="")
 
         def send() -> None:
             try:
                 prepare_sae.delay(self.pk)
             except OperationalError as error:
                 told = f"The broker does not answer, so no worker prepares it: try again. ({error})"
-                SAE.objects.filter(pk=self.pk).update(status=self.Status.ERROR, error=told)
+                row.update(progress=None, error=told)
+                row.filter(status=self.Status.QUEUED).update(status=self.Status.ERROR)  # a ready one still is
 
         transaction.on_commit(send)
         self.refresh_from_db()

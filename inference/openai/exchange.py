@@ -62,7 +62,11 @@ class Exchange:
         inbox().expect(self.request_id)
         deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
         sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
-        await sync_to_async(enqueue)(queue, {**message, **sent}, task)
+        try:
+            await sync_to_async(enqueue)(queue, {**message, **sent}, task)
+        except OpenAIError:
+            self.left = 0  # it is in no queue: there is nothing to cancel
+            raise
         self.outcome = "cancelled"
 
     async def events(self) -> AsyncGenerator[Event]:

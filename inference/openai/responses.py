@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from inference.metrics import PROMPT_TOKENS
 from steering.spec import SteeringSpec
 
 
@@ -48,6 +49,7 @@ class Answer:
         if kind == "started":
             if index % self.choices_per_prompt == 0:
                 self.prompt_tokens += data["prompt_tokens"]
+                PROMPT_TOKENS.inc(data["prompt_tokens"])
                 self.cached_tokens += data["cached_tokens"]
             echo, logprobs = data.get("echo", ""), self._logprobs(data.get("logprobs"), choice)
             choice.text.append(echo)

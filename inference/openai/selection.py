@@ -88,8 +88,8 @@ def _refuse_steering(model: LanguageModel, param: str | None) -> None:
 
 def _live() -> tuple[SteeringSpec | None, str | None]:
     """The live steering, and the active profile where it is its."""
-    state = SteeringState.objects.load()
-    spec = SteeringState.objects.current_spec()
+    state = SteeringState.objects.load()  # read once: another read may see a later one
+    spec = state.current_spec(SAE.objects.attached())
     active = Profile.objects.active()
     return spec, active.name if active and not active.differs_from(state) else None
 

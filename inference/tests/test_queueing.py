@@ -1,11 +1,9 @@
 """What a request is told before any worker answers it."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -44,9 +42,8 @@ def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: 
 
 def beat() -> None:
     """A worker that serves the model `m`, alive for a while."""
-    stream.connection.set(
-        "millm:worker:w", json.dumps(asdict(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))), px=9000
-    )
+    stream.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
+    stream.connection.expire("millm:worker:w", 9)
 
 
 def events_of(timeout_s: float, worker: str | None, *, served: bool) -> tuple[str, float]:

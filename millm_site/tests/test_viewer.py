@@ -22,7 +22,7 @@ from profiles.models import Profile
 from steering.models import SAE, FeatureLabel, SteeringState
 
 UNSAFE = ("post", "put", "patch", "delete")
-REFUSED = {403, 404, 405}
+REFUSED = {403, 404, 405, 415}
 NOT_CONTENT = {"django_session", "axes_accessattempt"}
 
 # What only reads, whatever the method is; that nothing changes is checked all the same. First Django's and Unfold's.

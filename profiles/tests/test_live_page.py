@@ -18,7 +18,8 @@ PAGE = "/admin/steering/steeringstate/"
 
 
 def do(client: Client, action: str, **fields: Any) -> tuple[int, dict[str, Any]]:
-    answer = client.post(f"{PAGE}do/{action}/", fields)
+    sae = SAE.objects.attached()
+    answer = client.post(f"{PAGE}do/{action}/", {"sae": sae.pk if sae else "", **fields})
     return answer.status_code, answer.json() if answer["Content-Type"] == "application/json" else {}
 
 
@@ -107,6 +108,20 @@ def test_without_an_sae_the_page_says_so_and_sets_nothing(admin_client: Client, 
     assert told(admin_client)["sae"] is None
     assert do(admin_client, "set", features='{"3": 1}')[0] == 409
     assert do(admin_client, "save-as", name="x", version=live().version)[0] == 409
+
+
+@pytest.mark.parametrize("shown", ["other", ""])
+def test_a_change_on_another_sae_than_the_attached_one_is_refused(
+    admin_client: Client, profile: Profile, shown: str
+) -> None:
+    profile.activate()
+    version = live().version
+    for action in ("set", "enable", "clear"):
+        status, answer = do(admin_client, action, sae=shown, features='{"3": 1}')
+        assert (status, answer["code"]) == (409, "stale_steering")
+        assert "tiny-sae is attached by now" in answer["detail"]
+    assert live().version == version
+    assert do(admin_client, "disable", sae=shown)[0] == 200  # this ends what steers, whatever it is
 
 
 def test_the_live_steering_is_saved_as_a_profile(admin_client: Client, profile: Profile) -> None:

@@ -38,6 +38,7 @@ window.millm = window.millm || {};
 
       init() {
         this.base = this.wanted = this.live.values;
+        this.sae = this.live.sae; // that of the table
         this.tell(this.live);
         this.poll();
         document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
@@ -63,8 +64,9 @@ window.millm = window.millm || {};
         if (this.waiting) return; // what waits ends here again
         const sent = this.wanted;
         const features = changes(this.base, sent);
+        const sae = this.sae?.id ?? "";
         if (!Object.keys(features).length) return;
-        const state = await this.post("set", () => ({ features: JSON.stringify(features) }));
+        const state = await this.post("set", () => ({ features: JSON.stringify(features), sae }));
         if (state) this.base = sent;
         else this.setTable(this.live);
         await this.finish(state);
@@ -77,6 +79,7 @@ window.millm = window.millm || {};
         send("features-sae", { sae: sae ? sae.id : "", d_sae: sae ? sae.d_sae : null });
         send("features-set", { strengths: values, labels });
         this.base = this.wanted = values;
+        this.sae = sae;
         this.setting = this.moving = this.invalid = false;
         window.dispatchEvent(new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }));
       },
@@ -89,7 +92,7 @@ window.millm = window.millm || {};
 
       /* --- the server --- */
       show(state) {
-        const saeChanged = JSON.stringify(state.sae) !== JSON.stringify(this.live.sae);
+        const saeChanged = JSON.stringify(state.sae) !== JSON.stringify(this.sae);
         this.live = state;
         this.tell(state);
         const editing = this.moving || this.invalid || !same(this.base, this.wanted);
@@ -159,7 +162,7 @@ window.millm = window.millm || {};
         }
       },
 
-      async act(action, fields = () => ({})) {
+      async act(action, fields = () => ({ sae: this.live.sae?.id ?? "" })) {
         const state = await this.post(action, fields);
         await this.finish(state);
         return state;

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.test import TestCase
+from kombu.exceptions import OperationalError
 from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
@@ -65,21 +67,49 @@ def test_values_beyond_the_sae_and_without_one_are_refused(client: APIClient, sa
     assert SteeringState.objects.load().values == {}
 
 
+def current_spec() -> SteeringSpec | None:
+    return SteeringState.objects.load().current_spec(SAE.objects.attached())
+
+
 def test_the_snapshot_holds_what_steers(sae: SAE) -> None:
     state = SteeringState.objects.load()
-    assert SteeringState.objects.current_spec() is None
+    assert current_spec() is None
     state.replace({7: 1.0, 2: -3.0})
-    spec = SteeringState.objects.current_spec()
+    spec = current_spec()
     assert spec == SteeringSpec("s", "a" * 64, 2, "blocks.2.hook_resid_post", ((2, -3.0), (7, 1.0)))
     state.disable()
-    assert SteeringState.objects.current_spec() is None
+    assert current_spec() is None
 
 
 def test_what_should_steer_and_cannot_is_an_error(sae: SAE) -> None:
     SteeringState.objects.load().replace({7: 1.0})
     SAE.objects.update(is_attached=False)
     with pytest.raises(SteeringUnavailable):
-        SteeringState.objects.current_spec()
+        current_spec()
+
+
+def test_features_of_one_sae_never_steer_another(sae: SAE) -> None:
+    state = SteeringState.objects.load()
+    state.replace({7: 1.0})
+    other = SAE(id="other", d_sae=100, layer=2, hook_name=sae.hook_name)
+    with pytest.raises(SteeringUnavailable, match="the features are of SAE s, and other is attached"):
+        state.current_spec(other)
+
+
+@pytest.mark.parametrize("hook_name", ["blocks.2.hook_resid_post", ""])
+def test_without_a_broker_a_ready_sae_stays_ready_and_the_reason_is_told(
+    sae: SAE, monkeypatch: pytest.MonkeyPatch, hook_name: str
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("refused")
+
+    monkeypatch.setattr("steering.tasks.prepare_sae.delay", away)
+    SAE.objects.update(fingerprint="", hook_name=hook_name, is_attached=False)
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        sae.prepare()
+    sae.refresh_from_db()
+    assert (sae.status, sae.progress) == ("ready" if hook_name else "error", None)
+    assert "The broker does not answer" in sae.error
 
 
 def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() -> None:
