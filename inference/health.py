@@ -1,5 +1,7 @@
 """The probes: alive, and ready to answer."""
 
+import logging
+
 import redis
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
@@ -7,6 +9,9 @@ from django.http import HttpRequest, JsonResponse
 from inference import stream
 from inference.models import LanguageModel
 from inference.queueing import is_served
+
+# Anybody may ask: the addresses and paths in what went wrong are for the log.
+logger = logging.getLogger(__name__)
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -34,7 +39,8 @@ def _database() -> str | None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
-        return f"PostgreSQL does not answer: {error}"
+        logger.error("PostgreSQL: %s", error)
+        return "PostgreSQL does not answer"
     return None
 
 
@@ -42,7 +48,8 @@ def _broker() -> str | None:
     try:
         stream.connection.ping()
     except redis.RedisError as error:
-        return f"Redis does not answer: {error}"
+        logger.error("Redis: %s", error)
+        return "Redis does not answer"
     return None
 
 
@@ -52,7 +59,7 @@ def _worker() -> str | None:
         if model is None:
             return "no language model is current: register one"
         if not is_served(model.name):
-            return f"no worker has {model} loaded (it is {model.status}{': ' + model.error if model.error else ''})"
-    except (DatabaseError, redis.RedisError) as error:
-        return f"unknown: {error}"
+            return f"no worker has {model} loaded: it is {model.status}"
+    except (DatabaseError, redis.RedisError):
+        return "unknown, since another part is away"
     return None

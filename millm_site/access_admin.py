@@ -71,7 +71,7 @@ class UserAdmin(ManagedAdmin, DjangoUserAdmin[User]):
     )
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name in WORDS:
             field.label, field.help_text = WORDS[db_field.name]
         return field

@@ -1,6 +1,5 @@
 """What the first run creates: an administrator, an API key, the demo."""
 
-import os
 import secrets
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from knox.crypto import hash_token
 from knox.settings import CONSTANTS
 
 from inference.demo.register import register_demo
+from millm_site import environment
 from millm_site.models import APIKey
 
 ADMIN = "admin"
@@ -37,14 +37,14 @@ def _create_admin() -> str | None:
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists():
         return None
-    password = os.environ.get("MILLM_ADMIN_PASSWORD") or secrets.token_urlsafe(12)
+    password = environment.text("MILLM_ADMIN_PASSWORD") or secrets.token_urlsafe(12)
     users.create_superuser(ADMIN, password=password)
     return password
 
 
 def _create_key(*, first: bool) -> str | None:
     """MILLM_API_KEY where it is set and new; a random key on the first run."""
-    preset = os.environ.get("MILLM_API_KEY")
+    preset = environment.text("MILLM_API_KEY")
     if not preset and not first:
         return None
     owner = get_user_model().objects.filter(is_superuser=True).earliest("pk")

@@ -38,7 +38,7 @@ def _hint(name: str, known: set[str]) -> str:
 @register("millm", deploy=True)
 def services(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What has to be there for a request to be answered."""
-    found = list(_embedded())
+    found = [*_embedded(), *_metrics()]
     for needed in (_database, _broker):
         if problems := list(needed()):
             return found + problems
@@ -49,6 +49,12 @@ def _embedded() -> Iterator[CheckMessage]:
     if settings.EMBEDDED:
         hint = "They are for one machine and one user. Set DATABASE_URL and REDIS_URL: see docs/operating.md."
         yield Warning("The embedded PostgreSQL and Redis are used.", hint=hint, id="millm.W002")
+
+
+def _metrics() -> Iterator[CheckMessage]:
+    if not settings.METRICS_TOKEN and not settings.EMBEDDED:
+        hint = "Set METRICS_TOKEN, and have Prometheus send it; or keep /metrics from strangers at the proxy."
+        yield Warning("Anybody can read /metrics, which names profiles and models.", hint=hint, id="millm.W007")
 
 
 def _database() -> Iterator[CheckMessage]:

@@ -20,6 +20,8 @@ from typing import IO, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from millm_site import environment
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 START_TIMEOUT_S = 10
@@ -41,12 +43,12 @@ def database_url() -> str:
     default = (
         recorded.read_text() if recorded.exists() else f"postgresql://postgres@/postgres?host={home() / 'postgres'}"
     )
-    return os.environ.get("DATABASE_URL") or default
+    return environment.text("DATABASE_URL") or default
 
 
 def redis_url() -> str:
     """REDIS_URL, else the socket of the embedded Redis."""
-    return os.environ.get("REDIS_URL") or f"unix://{_redis_socket()}"
+    return environment.text("REDIS_URL") or f"unix://{_redis_socket()}"
 
 
 def broker_url(url: str) -> str:
@@ -60,7 +62,7 @@ def broker_url(url: str) -> str:
 
 def is_embedded() -> bool:
     """Whether the database is ours: all is on this machine then, for one who tries it or works alone."""
-    return os.environ.get("DATABASE_URL", "") == "" or os.environ.get(MARK) == "1"
+    return not environment.text("DATABASE_URL") or os.environ.get(MARK) == "1"
 
 
 def secret_key() -> str:
@@ -88,7 +90,7 @@ def provide() -> None:
     A shared lock says that this process uses them. The kernel drops it with the process, however that ends,
     so the next to leave stops what a killed process left behind.
     """
-    missing = {name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)}
+    missing = {name for name in ("DATABASE_URL", "REDIS_URL") if not environment.text(name)}
     if not missing:
         return
     users = (home() / "users.lock").open("w")

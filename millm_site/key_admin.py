@@ -18,6 +18,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from inference.models import LanguageModel
+from millm_site import access
 from millm_site.key_forms import KeyForm, NewKeyForm
 from millm_site.models import USE_INTERVAL, APIKey
 
@@ -85,6 +86,19 @@ class APIKeyAdmin(ModelAdmin):
         return f"{key.requests_per_minute} / min" if key.requests_per_minute else None
 
     # --- one key ---
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed: bool = super().has_change_permission(request, obj)
+        return allowed and self._manages(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed: bool = super().has_delete_permission(request, obj)
+        return allowed and self._manages(request, obj)
+
+    def _manages(self, request: HttpRequest, obj: Any) -> bool:
+        """Whose user may do more is only seen. Unfold asks with the id out of the address."""
+        key = self.get_object(request, obj) if isinstance(obj, str) else obj
+        return key is None or access.may_manage(request.user, key.user)
 
     def get_form(self, request: HttpRequest, obj: APIKey | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=KeyForm if obj else NewKeyForm, **kwargs)

@@ -34,6 +34,8 @@ class NewKeyForm(forms.ModelForm[APIKey]):
                 self.add_error("expires_on", "Say which date.")
             elif day < timezone.now().date():
                 self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected today or a day to come.")
+            elif day == datetime.date.max:
+                self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected an earlier day, or Never.")
         elif day is not None:
             chosen = LIFETIMES[cleaned.get("expires", "")]
             self.add_error("expires", f"Got a date and {chosen!r}: choose 'On a date', or empty the date there.")

@@ -45,7 +45,10 @@ class APIKey(AbstractAuthToken):
         "last used", null=True, editable=False, help_text="To the minute."
     )
     requests_per_minute: models.PositiveIntegerField[Any, Any] = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Beyond it requests are refused (429) until the next minute. Empty: no limit."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Beyond it requests are refused (429) until the next minute. Empty: no limit.",
     )
     text: str = ""  # the key itself, on a row that the admin has just made
 

@@ -17,7 +17,7 @@ from profiles.history_admin import HistoryAdmin
 from profiles.live import live_steering
 from profiles.managers import NAME_LENGTH
 from profiles.models import Profile
-from steering.errors import SteeringError, StaleSteering
+from steering.errors import StaleSteering, SteeringError
 from steering.models import SAE, SteeringState
 from steering.strict_json import loads
 from steering.widgets import FeatureStrengthsWidget, FeatureTable

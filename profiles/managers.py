@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from profiles.models import Profile
 
 NAME_LENGTH = 100
+# PostgreSQL's text holds neither NUL nor half a surrogate pair: no profile has such a name.
+UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
 # What a profile is, apart from which one it is: copied by duplicate, restored by restore.
@@ -37,11 +39,13 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     def named(self, name: str) -> "Profile":
         """The profile of that name. Raises ProfileNotFound."""
-        # PostgreSQL's text holds no NUL: no profile can have such a name
-        profile = None if "\0" in name else self.filter(name=name).first()
+        profile = self._find(name)
         if profile is None:
             raise ProfileNotFound(f"there is no profile {name!r}")
         return profile
+
+    def _find(self, name: str) -> "Profile | None":
+        return None if UNSTORABLE.search(name) else self.filter(name=name).first()
 
     def with_id(self, profile_id: str) -> "Profile":
         """The profile of that id. Raises ProfileNotFound."""
@@ -133,7 +137,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             raise (error.at(path) if path else error) from error
 
     def _import_as(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
-        existing = self.filter(name=fields["name"].strip()).first()
+        existing = self._find(fields["name"].strip())
         if existing is None:
             return Imported(self._save_as("imported", self.model(), fields), "created")
         if on_conflict == "replace":

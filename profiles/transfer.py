@@ -25,6 +25,8 @@ from steering.errors import SteeringError
 if TYPE_CHECKING:
     from profiles.models import Profile
 
+MAX_PROFILES = 1000  # of one file: an import holds the lock of the steering
+
 
 @dataclass(frozen=True)
 class ProfileFile:
@@ -35,15 +37,15 @@ class ProfileFile:
     is_bundle: bool
 
     @classmethod
-    def loads(cls, text: str | bytes) -> "ProfileFile":
-        """The file in a JSON text. Raises InvalidProfileFile."""
+    def loads(cls, text: str | bytes, most: int | None = MAX_PROFILES) -> "ProfileFile":
+        """The file in a JSON text; `most` None: of any number of profiles. Raises InvalidProfileFile."""
         try:
-            return cls.parse(strict_json.loads(text))
+            return cls.parse(strict_json.loads(text), most)
         except ValueError as error:
             raise InvalidProfileFile(f"the file is not JSON: {error}", field=None) from error
 
     @classmethod
-    def parse(cls, document: object) -> "ProfileFile":
+    def parse(cls, document: object, most: int | None = MAX_PROFILES) -> "ProfileFile":
         """The file in a JSON value. Raises InvalidProfileFile with the path of the first field that is wrong."""
         path, content = _unwrap(document)
         try:
@@ -52,13 +54,17 @@ class ProfileFile:
             first = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in (*path, *first["loc"]))
             raise InvalidProfileFile(f"{where}: {first['msg']}", field=where) from error
-        return cls._of(path, form)
+        return cls._of(path, form, most)
 
     @classmethod
-    def _of(cls, path: list[str], form: Form) -> "ProfileFile":
+    def _of(cls, path: list[str], form: Form, most: int | None) -> "ProfileFile":
         notes = list(form.ignored())
         profiles = []
-        for own_path, fields in form.profiles():
+        located = list(form.profiles())
+        if most is not None and len(located) > most:
+            told = f"the file: got {len(located):,} profiles, expected at most {most:,}"
+            raise InvalidProfileFile(f"{told}: split it, or use `manage.py import_profiles`", field=None)
+        for own_path, fields in located:
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
             zeros = [index for index, strength in fields["steering"].items() if strength == 0]

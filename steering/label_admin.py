@@ -5,7 +5,10 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.widgets import AutocompleteSelect
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -22,6 +25,8 @@ from steering.label_files import SOURCE_LENGTH, LabelFile
 from steering.label_pages import BoundedPaginator
 from steering.labels import FeatureLabel, ImportedLabels
 from steering.models import SAE
+
+DELETED_SHOWN = 100
 
 
 class ImportLabelsForm(forms.Form):
@@ -63,6 +68,7 @@ class FeatureLabelAdmin(ModelAdmin):
     show_full_result_count = False
     list_max_show_all = 0
     paginator = BoundedPaginator
+    actions = ["delete_selected"]
     actions_list = ["import_labels"]
 
     @display(description="SAE")
@@ -81,6 +87,31 @@ class FeatureLabelAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: FeatureLabel | None = None) -> bool:
         return False
+
+    # --- deletion: of maybe a million labels, neither loaded nor logged one by one ---
+
+    @admin.action(permissions=["delete"], description="Delete selected %(verbose_name_plural)s")
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[FeatureLabel]) -> HttpResponse | None:
+        if not request.POST.get("post"):
+            question: HttpResponse | None = delete_selected(self, request, queryset)
+            return question
+        count, _ = queryset.order_by().delete()
+        told = f"{count:,} feature label{pluralize(count)}"
+        user: Any = request.user
+        kind = ContentType.objects.get_for_model(FeatureLabel)
+        LogEntry.objects.create(user=user, content_type=kind, object_repr=told, action_flag=DELETION)
+        self.message_user(request, f"{told} deleted.", messages.SUCCESS)
+        return None
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What the question names: nothing hangs on a label, and of very many the first are named."""
+        many = isinstance(objs, QuerySet)
+        count = objs.count() if many else len(objs)
+        named = [str(label) for label in objs[:DELETED_SHOWN]]
+        if count > len(named):
+            named.append(f"and {count - len(named):,} more")
+        refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return named, {self.opts.verbose_name_plural: count}, refused, []
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         needed = [f"steering.{action}_featurelabel" for action in ("add", "change", "delete")]

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from kombu.exceptions import OperationalError
 
 from inference.models import LanguageModel
 from inference.tests.tiny import tiny_model, tiny_sae
@@ -102,6 +105,21 @@ def test_an_action_is_posted(admin_client: Client, model: LanguageModel, action:
     assert admin_client.get(f"{MODELS}{model.pk}/{action}/").status_code == 405
     model.refresh_from_db()
     assert model.is_current
+
+
+def test_a_ready_sae_that_no_worker_can_prepare_says_so(
+    admin_client: Client, sae: SAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("refused")
+
+    monkeypatch.setattr("steering.tasks.prepare_sae.delay", away)
+    monkeypatch.setattr("steering.saes.transaction.on_commit", lambda send, *_, **__: send())
+    told = text(admin_client.post(f"{SAES}s/download/", follow=True))
+    assert "The broker does not answer" in told
+    assert "A worker prepares" not in told
+    sae.refresh_from_db()
+    assert sae.status == "ready"
 
 
 # --- what ends is confirmed ---
@@ -219,6 +237,14 @@ def test_the_options_of_a_model_are_changed_and_the_current_one_is_loaded_anew(
     assert "loaded anew" in text(admin_client.post(page, {"dtype": "float32", "device": "cpu"}, follow=True))
     model.refresh_from_db()
     assert (model.dtype, model.device, model.status, model.name) == ("float32", "cpu", "queued", "tiny")
+
+
+def test_new_options_lock_the_live_steering_before_the_model(admin_client: Client, model: LanguageModel) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        admin_client.post(f"{MODELS}{model.pk}/change/", {"dtype": "float32", "device": "cpu"})
+    told = [query["sql"] for query in asked]
+    lock = next(i for i, sql in enumerate(told) if "FOR UPDATE" in sql and "steeringstate" in sql)
+    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "inference_languagemodel"'))
 
 
 # --- registering ---

@@ -27,7 +27,7 @@ def found() -> dict[str, str]:
 @pytest.fixture
 def served(settings: Any) -> LanguageModel:
     """All is well: the demo, and a worker that has it loaded."""
-    settings.EMBEDDED = False
+    settings.EMBEDDED, settings.METRICS_TOKEN = False, "s3cret"
     stream.connection.flushdb()
     register_demo()
     model = LanguageModel.objects.get(name="demo")
@@ -47,6 +47,11 @@ def test_nothing_is_found_where_all_is_well(served: LanguageModel) -> None:
 def test_embedded_services_are_told(served: LanguageModel, settings: Any) -> None:
     settings.EMBEDDED = True
     assert "Set DATABASE_URL and REDIS_URL" in found()["millm.W002"]
+
+
+def test_metrics_that_are_open_are_told(served: LanguageModel, settings: Any) -> None:
+    settings.METRICS_TOKEN = ""
+    assert set(found()) == {"millm.W007"}
 
 
 def test_a_broker_that_is_away_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
@@ -76,6 +77,7 @@ def test_a_key_works_until_the_end_of_the_day_that_was_chosen(admin_client: Clie
     [
         ({"expires": "date"}, "Say which date."),
         ({"expires": "date", "expires_on": "2020-01-31"}, "Got 31 January 2020, expected today or a day to come."),
+        ({"expires": "date", "expires_on": "9999-12-31"}, "Got 31 December 9999, expected an earlier day, or Never."),
         ({"expires": "date", "expires_on": "soon"}, "Enter a valid date."),
         ({"expires_on": "2090-01-01"}, "Got a date and &#x27;Never&#x27;: choose &#x27;On a date&#x27;"),
         ({"name": ""}, "This field is required."),
@@ -134,3 +136,23 @@ def test_a_key_is_revoked_after_a_question(admin_client: Client, admin_user: Any
     told = admin_client.post(f"{LIST}{made.pk}/delete/", {"post": "yes"}, follow=True).content.decode()
     assert "is revoked" in told
     assert status_with(key) == 401
+
+
+def test_the_key_of_one_who_may_do_more_is_only_seen(admin_user: Any, django_user_model: Any) -> None:
+    keeper = django_user_model.objects.create_user("keeper", is_staff=True)
+    keeper.user_permissions.set(Permission.objects.filter(content_type__model="apikey"))
+    client = Client()
+    client.force_login(keeper)
+    (above, _), (own, _) = APIKey.objects.issue(admin_user, "above"), APIKey.objects.issue(keeper, "own")
+    edited = {"name": "taken", "requests_per_minute": "1", "expiry_0": "", "expiry_1": ""}
+    page = client.get(f"{LIST}{above.pk}/change/")
+    assert (page.status_code, "/revoke/" in page.content.decode()) == (200, False)
+    assert client.post(f"{LIST}{above.pk}/change/", edited).status_code == 403
+    assert client.get(f"{LIST}{above.pk}/revoke/").status_code in {302, 403}
+    assert client.post(f"{LIST}{above.pk}/delete/", {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [above.pk, own.pk], "post": "yes"}
+    assert client.post(LIST, chosen).status_code == 403
+    assert set(APIKey.objects.values_list("name", flat=True)) == {"above", "own"}
+    assert "/revoke/" in client.get(f"{LIST}{own.pk}/change/").content.decode()
+    assert client.post(f"{LIST}{own.pk}/change/", edited).status_code == 302
+    assert client.post(f"{LIST}{own.pk}/delete/", {"post": "yes"}).status_code == 302

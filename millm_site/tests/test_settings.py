@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
-from millm_site import embedded, environment
+from millm_site import bootstrap, embedded, environment
 
 WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: environment.boolean("X", True), "maybe", "X is 'maybe': expected true or false"),
@@ -22,6 +24,11 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: environment.origins("X"), "https://a.org/path", "expected an origin such as https://chat.example.org"),
     (lambda: environment.optional_url("X", ["https"]), "ftp://a", "expected a URL that begins with https://"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def uncached_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.env, "ENVIRON", FileAwareMapping(cache=False))
 
 
 @pytest.mark.parametrize(("read", "value", "told"), WRONG)
@@ -53,6 +60,28 @@ def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
         file.write("from a file\n")
     monkeypatch.setenv("X_FILE", secret)
     assert environment.text("X") == "from a file"
+
+
+def test_addresses_and_first_secrets_can_come_from_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, db: None
+) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://me@there/db",
+        "REDIS_URL": "redis://there",
+        "MILLM_ADMIN_PASSWORD": "hunter-22",
+        "MILLM_API_KEY": "sk-from-a-file",
+    }
+    for name, value in given.items():
+        (tmp_path / name).write_text(f"{value}\n")
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    monkeypatch.delenv(embedded.MARK)
+    embedded.provide()
+    assert "DATABASE_URL" not in os.environ, "an embedded server was started"
+    assert (embedded.database_url(), embedded.redis_url()) == (given["DATABASE_URL"], given["REDIS_URL"])
+    assert not embedded.is_embedded()
+    made = bootstrap.bootstrap()
+    assert (made.password, made.api_key) == ("hunter-22", "sk-from-a-file")
 
 
 def test_a_secret_key_is_made_for_the_embedded_run_only(monkeypatch: pytest.MonkeyPatch) -> None:

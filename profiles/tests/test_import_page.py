@@ -240,3 +240,10 @@ def test_who_may_not_add_profiles_is_refused(sae: SAE) -> None:
     user = user_with("view_profile", "change_profile")
     assert user.get(URL).status_code == 403
     assert preview(user, json.dumps(FILE)).status_code == 403
+
+
+def test_a_name_that_is_no_text_is_refused_in_the_preview(admin_client: Client, sae: SAE) -> None:
+    answer = preview(admin_client, bundle(changed(CONTENT, name="a\0b"), CONTENT))
+    assert answer.status_code == 200
+    assert [outcome for outcome, _ in outcomes(answer)] == ["refused", "created"]
+    assert "expected printable text" in answer.content.decode()

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from profiles.errors import InvalidProfileFile
 from profiles.models import Profile
-from profiles.transfer import ProfileFile
+from profiles.transfer import MAX_PROFILES, ProfileFile
 from steering.models import SAE, SteeringState
 
 URL = "/api/profiles"
@@ -241,3 +241,21 @@ def test_replacing_needs_the_permission_to_change(client: APIClient, profile: Pr
     file = changed(FILE, profile=changed(CONTENT, name="ocean"))
     assert client.post(f"{URL}/import?on_conflict=replace", file).status_code == 403
     assert client.post(f"{URL}/import?on_conflict=rename", file).status_code == 201
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb"])
+def test_a_name_that_is_no_text_is_refused(client: APIClient, sae: SAE, name: str) -> None:
+    file = json.dumps(changed(FILE, profile=changed(CONTENT, name=name)))
+    for on_conflict in ("fail", "rename", "replace"):
+        answer = client.post(f"{URL}/import?on_conflict={on_conflict}", file, content_type="application/json")
+        assert answer.status_code == 400
+        assert "expected printable text" in answer.content.decode()
+
+
+def test_a_file_has_a_bounded_number_of_profiles(client: APIClient, sae: SAE) -> None:
+    contents = [changed(CONTENT, name=f"p{number}") for number in range(MAX_PROFILES + 1)]
+    file = {"version": "1.0", "type": "millm_profile_bundle", "profiles": contents}
+    answer = client.post(f"{URL}/import", file)
+    assert answer.status_code == 400
+    assert "got 1,001 profiles, expected at most 1,000" in answer.content.decode()
+    assert len(ProfileFile.loads(json.dumps(file), most=None).profiles) == MAX_PROFILES + 1

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +344,31 @@ def test_the_admin_lists_searches_and_shows_labels(admin_client: Client, words: 
     label = FeatureLabel.objects.get(index=6)
     assert admin_client.get("/admin/steering/featurelabel/?sae__id__exact=s").status_code == 200
     assert "Zürich" in admin_client.get(f"/admin/steering/featurelabel/{label.pk}/change/").content.decode()
+
+
+def test_the_admin_deletes_all_of_an_sae_without_loading_them(
+    admin_client: Client, words: None, django_assert_max_num_queries: Any
+) -> None:
+    FeatureLabel.objects.bulk_create(
+        FeatureLabel(sae_id="s", index=index, label=f"galaxy {index}", source="bulk") for index in range(150)
+    )
+    url = "/admin/steering/featurelabel/"
+    fields = {"action": "delete_selected", "select_across": "1", "_selected_action": "all"}
+    asked = admin_client.post(f"{url}?q=galaxy", fields).content.decode()
+    assert "these 150 feature labels" in asked
+    assert "and 50 more" in asked
+    assert asked.count("_selected_action") == 1
+    with django_assert_max_num_queries(20):
+        told = admin_client.post(f"{url}?q=galaxy", {**fields, "post": "yes"}, follow=True).content.decode()
+    assert "150 feature labels deleted." in told
+    assert not FeatureLabel.objects.filter(source="bulk").exists()
+    assert FeatureLabel.objects.exists()
+    one = FeatureLabel.objects.first()
+    assert one is not None
+    chosen = {"action": "delete_selected", "_selected_action": [one.pk]}
+    assert one.label in unescape(admin_client.post(url, chosen).content.decode())
+    admin_client.post(url, {**chosen, "post": "yes"})
+    assert not FeatureLabel.objects.filter(pk=one.pk).exists()
 
 
 def test_the_admin_imports_a_file(admin_client: Client, sae: SAE) -> None:

@@ -88,5 +88,51 @@ def test_the_login_is_sound(anonymous: Page) -> None:
     assert list(problems(anonymous, "/admin/login/")) == []
 
 
+MAIN_CONTROLS = {
+    "/admin/": "Activate another profile",
+    "/admin/playground/": "Message",
+    "/admin/profiles/profile/": "Actions: ocean",
+    "/admin/profiles/profile/add/": "Add a feature",
+    "/admin/steering/steeringstate/": "Feature 3",
+    "/admin/inference/languagemodel/": "Unload demo",
+    "/admin/millm_site/apikey/add/": "Name",
+    "/admin/auth/group/add/": "activate",
+}
+FOCUSED = """() => {
+  const element = document.activeElement;
+  const label = element.getAttribute("aria-label") || element.labels?.[0]?.textContent || element.textContent;
+  return label.trim().replace(/[*:]$/, "");
+}"""
+SHOWS_FOCUS = """async () => {
+  const element = document.activeElement;
+  const parts = [element, element.parentElement, element.parentElement.parentElement];
+  async function look() {
+    await Promise.all(parts.flatMap((part) => part.getAnimations()).map((one) => one.finished.catch(() => null)));
+    const styles = parts.map((part) => getComputedStyle(part));
+    return styles.map((style) => style.outline + style.boxShadow + style.border).join();
+  }
+  const focused = await look();
+  element.blur();
+  return (await look()) !== focused;
+}"""
+
+
+def test_the_tab_key_reaches_what_a_page_is_for(page: Page, server: Server) -> None:
+    SteeringState.objects.load().replace({3: 1.0})
+    lost = []
+    for path, control in MAIN_CONTROLS.items():
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        passed: list[str] = []
+        while len(passed) < 90 and control not in passed:
+            page.keyboard.press("Tab")
+            passed.append(page.evaluate(FOCUSED))
+        if control not in passed:
+            lost.append(f"{path}: {control} is not reached by way of {passed}")
+        elif not page.evaluate(SHOWS_FOCUS):
+            lost.append(f"{path}: {control} does not show that it has the focus")
+    assert lost == []
+
+
 def test_who_logs_in_sees_the_dashboard(page: Page) -> None:
     expect(page.get_by_role("link", name="Profiles").first).to_be_visible()

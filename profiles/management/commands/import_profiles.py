@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
     def _import(self, name: str, on_conflict: OnConflict) -> list[str]:
         try:
-            file = ProfileFile.loads(read(name))
+            file = ProfileFile.loads(read(name), most=None)
             made = Profile.objects.import_file(file, on_conflict)
         except SteeringError as error:
             raise CommandError(f"{name}: {error}. Nothing was imported.") from error
