@@ -76,4 +76,5 @@ bench: $(VENV)/.installed-dev  ## the figures of docs/performance.md
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.labels
 	$(BIN)/python -m bench.admin
+	$(BIN)/python -m bench.load
 	$(BIN)/python -m bench.table

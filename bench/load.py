@@ -10,7 +10,7 @@ import httpx
 
 from bench.setup import report, start_django
 
-STREAMS, RATE, SECONDS = 500, 50, 60
+STREAMS, RATE, SECONDS, OPENED_PER_S = 500, 50, 60, 25
 LONG = {
     "model": "demo",
     "messages": [{"role": "user", "content": "Tell me something."}],
@@ -66,7 +66,10 @@ async def load(served: Any, ids: list[str], web: Any) -> dict[str, Any]:
         httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60, limits=UNLIMITED) as other,
     ):
         before = web.memory_info().rss
-        held = [asyncio.create_task(hold(streams, opened, ends)) for _ in range(STREAMS)]
+        held = []
+        for _ in range(STREAMS):
+            held.append(asyncio.create_task(hold(streams, opened, ends)))
+            await asyncio.sleep(1 / OPENED_PER_S)
         for _ in range(STREAMS):
             failed = [task for task in held if task.done() and task.exception()]
             assert not failed, failed[0].exception()

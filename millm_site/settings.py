@@ -150,7 +150,7 @@ CONTENT_SECURITY_POLICY = {
 _database = environment.env.db_url_config(DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
 # Where PostgreSQL is away the pool gives up soon: else it would try at ever longer intervals, also when it is back.
-_pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5, "reconnect_timeout": 2}
+_pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnect_timeout": 2}
 DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
 
 # Too many failed logins with one name from one address are refused for a while.
