@@ -38,8 +38,8 @@ def _heartbeat_key(worker: str) -> str:
     return f"millm:worker:{worker}"
 
 
-# This process's pool of connections, for all threads; it connects when it is first used. It is bounded, since hundreds of
-# requests may begin at once, each in a thread: a socket refuses what is more than its backlog.
+# This process's pool of connections, for all threads; it connects when it is first used. It is bounded, since hundreds
+# of requests may begin at once, each in a thread: a socket refuses what is more than its backlog.
 _pool = redis.BlockingConnectionPool.from_url(settings.REDIS_URL, decode_responses=True, max_connections=32, timeout=10)
 connection = redis.Redis(connection_pool=_pool)
 
