@@ -1,11 +1,13 @@
 """What every view of /v1 shares: the API key, OpenAI's errors for whatever goes wrong, no HTML and no traceback."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -17,6 +19,10 @@ from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
+
+TURN_S = 10.0
+# Half of the connections: the other half is for the admin and REST, also while hundreds of requests begin at once.
+_turns = asyncio.Semaphore(max(1, settings.DATABASE_POOL_SIZE // 2))
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +55,8 @@ async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
     """What `function` returns, which reads or changes the database.
 
     The connection goes back to the pool at once: Django would keep it until the request is answered, which may be
-    minutes, and as many streams as the pool is large would keep everybody else out.
+    minutes, and as many streams as the pool is large would keep everybody else out. Hundreds of requests at once
+    wait for their turn here, where it costs no connection. Raises OpenAIError 503 after TURN_S.
     """
 
     def call() -> R:
@@ -58,7 +65,15 @@ async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
         finally:
             connection.close()
 
-    return await sync_to_async(call)()
+    try:
+        async with asyncio.timeout(TURN_S):
+            await _turns.acquire()
+    except TimeoutError as error:
+        raise OpenAIError(503, "Too many requests wait for the database: try again.", code="overloaded") from error
+    try:
+        return await sync_to_async(call)()
+    finally:
+        _turns.release()
 
 
 def _check_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
