@@ -1,16 +1,16 @@
 """A loaded model with its engine: what answers the tasks of a worker."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import redis
 from django.conf import settings
 from django.db import close_old_connections
+from redis.client import PubSubWorkerThread
 from torch import Tensor
 
 from inference import stream
@@ -18,6 +18,7 @@ from inference.encoder import Encoder
 from inference.engine import ContinuousEngine, EngineLimits
 from inference.generation import (
     ContextLengthExceeded,
+    EngineClosed,
     Event,
     EventsLost,
     GenerationError,
@@ -27,38 +28,16 @@ from inference.generation import (
 from inference.loading import load
 from inference.models import LanguageModel
 from inference.prompts import echo_text, prompt_ids
+from inference.running import CHOICE, Running, choice_id, failure_of
 from inference.text import token_entries, token_entry
 from steering.directions import steering_vector
-from steering.errors import SteeringError
 from steering.models import SAE
 from steering.preparation import config_of
 from steering.spec import SteeringSpec
 
 logger = logging.getLogger(__name__)
 
-
-CHOICE = "#"
 ORPHAN_S = 5.0
-
-
-def _choice_id(request_id: str, index: int) -> str:
-    """The engine's request for one choice of a request."""
-    return f"{request_id}{CHOICE}{index}"
-
-
-@dataclass
-class Running:
-    """A request here: where its events go, how many choices have not ended, its prompts where they are echoed."""
-
-    inbox: str
-    choices: int
-    echoes: list[dict[str, Any]] = field(default_factory=list)
-    left: int = field(init=False)
-    lost: bool = False
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.left = self.choices
 
 
 class SAEGone(GenerationError):
@@ -79,19 +58,28 @@ class Serving:
         self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
         self.encoder = Encoder(loaded)
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
-        try:
+        self._cancellations: PubSubWorkerThread | None = None
+
+    def listen_for_cancellations(self) -> None:
+        """From now on. Raises RedisError; may be called again."""
+        if self._cancellations is None:
             self._cancellations = stream.listen_for_cancellations(self._cancel)
-        except BaseException:
-            self.engine.close()  # its threads would keep the process alive
-            raise
 
     def close(self) -> None:
         """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
-        while self._running and time.monotonic() < deadline:
+        while self._running and self.engine.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._cancellations.stop()
+        if self._cancellations is not None:
+            self._cancellations.stop()
         self.engine.close()
+        for running in [*self._running.values()]:  # those of an engine that died, and tells nothing
+            running.end(EngineClosed("the engine was stopped"))
+
+    def drop_cancelled(self) -> None:
+        """Cancel what was cancelled while the subscription was being made anew, and missed it."""
+        for request_id in stream.cancelled_among([*self._running]):
+            self._cancel(request_id)
 
     def drop_orphans(self) -> None:
         """Cancel the requests of web processes that are gone: nobody reads their answers."""
@@ -125,8 +113,8 @@ class Serving:
             if stream.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
             running.ended.wait(timeout=message["deadline"] - time.time())
-            if running.lost:
-                raise EventsLost
+            if running.error:
+                raise running.error
 
     def embed(self, message: Mapping[str, Any]) -> None:
         """Embed the texts of one request, in as many events as `inference.encoder` has batches.
@@ -147,7 +135,7 @@ class Serving:
             running.left = 0
 
     @contextmanager
-    def _taken(self, message: Mapping[str, Any], choices: int) -> Iterator["Running | None"]:
+    def _taken(self, message: Mapping[str, Any], choices: int) -> Iterator[Running | None]:
         """The request as this worker's from here to the end of the block; None where nobody waits for it any more.
 
         What the block raises is told as the request's last event.
@@ -162,37 +150,37 @@ class Serving:
             yield None
             return
         running = self._running[request_id] = Running(inbox, choices)
-        began, outcome = time.perf_counter(), "answered"
+        began, failure = time.perf_counter(), None
         try:
             yield running
-        except (GenerationError, SteeringError) as error:
-            outcome = error.code if isinstance(error, GenerationError) else "sae_unavailable"
-            stream.tell_failure(inbox, request_id, outcome, str(error), getattr(error, "param", None))
-        except redis.RedisError:
-            outcome = EventsLost.code
-            stream.tell_failure(inbox, request_id, outcome, str(EventsLost()))
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            outcome = "internal_error"
-            stream.tell_failure(inbox, request_id, outcome, "The worker failed on this request; its log says why.")
+        except Exception as error:
+            failure = failure_of(request_id, error)
         finally:
-            if outcome == "answered" and running.left > 0:
-                outcome = "cancelled" if running.ended.is_set() else "timed out"
+            told = failure[0] if failure else running.outcome()
             self._cancel(request_id)  # what is left of it: after its deadline, or the choices beside a failed one
             self._running.pop(request_id, None)
-            logger.info("%s: %s in %.2f s", request_id, outcome, time.perf_counter() - began)
+            logger.info("%s: %s in %.2f s", request_id, told, time.perf_counter() - began)
+        if failure:
+            stream.tell_failure(inbox, request_id, *failure)  # last, since it waits for a broker that is away
 
     def _claim(self, message: Mapping[str, Any]) -> bool:
         """Whether this worker is to answer it: somebody still waits for it, and nobody else has taken it."""
         request_id = message["request_id"]
-        if stream.is_cancelled(request_id) or time.time() > message["deadline"]:
-            return False
-        if not stream.take(request_id, self.worker):
+        if stream.is_cancelled(request_id):
+            dropped = "cancelled before it began"
+        elif time.time() > message["deadline"]:
+            dropped = "too late"
+        elif not stream.take(request_id, self.worker):
+            dropped = "another worker's"
+        else:
+            dropped = ""
+        if dropped:
+            logger.info("%s: dropped, %s", request_id, dropped)
             return False
         stream.write_events([(message["inbox"], Event(request_id, "claimed", {"worker": self.worker}))])
         return True
 
-    def _requests(self, message: Mapping[str, Any], running: "Running") -> list[GenerationRequest]:
+    def _requests(self, message: Mapping[str, Any], running: Running) -> list[GenerationRequest]:
         """One for each choice of each prompt; the second choice has the seed after the first one's, and so on."""
         steering, sampling = message["steering"], SamplingParams.from_message(message["sampling"])
         spec = SteeringSpec.from_message(steering) if steering else None
@@ -204,7 +192,7 @@ class Serving:
                 running.echoes.append(self._echo(prompt, ids, spec, message["top_logprobs"]))
             for choice in range(message["choices"]):
                 request = GenerationRequest(
-                    request_id=_choice_id(message["request_id"], len(requests)),
+                    request_id=choice_id(message["request_id"], len(requests)),
                     prompt_ids=ids,
                     max_new_tokens=max_new_tokens,
                     sampling=replace(sampling, seed=sampling.seed + choice),
@@ -249,7 +237,7 @@ class Serving:
         if running := self._running.get(request_id):
             running.ended.set()
             for index in range(running.choices):
-                self.engine.cancel(_choice_id(request_id, index))
+                self.engine.cancel(choice_id(request_id, index))
 
     def _listen(self, events: list[Event]) -> None:
         """The engine's events, which are of choices, as the request's."""
@@ -263,16 +251,17 @@ class Serving:
             if event.kind == "started" and running.echoes:
                 data |= running.echoes[int(index) * len(running.echoes) // running.choices]
             told.append((running.inbox, Event(request_id, event.kind, data)))
-            if event.is_last:
-                running.left = 0 if event.kind == "failed" else running.left - 1
+            if event.kind == "failed":
+                running.left, running.failed = 0, event.data["code"]
+            elif event.is_last:
+                running.left -= 1
         try:
             stream.write_events(told)
         except redis.RedisError as error:  # an answer with a gap would be another answer: these fail
             logger.error("%d events are lost: %s", len(told), error)
             for _inbox, event in told:
                 if running := self._running.get(event.request_id):
-                    running.lost = True
-                    running.ended.set()
+                    running.end(EventsLost())
         for _inbox, event in told:
             running = self._running.get(event.request_id)
             if running and running.left <= 0:
@@ -285,8 +274,10 @@ def limits_from_settings() -> EngineLimits:
 
 def steering_direction(spec: SteeringSpec) -> Tensor:
     """The vector of a spec, from the files of its SAE. Raises SAEGone, or the SteeringError of what cannot be read."""
-    close_old_connections()
-    sae = SAE.objects.filter(pk=spec.sae_id).first()
+    try:
+        sae = SAE.objects.filter(pk=spec.sae_id).first()
+    finally:
+        close_old_connections()  # back to the pool: the request goes on for long, and needs none
     # A fingerprint that is computed while the request is on its way is no other SAE.
     if sae is None or (sae.fingerprint and spec.sae_fingerprint and sae.fingerprint != spec.sae_fingerprint):
         found = "it was deleted" if sae is None else f"its fingerprint is {sae.fingerprint}"

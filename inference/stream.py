@@ -8,6 +8,7 @@ expires, and the cancellations, a channel that all workers read and a key for re
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from inference.generation import Event
 
 logger = logging.getLogger(__name__)
 
-EVENTS_TTL_S = 900
+KEPT_S = math.ceil(settings.INFERENCE_REQUEST_TIMEOUT_S) + 300  # what is known of a request, until it is over for sure
 POLL_S = 0.5
 CANCELLATIONS = "millm:cancellations"
 WORKERS = "millm:workers"  # the ids of those that were alive lately
@@ -51,7 +52,10 @@ def async_connection() -> redis.asyncio.Redis:
     """The pool of connections of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _async_connections:
-        _async_connections[loop] = redis.asyncio.Redis.from_url(settings.REDIS_URL, decode_responses=True)
+        # Bounded too, and one waits for its turn: hundreds of requests may end at once.
+        url, options = settings.REDIS_URL, {"decode_responses": True, "max_connections": 8, "timeout": 10}
+        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
+        _async_connections[loop] = redis.asyncio.Redis(connection_pool=pool)
     return _async_connections[loop]
 
 
@@ -102,7 +106,7 @@ def live_workers() -> list[Heartbeat]:
     values = connection.mget(map(_heartbeat_key, workers)) if workers else []
     if silent := [worker for worker, value in zip(workers, values, strict=True) if not value]:
         connection.srem(WORKERS, *silent)  # one that comes back says so itself
-    return [Heartbeat.parse(value) for value in values if value]
+    return _parsed(values)
 
 
 async def async_live_workers() -> list[Heartbeat]:
@@ -110,7 +114,18 @@ async def async_live_workers() -> list[Heartbeat]:
     reader = async_connection()
     workers = sorted(await reader.smembers(WORKERS))
     values = await reader.mget(map(_heartbeat_key, workers)) if workers else []
-    return [Heartbeat.parse(value) for value in values if value]
+    return _parsed(values)
+
+
+def _parsed(values: Iterable[str | None]) -> list[Heartbeat]:
+    """The heartbeats that can be read: one that cannot must not hide the others."""
+    found = []
+    for value in filter(None, values):
+        try:
+            found.append(Heartbeat.parse(value))
+        except (TypeError, ValueError) as error:
+            logger.warning("a heartbeat cannot be read: %s", error)
+    return found
 
 
 def waiting_in(queues: Iterable[str]) -> list[int]:
@@ -129,7 +144,7 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
     with connection.pipeline(transaction=False) as pipeline:
         for inbox, listed in by_inbox.items():
             pipeline.xadd(inbox, {"events": json.dumps(listed, default=dict)})
-            pipeline.expire(inbox, EVENTS_TTL_S)  # its process may be gone
+            pipeline.expire(inbox, KEPT_S)  # its process may be gone
         pipeline.execute()
 
 
@@ -149,7 +164,7 @@ def tell_failure(inbox: str, request_id: str, code: str, message: str, param: st
 
 def take(request_id: str, worker: str) -> bool:
     """Whether the request is this worker's now. A message may be in a queue twice, and is answered once."""
-    return bool(connection.set(f"millm:taken:{request_id}", worker, nx=True, ex=EVENTS_TTL_S))
+    return bool(connection.set(f"millm:taken:{request_id}", worker, nx=True, ex=KEPT_S))
 
 
 def inbox_alive_key(inbox: str) -> str:
@@ -163,16 +178,23 @@ def alive_inboxes(inboxes: Iterable[str]) -> set[str]:
     return {inbox for inbox, value in zip(asked, values, strict=True) if value}
 
 
-def cancel(request_id: str) -> None:
-    """Ask whichever worker has the request, or will get it, to drop it."""
+def cancel(*request_ids: str) -> None:
+    """Ask whichever workers have these requests, or will get them, to drop them."""
     with connection.pipeline(transaction=False) as pipeline:
-        pipeline.set(_cancelled_key(request_id), "1", ex=EVENTS_TTL_S)
-        pipeline.publish(CANCELLATIONS, request_id)
+        for request_id in request_ids:
+            pipeline.set(_cancelled_key(request_id), "1", ex=KEPT_S)
+            pipeline.publish(CANCELLATIONS, request_id)
         pipeline.execute()
 
 
 def is_cancelled(request_id: str) -> bool:
     return bool(connection.exists(_cancelled_key(request_id)))
+
+
+def cancelled_among(request_ids: list[str]) -> list[str]:
+    """Those that are to be dropped."""
+    marks = connection.mget(map(_cancelled_key, request_ids)) if request_ids else []
+    return [request_id for request_id, mark in zip(request_ids, marks, strict=True) if mark]
 
 
 def listen_for_cancellations(cancelled: Callable[[str], None]) -> redis.client.PubSubWorkerThread:

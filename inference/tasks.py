@@ -4,10 +4,11 @@ from typing import Any
 
 from celery import shared_task
 
-# What a message has. A field that a new version adds may be missing in the messages of the version before.
-OF_EVERY_TASK = {"request_id", "inbox", "version", "deadline", "prompts"}
-OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens", "stop"}
-OF_GENERATE |= {"schema", "echo", "top_logprobs"}
+# What a message must have, and what it may lack, with what that means: a field that a new version adds belongs to
+# the latter, since workers are upgraded before the webs that send it. That steering is missing never means "unsteered".
+OF_EVERY_TASK = frozenset({"request_id", "inbox", "version", "deadline", "prompts"})
+OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens"}
+MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logprobs": None}
 
 
 @shared_task(name="inference.generate")
@@ -15,8 +16,8 @@ def generate(message: dict[str, Any]) -> None:
     """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
     from inference import worker  # torch lives in the worker only, and the web imports this module
 
-    if serving := worker.worker().serving_of(message, OF_GENERATE):
-        serving.answer(message)
+    if serving := worker.worker().serving_of(message, OF_GENERATE, MAY_LACK):
+        serving.answer(MAY_LACK | message)
 
 
 @shared_task(name="inference.embed")

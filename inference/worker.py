@@ -2,11 +2,9 @@
 
 import gc
 import logging
-import os
-import signal
 import threading
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +12,8 @@ import psutil
 import redis
 import torch
 from celery import current_app
+from celery.platforms import EX_FAILURE
+from celery.worker import state
 from django.conf import settings
 from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
@@ -66,14 +66,16 @@ class Worker:
         serving = self.serving
         return serving.engine.statistics() if serving else None
 
-    def serving_of(self, message: Mapping[str, Any], fields: Collection[str]) -> Serving | None:
+    def serving_of(
+        self, message: Mapping[str, Any], needed: Set[str], may_lack: Collection[str] = ()
+    ) -> Serving | None:
         """What answers a task. None where its model is not served here any more: then the request fails.
 
         A queue outlives a load: what waited in it must not be answered by another model. And a web of another version
         may have written it: what it asks for in a field that is not known here must not be left out.
         """
         serving = self.serving
-        if message.keys() ^ set(fields):
+        if not needed <= message.keys() <= needed | set(may_lack):
             told = "The web and the worker are of versions that do not fit: the workers are upgraded before the web."
         elif serving is not None and serving.model.version == message["version"]:
             return serving
@@ -91,8 +93,7 @@ class Worker:
             except (DatabaseError, redis.RedisError, OperationalError, ConnectionError) as error:
                 logger.warning("the rows cannot be followed: %s", error)
             except Exception:
-                logger.exception("this worker cannot follow the rows: it stops")
-                os.kill(os.getpid(), signal.SIGTERM)
+                _give_up("this worker cannot follow the rows")
                 return
             finally:
                 connection.close()
@@ -151,7 +152,9 @@ class Worker:
         self._open(model)
 
     def _open(self, model: LanguageModel) -> None:
-        """Take the tasks of the model that is served, and say so."""
+        """Take the tasks of the model that is served, and say so. Raises RedisError: then it is to be tried again."""
+        assert self.serving is not None
+        self.serving.listen_for_cancellations()
         self._tell_celery("add_consumer", model.queue)
         self._status = "ready"
         self._write_heartbeat()  # from now on requests are sent here
@@ -186,21 +189,21 @@ class Worker:
         try:
             while not self._closed.wait(settings.INFERENCE_HEARTBEAT_S):
                 self._check_engine()
-                self._drop_orphans()
+                self._look_after_requests()
                 self._count_tokens()
                 self._write_heartbeat()
         except Exception:
-            logger.exception("this worker cannot go on: it stops")
-            os.kill(os.getpid(), signal.SIGTERM)
+            _give_up("this worker cannot go on")
 
     def _check_engine(self) -> None:
         serving = self.serving  # in no variable of the loop, which would keep an unloaded model in memory
         if serving is not None and self._status == "ready" and not serving.engine.is_alive():
             raise RuntimeError("the engine died")
 
-    def _drop_orphans(self) -> None:
+    def _look_after_requests(self) -> None:
         if serving := self.serving:
             with suppress(redis.RedisError):  # the heartbeat, which comes next, tells it
+                serving.drop_cancelled()
                 serving.drop_orphans()
 
     def _count_tokens(self) -> None:
@@ -229,6 +232,12 @@ class Worker:
             stream.write_heartbeat(heartbeat)
         except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
             logger.warning("no heartbeat: %s", error)
+
+
+def _give_up(why: str) -> None:
+    """End this process as a failure, for whoever starts it again; what is running finishes first."""
+    logger.exception("%s: it stops", why)
+    state.should_stop = EX_FAILURE  # type: ignore[assignment]  # None or a status
 
 
 def _load(model: LanguageModel) -> Load:

@@ -150,7 +150,12 @@ _database = environment.env.db_url_config(DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
 # Where PostgreSQL is away the pool gives up soon: else it would try at ever longer intervals, also when it is back.
 _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnect_timeout": 2}
-DATABASES = {"default": {**_database, "OPTIONS": {**_database.get("OPTIONS", {}), "pool": _pool}}}
+# A PostgreSQL that is silent is away, as one that refuses is: libpq would wait for minutes. In s, the last in ms.
+_patience = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+_patience["tcp_user_timeout"] = 10_000
+_options = {**_patience, **_database.get("OPTIONS", {}), "pool": _pool}
+# The pool's connections are tried when they are taken: after a restart of PostgreSQL each would fail a request.
+DATABASES = {"default": {**_database, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
 
 # Too many failed logins with one name from one address are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -206,7 +211,18 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True  # what a worker cannot start waits in the broker, for any worker
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_CONSUMER = "inference.consumer:PatientConsumer"
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # A broker that is silent is away, as one that refuses is.
+    "socket_connect_timeout": 3,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 3,
+    # A message that was taken and whose task has not begun soon after was taken by a worker that died just then.
+    "visibility_timeout": 10,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 

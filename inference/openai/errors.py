@@ -13,6 +13,7 @@ FAILURES = {
     "context_length_exceeded": 400,
     "invalid_messages": 400,
     "invalid_request": 400,
+    "client_too_slow": 408,
     "sae_unavailable": 409,
     "engine_busy": 429,
     "cancelled": 499,
@@ -21,6 +22,7 @@ FAILURES = {
     "no_worker": 503,
     "worker_lost": 503,
     "broker_unavailable": 503,
+    "database_unavailable": 503,
     "timeout": 504,
 }
 RETRY_AFTER_S = 1

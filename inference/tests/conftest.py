@@ -41,8 +41,8 @@ class Server:
         raise AssertionError(f"not ready after {timeout_s} s: {answer.text}")
 
 
-def start_worker(env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
-    worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
+def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> subprocess.Popen[bytes]:
+    worker = [module, "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
     options = ["--hostname", f"test-{uuid.uuid4().hex[:6]}@%h", "--without-gossip", "--without-mingle"]
     # Pinned to the demo, whose rows the tests take away and put back.
     own = {"INFERENCE_MODEL": "demo", "INFERENCE_BATCH_SIZE": "16"} | env

@@ -1,4 +1,7 @@
-"""A server that can be away: a TCP port in front of a socket, which drops its connections and refuses new ones."""
+"""A server that can be away: a TCP port in front of a socket, which drops its connections and refuses new ones.
+
+Or it is silent: it takes connections and what is sent, and says nothing.
+"""
 
 import asyncio
 import contextlib
@@ -17,6 +20,8 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._speaks = asyncio.Event()
+        self._speaks.set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.come()
@@ -26,6 +31,12 @@ class Proxy:
 
     def go(self) -> None:
         self._run(self._drop())
+
+    def fall_silent(self) -> None:
+        self._loop.call_soon_threadsafe(self._speaks.clear)
+
+    def speak(self) -> None:
+        self._loop.call_soon_threadsafe(self._speaks.set)
 
     def close(self) -> None:
         self.go()
@@ -55,7 +66,7 @@ class Proxy:
         behind: asyncio.StreamWriter | None = None
         try:
             answers, behind = await asyncio.open_unix_connection(self.socket)
-            await _first_to_end(_copy(reader, behind), _copy(answers, writer))
+            await _first_to_end(self._copy(reader, behind), self._copy(answers, writer))
         except asyncio.CancelledError:
             pass  # the server is away now
         finally:
@@ -64,12 +75,12 @@ class Proxy:
                     one.transport.abort()
             self._tasks.discard(task)
 
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                await self._speaks.wait()
+                target.write(data)
+                await target.drain()
 
 
 async def _first_to_end(*ways: Awaitable[None]) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,12 +20,15 @@ from django.test import Client
 
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, start, start_worker
+from inference.tests.faulty_worker import DEADLY, POISON
 from inference.tests.proxy import Proxy
 from inference.tests.test_load import LONG, wait_for
 from profiles.models import Profile
 
 RECOVERY_S = 10
+CONNECTIONS = 4  # of the web and of the worker to PostgreSQL, each
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 8}
+FAULTY = "inference.tests.faulty_worker"
 BROKER = 9  # a Redis database of its own, so that no other worker takes the requests
 
 
@@ -75,8 +79,9 @@ def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -
         "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}",
         "REDIS_URL": f"redis://127.0.0.1:{broker.port}/{BROKER}",
         "INFERENCE_HEARTBEAT_S": "0.5",
+        "DATABASE_POOL_SIZE": str(CONNECTIONS),
     }
-    server = Server(f"http://127.0.0.1:{free_port()}", lambda **own: start_worker(env | own, logs), None, logs)  # type: ignore[arg-type]
+    server = Server(f"http://127.0.0.1:{free_port()}", lambda **own: start_worker(env | own, logs, FAULTY), None, logs)  # type: ignore[arg-type]
     server.worker = server.start_worker()
     stack = Stack(server, server.worker, env, postgres, broker, {})
     stack.start_web()
@@ -100,6 +105,8 @@ def stack(demo: LanguageModel, api_key: str, processes: Stack) -> Iterator[Stack
 
 def test_postgresql_away_is_told_everywhere_and_all_goes_on_when_it_is_back(stack: Stack) -> None:
     browser = Client()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:  # which all wait in the web's pool for the next requests
+        assert {answer.status_code for answer in pool.map(stack.get, ["/api/profiles"] * 3 * CONNECTIONS)} == {200}
     Profile.objects.get(name="ocean").activate()
     with httpx.stream(
         "POST",
@@ -124,6 +131,7 @@ def test_postgresql_away_is_told_everywhere_and_all_goes_on_when_it_is_back(stac
         assert [*lines][-1] == "data: [DONE]"  # what runs needs no database
     stack.postgres.come()
     wait_for(stack.answers, RECOVERY_S)
+    assert {stack.get("/api/profiles").status_code for _ in range(2 * CONNECTIONS)} == {200}
     assert Profile.objects.active() == Profile.objects.get(name="ocean")
     browser.logout()
 
@@ -152,6 +160,61 @@ def test_redis_away_is_told_and_all_goes_on_when_it_is_back(stack: Stack) -> Non
     stack.broker.come()
     wait_for(stack.answers, RECOVERY_S)
     assert Profile.objects.filter(name="meanwhile").exists()
+
+
+def test_a_silent_redis_is_told_as_one_that_is_away(stack: Stack) -> None:
+    stack.broker.fall_silent()
+    chat = stack.chat()
+    assert (chat.status_code, chat.json()["error"]["code"]) == (503, "broker_unavailable")
+    assert stack.get("/readyz").json()["missing"].keys() >= {"broker"}
+    stack.broker.speak()
+    wait_for(stack.answers, RECOVERY_S)
+
+
+def test_a_worker_that_loads_its_model_while_redis_is_away_serves_when_it_is_back(stack: Stack) -> None:
+    stack.broker.go()
+    stack.server.worker.kill()
+    stack.server.worker.wait()
+    before = stack.log("worker.log").count("the rows cannot be followed")
+    stack.server.worker = stack.server.start_worker()
+    wait_for(lambda: stack.log("worker.log").count("the rows cannot be followed") > before, 60)  # it has loaded
+    stack.broker.come()
+    wait_for(stack.answers, RECOVERY_S)
+
+
+def test_more_steered_answers_than_connections_to_postgresql_are_written_at_once(stack: Stack) -> None:
+    def steered(i: int) -> int:
+        own = {"steering": {"features": {str(i): 1.0}}, "max_tokens": 600}
+        return stack.chat(**LONG | own).status_code
+
+    with ThreadPoolExecutor(3 * CONNECTIONS) as pool:
+        assert [*pool.map(steered, range(3 * CONNECTIONS))] == [200] * 3 * CONNECTIONS
+
+
+def test_a_poisoned_request_fails_alone(stack: Stack) -> None:
+    with httpx.stream(
+        "POST",
+        f"{stack.url}/v1/chat/completions",
+        json=LONG | {"stream": True, "max_tokens": 300},
+        headers=stack.auth,
+        timeout=60,
+    ) as beside:
+        lines = (line for line in beside.iter_lines() if line)
+        next(lines)
+        poison = stack.chat(seed=POISON)
+        assert (poison.status_code, poison.json()["error"]["code"]) == (500, "engine_error")
+        wait_for(lambda: ": engine_error in " in stack.log("worker.log"), 5)
+        assert [*lines][-1] == "data: [DONE]"
+    assert stack.answers()
+
+
+def test_a_worker_whose_engine_died_ends_as_a_failure_and_so_it_is_started_again(stack: Stack) -> None:
+    died = stack.chat(seed=DEADLY)
+    assert (died.status_code, died.json()["error"]["code"]) in {(503, "worker_lost"), (503, "engine_closed")}
+    assert stack.server.worker.wait(timeout=60) == 1
+    stack.server.worker = stack.server.start_worker()
+    stack.server.wait_until_ready()
+    assert stack.answers()
 
 
 def test_what_a_killed_web_had_asked_for_is_dropped_by_the_worker(stack: Stack) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import time
+from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from inference import stream, tasks
+from inference.generation import SamplingParams
 from inference.models import LanguageModel
 from inference.stream import Heartbeat
 from inference.tests.conftest import Server
@@ -21,23 +24,39 @@ def test_the_heartbeat_of_a_newer_and_of_an_older_worker_is_read() -> None:
     assert Heartbeat.parse(json.dumps(oldest | {"mood": "good"})) == Heartbeat(**oldest)
 
 
-def answer(queue: str, message: dict[str, Any], request_id: str) -> dict[str, Any]:
-    """What a worker says to a message, which is its first event."""
+def answer(queue: str, message: dict[str, Any], request_id: str, ignore: Collection[str] = ()) -> dict[str, Any]:
+    """What a worker says to a message: its first event but those to ignore."""
     tasks.generate.apply_async(args=(message | {"request_id": request_id, "inbox": INBOX},), queue=queue)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for _entry, fields in stream.connection.xrange(INBOX):
             for asked, kind, data in json.loads(fields["events"]):
-                if asked == request_id:
+                if asked == request_id and kind not in ignore:
                     return {"kind": kind, **data}
         time.sleep(0.05)
     raise AssertionError(f"nothing is said to {request_id}")
 
 
+MESSAGE = {
+    "prompts": [{"text": "Tell me"}],
+    "choices": 1,
+    "steering": None,
+    "sampling": asdict(SamplingParams()),
+    "max_tokens": 4,
+}
+
+
+def test_a_request_that_lacks_what_a_later_version_adds_is_answered(server: Server) -> None:
+    model = LanguageModel.objects.get(name="demo")
+    message = MESSAGE | {"version": model.version, "deadline": time.time() + 10}
+    assert not message.keys() & tasks.MAY_LACK.keys()
+    assert answer(model.queue, message, "of-an-older-web", ignore={"claimed"})["kind"] == "started"
+
+
 @pytest.mark.parametrize("other", ["mood", "steering", "version", "deadline"])
 def test_a_request_in_a_form_that_the_worker_does_not_know_fails_at_once(server: Server, other: str) -> None:
     model = LanguageModel.objects.get(name="demo")
-    message = dict.fromkeys(tasks.OF_GENERATE, None) | {"version": model.version, "deadline": time.time() + 10}
+    message = MESSAGE | {"version": model.version, "deadline": time.time() + 10}
     message = message | {other: "good"} if other not in message else message
     if other != "mood":
         del message[other]

@@ -1,0 +1,66 @@
+"""A request at a worker, from its task's beginning to its last event."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from django.db import DatabaseError
+
+from inference.generation import EventsLost, GenerationError
+from steering.errors import SteeringError
+
+logger = logging.getLogger(__name__)
+
+CHOICE = "#"
+
+
+def choice_id(request_id: str, index: int) -> str:
+    """The engine's request for one choice of a request."""
+    return f"{request_id}{CHOICE}{index}"
+
+
+@dataclass
+class Running:
+    """A request here: where its events go, how many choices have not ended, its prompts where they are echoed."""
+
+    inbox: str
+    choices: int
+    echoes: list[dict[str, Any]] = field(default_factory=list)
+    left: int = field(init=False)
+    error: GenerationError | None = None
+    """What ends it that the engine does not tell."""
+    failed: str = ""
+    """The code of the failure that the engine told."""
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.left = self.choices
+
+    def end(self, error: GenerationError) -> None:
+        """Have the thread of its task fail it."""
+        if not self.ended.is_set():
+            self.error = error
+            self.ended.set()
+
+    def outcome(self) -> str:
+        """How it ended, in a word."""
+        if self.left <= 0:
+            return self.failed or "answered"
+        return "cancelled" if self.ended.is_set() else "timed out"
+
+
+def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]:
+    """The code, the message and the parameter of the last event of a request that `error` ended."""
+    if isinstance(error, GenerationError):
+        return error.code, str(error), getattr(error, "param", None)
+    if isinstance(error, SteeringError):
+        return "sae_unavailable", str(error), None
+    if isinstance(error, redis.RedisError):
+        return EventsLost.code, str(EventsLost()), None
+    if isinstance(error, DatabaseError):
+        logger.error("%s: PostgreSQL: %s", request_id, error)
+        return "database_unavailable", "The worker's database does not answer: try again.", None
+    logger.error("request %s failed", request_id, exc_info=error)
+    return "internal_error", "The worker failed on this request; its log says why.", None

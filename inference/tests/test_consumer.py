@@ -1,0 +1,51 @@
+"""The consumer's patience: a broker that is away for long is tried as often as in the first seconds."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from celery.exceptions import WorkerShutdown
+from celery.worker import state
+from kombu import Connection
+
+from inference import stream, tasks
+from inference.consumer import RECONNECT_S, PatientConsumer
+from inference.tests.conftest import Server, free_port
+from inference.tests.test_load import wait_for
+from millm_site.celery import app
+
+TRIES = 150
+
+
+def test_a_broker_that_stays_away_is_tried_every_second_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def slept(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == TRIES:
+            monkeypatch.setattr(state, "should_stop", 0)
+
+    monkeypatch.setattr("kombu.utils.functional.sleep", slept)
+    consumer: Any = object.__new__(PatientConsumer)
+    with Connection(f"redis://127.0.0.1:{free_port()}/0") as broker, pytest.raises(WorkerShutdown):
+        consumer.ensure_connected(broker)
+    assert len(waits) == TRIES  # Celery's own gives up after 100
+    assert max(waits) <= RECONNECT_S
+
+
+def test_a_message_whose_taker_died_before_it_began_is_given_to_another_worker(server: Server) -> None:
+    queue = "millm.of-a-dead-worker"
+    try:
+        with app.connection_for_read() as dead:
+            channel: Any = dead.channel()
+            tasks.generate.apply_async(args=({},), queue=queue)
+            wait_for(lambda: stream.connection.llen(queue) == 1, 5)
+            taken = channel.basic_get(queue)
+            channel.do_restore = False  # as one that is killed
+        assert stream.connection.llen(queue) == 0
+        stream.connection.zadd("unacked_index", {taken.delivery_tag: time.time() - 11})
+        wait_for(lambda: stream.connection.llen(queue) == 1, 15)
+        assert json.loads(stream.connection.lindex(queue, 0))["headers"]["task"] == tasks.generate.name
+    finally:
+        stream.connection.delete(queue, f"_kombu.binding.{queue}")
