@@ -6,11 +6,16 @@ Loaded with `-p`, since pytest-django reads the settings before it reads any con
 import os
 import tempfile
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
 if "MILLM_TEST_HOME" not in os.environ:  # once, in the process that starts the others
     os.environ["MILLM_TEST_HOME"] = os.environ["MILLM_HOME"] = tempfile.mkdtemp(prefix="millm-test-")
     from millm_site import embedded
 
     embedded.provide()
+
+# A password takes a quarter of a second to hash, by design. Other processes read from the hash how often.
+PBKDF2PasswordHasher.iterations = 1000
 
 # Each process of pytest-xdist has a Redis database of its own, as it has a PostgreSQL database of its own.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
