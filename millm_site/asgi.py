@@ -8,5 +8,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millm_site.settings")
 django = get_asgi_application()
 
 from inference.openai.exchange import closes_exchanges  # noqa: E402  (the settings come first)
+from millm_site.body_limit import limits_bodies  # noqa: E402
 
-application = closes_exchanges(django)
+application = limits_bodies(closes_exchanges(django))

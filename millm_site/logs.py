@@ -18,6 +18,7 @@ QUIET = (
     "axes",
 )
 CELERY_LINES = ("celery.worker.strategy", "celery.app.trace")  # two for each task, which ours stand for
+CELERY_CONSUMER = "celery.worker.consumer.consumer"
 UVICORN = ("uvicorn", "uvicorn.error")  # has handlers of its own
 
 
@@ -25,6 +26,15 @@ def is_not_readyz(record: logging.LogRecord) -> bool:
     """A load balancer asks every second: that a server is not ready yet is its answer, not an error."""
     request = getattr(record, "request", None)
     return getattr(request, "path", "") != "/readyz"
+
+
+def without_message(record: logging.LogRecord) -> bool:
+    """Celery tells all of a message that it cannot take, which may be a prompt: what is wrong with it is enough."""
+    if "body" in str(record.msg):
+        error = record.exc_info[1] if record.exc_info else None
+        why = f"{type(error).__name__}: {error}" if error else "it is in no form of Celery's"
+        record.msg, record.args, record.exc_info = "a message of the broker was dropped: %s", (why,), None
+    return True
 
 
 class PlainFormatter(logging.Formatter):
@@ -41,14 +51,15 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "()": "pythonjsonlogger.json.JsonFormatter",
         "format": JSON_FIELDS,
         "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-        # Django adds the whole request and a socket to some records.
-        "reserved_attrs": [*_reserved(), "request", "server_time", "color_message", "taskName"],
+        # Django adds the whole request and a socket to some records, Celery as `data` what a task was given.
+        "reserved_attrs": [*_reserved(), "request", "server_time", "data", "color_message", "taskName"],
     }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"plain": {"()": PlainFormatter, "format": PLAIN}, "json": json},
         "filters": {
+            "without_message": {"()": "django.utils.log.CallbackFilter", "callback": without_message},
             "not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz},
             "request_id": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"},
         },
@@ -62,6 +73,7 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "loggers": {
             **{name: {"level": "WARNING"} for name in (*QUIET, *CELERY_LINES)},
             **{name: {"handlers": [], "propagate": True} for name in UVICORN},
+            CELERY_CONSUMER: {"filters": ["without_message"]},
         },
         "root": {"handlers": ["console"], "level": level},
     }

@@ -14,6 +14,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.encoding import escape_uri_path
 from django_guid import set_guid
 
 from inference import metrics
@@ -38,7 +39,8 @@ def request_id(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
         response[HEADER] = found
         metrics.answered(request.method or "", request.path, response.status_code)
         if not UNTOLD.match(request.path):
-            told = {"method": request.method, "path": request.path, "status": response.status_code}
+            path = escape_uri_path(request.path)  # as it was sent: decoded it may hold the end of a line, and another
+            told = {"method": request.method, "path": path, "status": response.status_code}
             took_s = round(time.perf_counter() - began, 4)  # of a stream, until it begins
             logger.info("%(method)s %(path)s %(status)d", told, extra={**told, "took_s": took_s})
         return response

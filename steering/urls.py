@@ -13,5 +13,5 @@ urlpatterns = [
     path("steering/history", View.as_view({"get": "history"})),
     path("steering/restore", View.as_view({"post": "restore"})),
     path("saes/<slug:id>/labels", Labels.as_view({"get": "list", "delete": "destroy"})),
-    path("saes/<slug:id>/labels/import", Labels.as_view({"post": "import_"})),
+    path("saes/<slug:id>/labels/import", Labels.as_view({"post": "import_"}), name="labels_import"),
 ]

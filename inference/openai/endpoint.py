@@ -8,7 +8,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
@@ -86,8 +85,6 @@ def as_openai_error(error: Exception) -> OpenAIError:
     """Any error as one of OpenAI's."""
     if isinstance(error, OpenAIError):
         return error
-    if isinstance(error, RequestDataTooBig):
-        return OpenAIError(413, "The body is larger than this server takes.", code="request_too_large")
     if isinstance(error, UnreadablePostError):
         return OpenAIError(400, "The body ended early.", code="invalid_request")
     if isinstance(error, DatabaseError):
@@ -101,7 +98,7 @@ def as_openai_error(error: Exception) -> OpenAIError:
 
 
 def json_body(request: HttpRequest) -> bytes:
-    """The body of a JSON request. Raises OpenAIError 415, or RequestDataTooBig."""
+    """The body of a JSON request. Raises OpenAIError 415."""
     if request.content_type not in {"", "application/json"}:
         message = f"The content type is {request.content_type}: expected application/json."
         raise OpenAIError(415, message, code="unsupported_media_type")

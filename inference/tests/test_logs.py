@@ -1,17 +1,22 @@
 """The logs of web and worker: a request is found in both by its id; prompts, answers and keys are in neither."""
 
-import io
 import json
 import logging
 import logging.config
 import time
 import uuid
+from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
+from kombu import Connection
 
+from inference.models import LanguageModel
+from inference.tasks import OF_GENERATE
 from inference.tests.conftest import Server
 from millm_site import logs
+from millm_site.celery import app
 
 SECRET = "a-word-that-only-the-prompt-has"
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": SECRET}], "max_tokens": 5}
@@ -59,18 +64,70 @@ def test_neither_prompts_nor_keys_are_in_the_logs(server: Server, api_key: str) 
         assert api_key[3:] not in text
 
 
-@pytest.mark.parametrize("style", logs.STYLES)
-def test_a_record_is_a_line_of_text_or_of_json(style: str) -> None:
+def test_a_path_forges_no_line(server: Server) -> None:
+    trace = f"trace-{uuid.uuid4().hex}"
+    httpx.get(f"{server.url}/x%0A2026-01-01%20INFO%20forged%1b[2J%E2%80%A8", headers={"X-Request-ID": trace})
+    found = lines_with(server, "web.log", "forged")
+    assert any("millm.access: GET /x%0A2026-01-01%20INFO%20forged%1B%5B2J%E2%80%A8 404" in line for line in found)
+    for line in found:
+        assert trace in line
+        assert line.isprintable()
+
+
+def publish(body: bytes, **headers: str) -> None:
+    """A message to the demo's workers that no web of ours would send."""
+    queue = LanguageModel.objects.get(name="demo").queue
+    with Connection(settings.CELERY_BROKER_URL) as broker, broker.channel() as channel:
+        app.amqp.Producer(channel).publish(
+            body, routing_key=queue, headers=headers, content_type="application/json", content_encoding="utf-8"
+        )
+
+
+def test_what_a_worker_cannot_take_is_not_in_its_log(server: Server) -> None:
+    message = json.dumps([[{"prompts": [SECRET]}], {}, {}]).encode()
+    publish(message, task="inference.other", id="1", argsrepr=SECRET)
+    publish(b"\xff" + message, task="inference.generate", id="2", argsrepr=SECRET)
+    publish(message[:-1], task="inference.generate", id="3")
+    publish(json.dumps({"hello": SECRET}).encode())
+    for why in ("KeyError: 'inference.other'", "DecodeError: 'utf-8'", "DecodeError: Expecting", "it is in no form"):
+        lines_with(server, "worker.log", f"a message of the broker was dropped: {why}")
+    assert SECRET not in (server.logs / "worker.log").read_text()
+
+
+def test_what_a_worker_fails_on_is_not_in_its_log(server: Server) -> None:
+    trace = f"trace-{uuid.uuid4().hex}"
+    prompts = [{"messages": [{"role": "user", "content": SECRET}]}]
+    version = LanguageModel.objects.get(name="demo").version
+    whole: dict[str, Any] = dict.fromkeys(OF_GENERATE) | {"request_id": trace, "inbox": "nobody", "prompts": prompts}
+    whole |= {"version": version, "deadline": time.time() + 60, "choices": 1, "sampling": {"unknown": SECRET}}
+    for broken in (whole, {"prompts": prompts}):
+        message = json.dumps([[broken], {}, {}]).encode()
+        publish(message, task="inference.generate", id=trace, argsrepr=SECRET)
+    lines_with(server, "worker.log", f"request {trace} failed")
+    lines_with(server, "worker.log", f"{trace}] raised unexpected: KeyError('inbox')")
+    assert SECRET not in (server.logs / "worker.log").read_text()
+
+
+def test_json_has_nothing_of_what_a_task_was_given() -> None:
+    output = written("json", data={"args": SECRET}, exc_info=None)
+    assert SECRET not in output
+    assert json.loads(output)["n"] == 3
+
+
+def written(style: str, **more: object) -> str:
+    """How a record is written."""
     made = logs.configuration("INFO", style)["formatters"][style]
     formatter = logging.config.DictConfigurator({}).configure_formatter(made)
-    output = io.StringIO()
-    handler = logging.StreamHandler(output)
-    handler.setFormatter(formatter)
-    record = logging.makeLogRecord({"name": "x", "levelname": "INFO", "msg": "hello\nyou", "request_id": "r1", "n": 3})
-    handler.emit(record)
+    fields = {"name": "x", "levelname": "INFO", "msg": "hello\nyou", "request_id": "r1", "n": 3}
+    return formatter.format(logging.makeLogRecord(fields | more)) + "\n"
+
+
+@pytest.mark.parametrize("style", logs.STYLES)
+def test_a_record_is_a_line_of_text_or_of_json(style: str) -> None:
+    output = written(style)
     if style == "json":
-        told = json.loads(output.getvalue())
+        told = json.loads(output)
         assert (told["message"], told["request_id"], told["n"], told["level"]) == ("hello\nyou", "r1", 3, "INFO")
-        assert output.getvalue().count("\n") == 1
+        assert output.count("\n") == 1
     else:
-        assert output.getvalue().endswith("INFO x: hello\nyou [r1]\n")
+        assert output.endswith("INFO x: hello\nyou [r1]\n")

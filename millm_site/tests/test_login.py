@@ -1,15 +1,19 @@
 """Too many failed logins with one name from one address are refused for a while, with a plain message."""
 
+import asyncio
 import datetime
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from asgiref.sync import async_to_sync
 from axes.models import AccessAttempt
 from django.contrib.auth import get_user_model
 from django.db.models import F
 from django.test import AsyncClient, Client
+
+from inference.tests.conftest import Server
 
 LOGIN = "/admin/login/?next=/admin/"
 RIGHT = "correct horse battery staple"
@@ -82,6 +86,24 @@ def test_no_password_is_kept_or_logged(caplog: pytest.LogCaptureFixture) -> None
     assert "a-secret-mistyped" not in caplog.text
     attempt("bob", "a-secret-mistyped")
     assert "a-secret-mistyped" not in str(AccessAttempt.objects.values())
+
+
+def test_requests_at_once_try_no_more_passwords_than_the_limit(server: Server) -> None:
+    token = "a" * 32
+    form = {"username": "ada", "password": "wrong", "csrfmiddlewaretoken": token}
+    cookies = {"Cookie": f"csrftoken={token}"}
+
+    async def run() -> list[str]:
+        async with httpx.AsyncClient(base_url=server.url, headers=cookies, timeout=60) as client:
+            answers = await asyncio.gather(*(client.post(LOGIN, data=form) for _ in range(24)))
+        return [answer.text for answer in answers]
+
+    pages = asyncio.run(run())
+    assert sum(TOO_MANY in page for page in pages) == 20
+    assert sum("Please enter the correct username and password" in page for page in pages) == 4
+    assert AccessAttempt.objects.get().failures_since_start == 5
+    assert not is_in(attempt("ada", RIGHT, address="127.0.0.1"))
+    assert is_in(attempt("ada", RIGHT, address="10.0.0.2"))
 
 
 def test_it_holds_under_asgi() -> None:

@@ -1,11 +1,14 @@
 """A key with a limit gets 429 beyond it, wherever it asks; without Redis nobody is refused by this."""
 
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
+from django.db import connection
 
 from inference import stream
 from millm_site import rate_limits
@@ -53,6 +56,20 @@ def test_the_doors_share_one_count(api_key: str, clock: Any) -> None:
     limit(2)
     statuses = [answer_to(api_key, path).status_code for path in [*DOORS, *DOORS]]
     assert statuses == [200, 200, 429, 429]
+
+
+def test_requests_at_once_are_no_more_than_the_limit(api_key: str, clock: Any) -> None:
+    limit(5)
+
+    def ask(number: int) -> int:
+        try:
+            return int(answer_to(api_key, DOORS[number % 2]).status_code)
+        finally:
+            connection.close()  # of this thread
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = Counter(threads.map(ask, range(24)))
+    assert statuses == {200: 5, 429: 19}
 
 
 def test_each_key_has_its_own_count(api_key: str, clock: Any) -> None:
