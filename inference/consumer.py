@@ -1,6 +1,7 @@
 """Celery's consumer, whose waits for a broker that is away stay short."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
@@ -9,6 +10,7 @@ from celery.worker.state import maybe_shutdown
 logger = logging.getLogger(__name__)
 
 RECONNECT_S = 1
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class PatientConsumer(Consumer):
@@ -25,3 +27,16 @@ class PatientConsumer(Consumer):
         )
         self.first_connection_attempt = False
         return conn
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Celery's own, that drops what is in no form of Celery's: one worker after the other would die of it."""
+        take = super().create_task_handler(*args, **kwargs)
+
+        def take_or_drop(message: Any) -> Any:
+            try:
+                return take(message)
+            except MALFORMED as error:
+                logger.error("a message of the broker was dropped: %s: %s", type(error).__name__, error)
+                return message.ack_log_error(logger, self.connection_errors)
+
+        return take_or_drop

@@ -27,14 +27,19 @@ from steering.sources import is_folder, local_folder
 
 
 class ActionPermissions(ModelPermissions):
-    """To create needs the permission to add; every action on what is there needs the permission to change."""
+    """To create, and to look for what to create, needs the permission to add; every other action that to change."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        if view.action == "catalogue":  # the hub is asked with our token, and lists what is private too
+            return self._may(request, view, "add")
         if request.method == "POST" and view.action != "create":
-            model = view.get_queryset().model._meta
-            allowed = bool(request.user and request.user.is_authenticated)
-            return allowed and request.user.has_perm(f"{model.app_label}.change_{model.model_name}")
+            return self._may(request, view, "change")
         return super().has_permission(request, view)
+
+    def _may(self, request: Request, view: Any, action: str) -> bool:
+        model = view.get_queryset().model._meta
+        allowed = bool(request.user and request.user.is_authenticated)
+        return allowed and request.user.has_perm(f"{model.app_label}.{action}_{model.model_name}")
 
 
 class _Resource(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, GenericViewSet[Any]):

@@ -11,6 +11,7 @@ from kombu import Connection
 
 from inference import stream, tasks
 from inference.consumer import RECONNECT_S, PatientConsumer
+from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port
 from inference.tests.test_load import wait_for
 from millm_site.celery import app
@@ -32,6 +33,15 @@ def test_a_broker_that_stays_away_is_tried_every_second_without_end(monkeypatch:
         consumer.ensure_connected(broker)
     assert len(waits) == TRIES  # Celery's own gives up after 100
     assert max(waits) <= RECONNECT_S
+
+
+def test_a_message_in_no_form_is_dropped_and_the_worker_goes_on(server: Server) -> None:
+    queue = LanguageModel.objects.get(name="demo").queue
+    with app.connection_for_write() as connection, connection.SimpleQueue(queue) as sent:
+        sent.put(["x"], headers={"task": tasks.generate.name, "id": "malformed", "lang": "py"})
+    wait_for(lambda: "a message of the broker was dropped" in (server.logs / "worker.log").read_text(), 10)
+    assert server.worker.poll() is None
+    assert stream.connection.hlen("unacked") == 0
 
 
 def test_a_message_whose_taker_died_before_it_began_is_given_to_another_worker(server: Server) -> None:

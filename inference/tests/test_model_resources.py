@@ -156,6 +156,8 @@ def test_each_permission_allows_what_it_says(folders: Path) -> None:
     model = LanguageModel.objects.register(str(folders / "tiny"))
     viewer = user("view_languagemodel", "view_sae")
     assert viewer.get("/api/models").status_code == viewer.get("/api/saes").status_code == 200
+    assert viewer.get("/api/saes/catalogue", {"source": str(folders / "saes")}).status_code == 403
+    assert user("add_sae").get("/api/saes/catalogue", {"source": str(folders / "saes")}).status_code == 200
     assert viewer.post(f"/api/models/{model.pk}/load").status_code == 403
     assert viewer.post("/api/models", {"source": str(folders / "tiny"), "name": "x"}).status_code == 403
     manager = user("view_languagemodel", "change_languagemodel")

@@ -110,6 +110,12 @@ def test_the_list_says_how_each_key_is(
     assert ">used</a>" not in admin_client.get(f"{LIST}?state=expired").content.decode()
 
 
+def test_no_filter_tells_the_digest_of_a_key(admin_client: Client, admin_user: Any) -> None:
+    APIKey.objects.issue(admin_user, "secret")
+    assert admin_client.get(LIST, {"name__startswith": "sec"}).status_code == 200
+    assert admin_client.get(LIST, {"digest__startswith": "a"}).status_code == 400
+
+
 def test_a_key_is_renamed_and_ended_by_its_form(admin_client: Client, admin_user: Any) -> None:
     made, key = APIKey.objects.issue(admin_user, "laptop")
     page = f"{LIST}{made.pk}/change/"
