@@ -9,7 +9,7 @@ class MillmSiteConfig(AppConfig):
     verbose_name = "Access"
 
     def ready(self) -> None:
-        from millm_site import checks  # noqa: F401  (registers them)
+        from millm_site import checks, schema  # noqa: F401  (registers what is in them)
         from millm_site.groups import make_groups
 
         apps.get_app_config("auth").verbose_name = self.verbose_name

@@ -12,12 +12,12 @@ from django.db import DatabaseError, connection
 
 from inference import stream
 from inference.models import LanguageModel
+from millm_site import embedded
 from steering.errors import SteeringError
 from steering.models import SAE
 
 PREFIXES = ("INFERENCE_", "STEERING_", "MILLM_", "LABELS_")
-# Read elsewhere than in settings.py.
-OTHER_NAMES = {"MILLM_HOME", "MILLM_EMBEDDED", "MILLM_ADMIN_PASSWORD", "MILLM_API_KEY", "MILLM_MODEL_DIRS"}
+OTHER_NAMES = {embedded.MARK, "MILLM_MODEL_DIRS"}  # which are no names in settings.py
 TEST_NAMES = {"MILLM_TEST_HOME"}
 
 
@@ -47,12 +47,13 @@ def services(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 def _embedded() -> Iterator[CheckMessage]:
     if settings.EMBEDDED:
-        hint = "They are for one machine and one user. Set DATABASE_URL and REDIS_URL: see docs/operating.md."
-        yield Warning("The embedded PostgreSQL and Redis are used.", hint=hint, id="millm.W002")
+        used = " and ".join(embedded.ADDRESSES[name] for name in settings.EMBEDDED)
+        hint = f"For one machine and one user only. Set {' and '.join(settings.EMBEDDED)}: see docs/operating.md."
+        yield Warning(f"Embedded here: {used}.", hint=hint, id="millm.W002")
 
 
 def _metrics() -> Iterator[CheckMessage]:
-    if not settings.METRICS_TOKEN and not settings.EMBEDDED:
+    if not settings.METRICS_TOKEN and "DATABASE_URL" not in settings.EMBEDDED:
         hint = "Set METRICS_TOKEN, and have Prometheus send it; or keep /metrics from strangers at the proxy."
         yield Warning("Anybody can read /metrics, which names profiles and models.", hint=hint, id="millm.W007")
 

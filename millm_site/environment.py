@@ -1,25 +1,46 @@
 """Environment variables, read strictly: a wrong value stops the start, and says which, what it is and what is expected.
 
 Each can also come from a file, named by the variable with `_FILE` at its end, as Docker and Kubernetes mount secrets.
+An empty one is as one that is not set.
 """
 
-import math
+import ipaddress
+import os
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url
 
 T = TypeVar("T")
 env = environ.FileAwareEnv()
 
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+HOST_NAME = re.compile(r"(?![\d.]+$)[a-z\d]([a-z\d.-]*[a-z\d])?", re.IGNORECASE)
+# What fits wherever it goes: a size of files, a limit of dates, a wait of threads.
+LARGEST_INT, LARGEST_FLOAT = 2**40, 1e9
 
 
 def text(name: str, default: str = "") -> str:
-    value: str = env.str(name, default=default)
-    return value.strip() or default
+    try:
+        # Not `env.str`, for which a secret that begins with $ is the name of another variable.
+        given: str = env.ENVIRON.get(name, "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise wrong(f"{name}_FILE", os.environ[f"{name}_FILE"], "the path of a text file that can be read") from error
+    return given.strip() or default
+
+
+def secret(name: str, least: int = 1) -> str:
+    """What can stand in a header; told without it."""
+    given = text(name)
+    if given and (len(given) < least or not re.fullmatch(r"[!-~]+", given)):
+        got = f"{name} has {len(given)} characters"
+        raise ImproperlyConfigured(f"{got}: expected at least {least}, printable ASCII without spaces")
+    return given
 
 
 def words(name: str, default: Iterable[str] = ()) -> list[str]:
@@ -37,20 +58,20 @@ def boolean(name: str, default: bool) -> bool:
     return given in TRUE
 
 
-def positive_int(name: str, default: int) -> int:
-    return _number(name, default, int, "a whole number above 0")
-
-
-def port(name: str, default: int) -> int:
-    """A TCP port; 0 is none."""
-    given = text(name, str(default))
-    if not given.isdecimal() or int(given) > 65535:
-        raise wrong(name, given, "a number from 0 to 65535")
-    return int(given)
+def positive_int(name: str, default: int, most: int = LARGEST_INT) -> int:
+    return _number(name, default, int, most, f"a whole number from 1 to {most}")
 
 
 def positive_float(name: str, default: float) -> float:
-    return _number(name, default, float, "a number above 0")
+    return _number(name, default, float, LARGEST_FLOAT, f"a number above 0, at most {LARGEST_FLOAT:.0f}")
+
+
+def port(name: str, default: int, least: int = 0) -> int:
+    """A TCP port; 0 is none."""
+    given = text(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,5}", given) or not least <= int(given) <= 65535:
+        raise wrong(name, given, f"a number from {least} to 65535")
+    return int(given)
 
 
 def one_of(name: str, default: str, choices: Iterable[str]) -> str:
@@ -60,37 +81,129 @@ def one_of(name: str, default: str, choices: Iterable[str]) -> str:
     return given
 
 
-def url(name: str, value: str, schemes: Iterable[str]) -> str:
+def folder(name: str, default: Path, mode: int = 0o777) -> Path:
+    """A folder, made where it is not there."""
+    given = text(name, str(default))
+    try:
+        path = Path(given).expanduser().resolve()
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise wrong(name, given, f"a folder, or where one can be made ({error})") from error
+    return path
+
+
+# --- hosts and addresses ---
+
+
+def host(name: str, default: str) -> str:
+    """An address, or a name for one."""
+    given = text(name, default)
+    if not _is_address(given) and not HOST_NAME.fullmatch(given):
+        raise wrong(name, given, "an address such as 0.0.0.0, or a host name")
+    return given
+
+
+def hosts(name: str, default: Iterable[str]) -> list[str]:
+    """Hosts as Django matches them: names, .names with all below them, addresses, * for all."""
+    given = words(name, default)
+    for one in given:
+        if one != "*" and not _is_in_headers(one):
+            raise wrong(name, one, "a host such as chat.example.org, .example.org or [::1], without scheme and port")
+    return given
+
+
+def addresses(name: str, default: Iterable[str]) -> list[str]:
+    """Addresses and networks between commas; all of them, which would be no choice, are refused."""
+    given = words(name, default)
+    for one in given:
+        try:
+            every = ipaddress.ip_network(one).prefixlen == 0
+        except ValueError:
+            every = True
+        if every:
+            raise wrong(name, one, "an address or a network such as 10.1.0.0/16, not all of them")
+    return given
+
+
+def _is_in_headers(given: str) -> bool:
+    """Whether a Host header, less its port, can be matched by it."""
+    if given.startswith("["):
+        return given.endswith("]") and ":" in given and _is_address(given[1:-1])
+    return (":" not in given and _is_address(given)) or bool(HOST_NAME.fullmatch(given.removeprefix(".")))
+
+
+def _is_address(given: str) -> bool:
+    try:
+        ipaddress.ip_address(given)
+    except ValueError:
+        return False
+    return True
+
+
+# --- URLs: those that may have a password are told without it ---
+
+
+def database(name: str, value: str) -> dict[str, Any]:
+    """Django's database of the URL `value`, which the variable `name` gave."""
+    found: dict[str, Any] = {}
+    try:
+        if urlsplit(value).scheme in {"postgresql", "postgres"}:
+            found = env.db_url_config(value)
+    except ValueError:
+        pass  # its words may have a part of the password
+    if not found.get("NAME"):
+        raise wrong(name, _without_password(value), "a URL such as postgresql://user:password@host:5432/name")
+    return found
+
+
+def redis_url(name: str, value: str) -> str:
     """`value`, which the variable `name` gave."""
-    allowed = list(schemes)
-    if urlsplit(value).scheme not in allowed:
-        # Without what may be a password.
-        raise wrong(
-            name, value.split("://")[0] + "://…", "a URL that begins with " + " or ".join(f"{s}://" for s in allowed)
-        )
+    try:
+        found, path = parse_url(value), urlsplit(value).path
+    except ValueError:
+        found, path = {}, ""
+    # Redis' own parser passes over a database that is no number.
+    if not found.get("path") and not (found.get("host") and re.fullmatch(r"/?[0-9]*", path)):
+        raise wrong(name, _without_password(value), "a URL such as redis://:password@host:6379/0 or unix:///path?db=0")
     return value
 
 
-def optional_url(name: str, schemes: Iterable[str]) -> str:
+def optional_url(name: str) -> str:
     given = text(name)
-    return url(name, given, schemes) if given else ""
+    if given and not _web(given):
+        raise wrong(name, _without_password(given), "a URL such as https://hub.example.org")
+    return given
 
 
 def origins(name: str) -> list[str]:
     """Origins between commas, with scheme and without a path."""
     given = words(name)
     for one in given:
-        parts = urlsplit(one)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+        parts = _web(one)
+        if parts is None or "@" in parts.netloc or parts.path or parts.query or parts.fragment:
             raise wrong(name, one, "an origin such as https://chat.example.org")
     return given
+
+
+def _web(given: str) -> SplitResult | None:
+    """The parts of a URL that a browser could ask; None: it is none."""
+    try:
+        parts = urlsplit(given)
+        return parts if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _without_password(given: str) -> str:
+    scheme, found, _ = given.partition("://")
+    return f"{scheme}://…" if found else "…"
 
 
 def wrong(name: str, got: object, expected: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(f"{name} is {got!r}: expected {expected}")
 
 
-def _number(name: str, default: T, kind: Callable[[Any], T], expected: str) -> T:
+def _number(name: str, default: T, kind: Callable[[Any], T], most: float, expected: str) -> T:
     given = text(name)
     if not given:
         return default
@@ -98,6 +211,6 @@ def _number(name: str, default: T, kind: Callable[[Any], T], expected: str) -> T
         value: Any = kind(given)
     except ValueError as error:
         raise wrong(name, given, expected) from error
-    if not 0 < value < math.inf:
+    if not 0 < value <= most:
         raise wrong(name, given, expected)
     return value  # type: ignore[no-any-return]

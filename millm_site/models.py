@@ -4,11 +4,12 @@ import datetime
 from typing import Any
 
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from knox.crypto import hash_token
 from knox.models import AbstractAuthToken, AuthTokenManager
+from knox.settings import CONSTANTS
 
 USE_INTERVAL = datetime.timedelta(minutes=1)
 
@@ -25,6 +26,19 @@ class APIKeyManager(AuthTokenManager):
         """A new key of `user`, and the text of it, which is nowhere kept."""
         ttl = expires_at - timezone.now() if expires_at else None
         made: tuple[APIKey, str] = self.create(user, expiry=ttl, name=name, requests_per_minute=requests_per_minute)
+        return made
+
+    @transaction.atomic
+    def preset(self, user: Any, text: str, name: str) -> bool:
+        """Make a key of this text the first time that it is asked for: one that was revoked since stays revoked.
+
+        Whether it was made.
+        """
+        digest = hash_token(text)
+        if not PresetKey.objects.get_or_create(digest=digest)[1]:
+            return False
+        shown = {"token_key": text[: min(int(CONSTANTS.TOKEN_KEY_LENGTH), len(text) // 3)]}  # most of it is not kept
+        made: bool = self.get_or_create(digest=digest, defaults={"user": user, "name": name, **shown})[1]
         return made
 
     def find(self, text: str) -> "APIKey | None":
@@ -71,3 +85,15 @@ class APIKey(AbstractAuthToken):
         if self.last_used_at is None or self.last_used_at < now - USE_INTERVAL:
             due = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_INTERVAL)  # another process may have noted it
             APIKey.objects.filter(due, pk=self.pk).update(last_used_at=now)
+
+
+class PresetKey(models.Model):
+    """That a key of this digest was preset once. It outlives the key, and so its revocation."""
+
+    digest: models.CharField[str, str] = models.CharField(max_length=128, primary_key=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.digest[:6]

@@ -1,4 +1,7 @@
-"""All settings of miLLM. Every environment variable is read here and nowhere else."""
+"""All settings of miLLM. Every environment variable is read here and nowhere else, but for those of where things are.
+
+They are read in embedded.py, which starts the servers that are missing before Django reads its settings.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -20,14 +23,22 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- where things are ---
 MILLM_HOME = embedded.home()
-DATABASE_URL = environment.url("DATABASE_URL", embedded.database_url(), ["postgresql", "postgres"])
-REDIS_URL = environment.url("REDIS_URL", embedded.redis_url(), ["redis", "rediss", "unix"])
-EMBEDDED = embedded.is_embedded()
+DATABASE_URL = embedded.database_url()
+REDIS_URL = environment.redis_url("REDIS_URL", embedded.redis_url())
+EMBEDDED = embedded.services()
+HOST = environment.host("HOST", "127.0.0.1")
+PORT = environment.port("PORT", 8000, least=1)
+# Files on their way in; None: in the system's folder for them, where MILLM_HOME is not to be written.
+FILE_UPLOAD_TEMP_DIR = embedded.uploads()
+
+# --- what the first run creates ---
+MILLM_ADMIN_PASSWORD = environment.text("MILLM_ADMIN_PASSWORD")
+MILLM_API_KEY = environment.secret("MILLM_API_KEY", least=32)
 
 # --- Django ---
 DEBUG = boolean("DEBUG", False)
 SECRET_KEY = environment.text("SECRET_KEY") or embedded.secret_key()
-ALLOWED_HOSTS = environment.words("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/(v1|api)/"
@@ -36,8 +47,8 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "E
 HTTPS = boolean("HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
-FORWARDED_ALLOW_IPS = environment.words("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
-SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) if HTTPS else 0
+FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
+SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) * HTTPS  # 0: none
 # Whether the other hosts of the domain have HTTPS too is not ours to say.
 # The middleware of axes would only replace the login page, on which our form says what is wrong.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
@@ -53,8 +64,7 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # With STATIC_ROOT, what `collectstatic` wrote there, under hashed names; without it, the files where they lie.
 _collected = environment.text("STATIC_ROOT")
-STATIC_ROOT = Path(_collected or MILLM_HOME / "static")
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing
+STATIC_ROOT = environment.folder("STATIC_ROOT", MILLM_HOME / "static")  # WhiteNoise warns where it is missing
 WHITENOISE_USE_FINDERS = not _collected
 _static_storage = "whitenoise.storage.CompressedManifestStaticFilesStorage" if _collected else ""
 STORAGES = {
@@ -101,6 +111,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "millm_site.body_limit.refuses_bodies",
     "millm_site.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
@@ -146,7 +157,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-_database = environment.env.db_url_config(DATABASE_URL)
+_database = environment.database("DATABASE_URL", DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
 # Where PostgreSQL is away the pool gives up soon: else it would try at ever longer intervals, also when it is back.
 _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnect_timeout": 2}
@@ -155,13 +166,14 @@ _patience = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 
 _patience["tcp_user_timeout"] = 10_000
 _options = {**_patience, **_database.get("OPTIONS", {}), "pool": _pool}
 # The pool's connections are tried when they are taken: after a restart of PostgreSQL each would fail a request.
-DATABASES = {"default": {**_database, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
+_host = _database["HOST"] or _options.get("host", "")  # of a socket: `manage.py dbshell` does not look into the options
+DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
 
 # Too many failed logins with one name from one address are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
-AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15))
+AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
@@ -233,8 +245,8 @@ LABELS_MAX_BYTES = positive_int("LABELS_MAX_BYTES", 16 * 2**30)
 
 # --- models and SAEs ---
 MODEL_DIRS = environment.words("MILLM_MODEL_DIRS", [str(MILLM_HOME / "models")])
-HF_ENDPOINT = environment.optional_url("HF_ENDPOINT", ["https", "http"])
-HF_TOKEN = environment.text("HF_TOKEN")
+HF_ENDPOINT = environment.optional_url("HF_ENDPOINT")
+HF_TOKEN = environment.secret("HF_TOKEN")
 HF_HUB_CACHE = environment.text("HF_HUB_CACHE")
 HF_HUB_OFFLINE = boolean("HF_HUB_OFFLINE", False)
 
@@ -252,12 +264,12 @@ INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 
-METRICS_TOKEN = environment.text("METRICS_TOKEN")
+METRICS_TOKEN = environment.secret("METRICS_TOKEN")
 METRICS_PORT = environment.port("METRICS_PORT", 0)
 
 # --- logs: no prompts, no answers, no keys ---
 LOGGING = logs.configuration(
     level=environment.one_of("LOG_LEVEL", "INFO", logs.LEVELS),
-    style=environment.one_of("LOG_FORMAT", "plain" if EMBEDDED else "json", logs.STYLES),
+    style=environment.one_of("LOG_FORMAT", "plain" if "DATABASE_URL" in EMBEDDED else "json", logs.STYLES),
 )
 DJANGO_GUID = {"INTEGRATIONS": [CeleryIntegration()]}  # a request's id goes with its task to the worker

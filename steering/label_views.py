@@ -22,8 +22,7 @@ from steering.schema import errors
 SEARCH = OpenApiParameter("search", str, description="All these words, the last one maybe unfinished; the best first.")
 INDEX = OpenApiParameter(
     "index",
-    {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-    many=True,
+    {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}},
     description="Only of these features.",
 )
 SOURCE = OpenApiParameter("source", str, description="Only from this source.")

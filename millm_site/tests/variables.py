@@ -1,24 +1,25 @@
 """The environment variables that the code reads, by its syntax tree: for tests of documentation and deployment."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READERS = {
-    *("text", "words", "boolean", "positive_int", "positive_float", "port", "one_of", "optional_url", "url", "origins"),
+    *("text", "secret", "words", "boolean", "positive_int", "positive_float", "port", "one_of", "folder"),
+    *("host", "hosts", "addresses", "database", "redis_url", "optional_url", "origins"),
     *("get", "getenv"),
 }
-FILES = ["settings.py", "embedded.py", "bootstrap.py", "management/commands/run.py"]
+FILES = [ROOT / "millm_site" / name for name in ("settings.py", "embedded.py")]
 # Of tests, and what a process tells its children.
 INTERNAL = {"MILLM_TEST_HOME", "MILLM_EMBEDDED"}
 
 
-def read_variables() -> dict[str, ast.Call]:
+def read_variables(files: Iterable[Path] = FILES) -> dict[str, ast.Call]:
     """By name, the call that reads it."""
     found: dict[str, ast.Call] = {}
-    for name in FILES:
-        for node in ast.walk(ast.parse((ROOT / "millm_site" / name).read_text())):
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and (variable := _variable(node)):
                 found.setdefault(variable, node)
     return {name: call for name, call in found.items() if name not in INTERNAL}

@@ -1,7 +1,6 @@
 """`manage.py healthcheck`: the health check of a container, by the exit status."""
 
 import http.client
-import os
 import socket
 from typing import Any
 
@@ -32,7 +31,7 @@ class Command(BaseCommand):
 
 def _web(ready: bool) -> str:
     path = "/readyz?exclude=worker" if ready else "/healthz"
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "8000")), timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection("127.0.0.1", settings.PORT, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path, headers={"Host": _host()})
         answer = connection.getresponse()

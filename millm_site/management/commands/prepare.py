@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from millm_site.bootstrap import ADMIN, Secrets, bootstrap
+from millm_site.bootstrap import ADMIN, PRESET, Secrets, bootstrap
 
 
 class Command(BaseCommand):
@@ -23,6 +23,10 @@ class Command(BaseCommand):
 def told(made: Secrets) -> Iterator[str]:
     """What was created just now, in lines for whoever started it."""
     if made.password:
-        yield f"  Login     {ADMIN} / {made.password}   (shown once)"
+        yield f"  Login     {ADMIN} / {_shown(made.password)}"
     if made.api_key:
-        yield f"  API key   {made.api_key}   (shown once)"
+        yield f"  API key   {_shown(made.api_key)}"
+
+
+def _shown(secret: str) -> str:
+    return secret if secret == PRESET else f"{secret}   (shown once)"

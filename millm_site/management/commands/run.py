@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from millm_site.bootstrap import Secrets, bootstrap
+from millm_site.bootstrap import PRESET, Secrets, bootstrap
 from millm_site.management.commands.prepare import told
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="inference", help="of this worker among those of this machine")
 
     def handle(self, *, process: str | None, name: str, **options: Any) -> None:
-        host, port = os.environ.get("HOST", "127.0.0.1"), _port()
+        host, port = settings.HOST, settings.PORT
         if process == "web":
             _run_web(host, port)
         elif process == "worker":
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
         for line in told(made):
             self.stdout.write(line)
-        if made.api_key:
+        if made.api_key and made.api_key != PRESET:
             self.stdout.write("")
             for profile in ("", '"profile": "ocean", '):
                 self.stdout.write(_curl(url, made.api_key, profile))
@@ -118,13 +118,6 @@ def _first_stopped(manager: Any) -> str:
     name = next((name for name, code in codes.items() if code == manager.returncode), "a process")
     how = f"signal {-manager.returncode}" if manager.returncode < 0 else f"exit status {manager.returncode}"
     return f"{name} ({how})"
-
-
-def _port() -> int:
-    given = os.environ.get("PORT", "8000")
-    if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise CommandError(f"PORT is {given!r}: expected a number from 1 to 65535")
-    return int(given)
 
 
 def _check_free(host: str, port: int) -> None:
