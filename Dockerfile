@@ -11,8 +11,10 @@ ARG TORCH=cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/${TORCH}
 RUN python -m venv /venv
 COPY requirements.txt /
-# A build for CPUs or for one CUDA version has a local version (2.13.0+cpu), which pip takes before PyPI's.
+# A build for CPUs or for one CUDA version has a local version, such as 2.13.0+cpu. It is asked for by this name: where the
+# index does not have it, pip would take PyPI's build, which is one for CUDA.
 RUN --mount=type=cache,target=/root/.cache/pip \
+    sed -i "s/^torch==.*/&+${TORCH}/" /requirements.txt && \
     /venv/bin/pip install --disable-pip-version-check --extra-index-url "${TORCH_INDEX_URL}" -r /requirements.txt
 
 FROM python:${PYTHON}-slim-bookworm
@@ -24,14 +26,16 @@ ENV PATH=/venv/bin:$PATH \
     PORT=8000 \
     HOME=/data \
     MILLM_HOME=/data \
-    STATIC_ROOT=/srv/static
-# Downloads are below the home folder, and so on the volume.
+    STATIC_ROOT=/srv/static \
+    TMPDIR=/data
+# Downloads are below the home folder, and so on the volume, as are the bodies of large requests: /tmp is a small one in
+# memory.
 RUN useradd --uid 10001 --user-group --home-dir /data millm && install -d -o millm -g millm /data
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY . .
-# Nothing is asked at these addresses: they stand for those of the run.
-RUN DATABASE_URL=postgresql://build REDIS_URL=redis://build SECRET_KEY=build \
+# Nothing is asked at these addresses: they stand for those of the run, whose user could not write to what root made in /data.
+RUN DATABASE_URL=postgresql://build/build REDIS_URL=redis://build/0 SECRET_KEY=build MILLM_HOME=/tmp TMPDIR=/tmp \
     python manage.py collectstatic --noinput --verbosity 0
 USER 10001:10001
 EXPOSE 8000

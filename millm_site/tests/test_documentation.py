@@ -95,7 +95,7 @@ def test_every_command_is_there_and_has_the_options_that_are_named() -> None:
             continue
         parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
         known = {option for action in parser._actions for option in action.option_strings}
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.split(r" && | \| ", line)[0]))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.split(r" && | \| | -- ", line)[0]))
         wrong += [f"{page}: manage.py {line}: {option}" for option in named - known]
     assert wrong == []
 
