@@ -68,7 +68,8 @@ class SteeringState(models.Model):
     enabled = models.BooleanField(default=False)
     values = FeatureStrengthsField(default=dict, blank=True)
     sae_id = models.CharField(max_length=200, blank=True, editable=False, help_text="The SAE whose features these are.")
-    version = models.PositiveBigIntegerField(default=0, editable=False)
+    # The index is for the history, which has a row for each version; simple-history takes it over.
+    version = models.PositiveBigIntegerField(default=0, editable=False, db_index=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = SteeringStateManager()
