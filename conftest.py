@@ -1,6 +1,7 @@
 """Fixtures for all apps."""
 
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -18,6 +19,8 @@ from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, start, start_worker
 
+# Files whose tests start processes: they come first, so that no worker of pytest-xdist is left with one at the end.
+SLOW = re.compile("test_(outages|loading|rolling_upgrade|load|processes|downloads|clients|body_limit)|browser/")
 LASTING = {"django_content_type", "auth_permission"}
 
 
@@ -86,8 +89,10 @@ def server(demo: LanguageModel, processes: Server) -> Server:
     return processes
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ids of their own for what schemathesis makes of one test: of equal ids pytest-xdist runs one."""
+    """The slow ones first. Ids of their own for what schemathesis makes of one test: of equal ids xdist runs one."""
+    items.sort(key=lambda item: not SLOW.search(item.nodeid))
     seen: Counter[str] = Counter()
     for item in items:
         seen[item.nodeid] += 1
