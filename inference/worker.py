@@ -40,7 +40,7 @@ class Worker:
         # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"
         self.serving: Serving | None = None
-        self._status = "idle"
+        self._status = "loading"  # until the rows say that nothing is wanted: an idle worker is a ready one
         self._tried: Load | None = None
         self._row_told = False
         self._counted_tokens = 0
