@@ -1,4 +1,4 @@
-"""500 open streams on one web process, and 50 requests/s on the REST API beside them for a minute."""
+"""500 chats that begin in the same moment; 500 open streams on one web process, and 50 REST requests/s beside them."""
 
 import asyncio
 import statistics
@@ -56,6 +56,24 @@ async def rest(client: httpx.AsyncClient, ids: list[str], seconds: int) -> tuple
     return times, statuses
 
 
+async def burst(client: httpx.AsyncClient) -> dict[str, Any]:
+    """STREAMS chats at once, none of them long."""
+
+    async def ask() -> tuple[str, float]:
+        began = time.perf_counter()
+        try:
+            answer = await client.post("/v1/chat/completions", json=LONG | {"stream": False, "max_tokens": 4})
+            return str(answer.status_code), time.perf_counter() - began
+        except httpx.HTTPError as error:
+            return repr(error), time.perf_counter() - began
+
+    ended = await asyncio.gather(*(ask() for _ in range(STREAMS)))
+    return {
+        "a burst's answers by status": dict(Counter(status for status, _ in ended)),
+        "the last of a burst (s)": round(max(took_s for _, took_s in ended), 1),
+    }
+
+
 async def load(served: Any, ids: list[str], web: Any) -> dict[str, Any]:
     ends: Counter[str] = Counter()
     opened = asyncio.Semaphore(0)
@@ -65,6 +83,7 @@ async def load(served: Any, ids: list[str], web: Any) -> dict[str, Any]:
         httpx.AsyncClient(base_url=served.url, headers=headers, timeout=timeout, limits=UNLIMITED) as streams,
         httpx.AsyncClient(base_url=served.url, headers=headers, timeout=60, limits=UNLIMITED) as other,
     ):
+        at_once = await burst(other)
         before = web.memory_info().rss
         held = []
         for _ in range(STREAMS):
@@ -81,7 +100,7 @@ async def load(served: Any, ids: list[str], web: Any) -> dict[str, Any]:
             task.cancel()
         failed = [str(end) for end in await asyncio.gather(*held, return_exceptions=True) if isinstance(end, Exception)]
     times.sort()
-    return {
+    return at_once | {
         "streams open at once": open_at_once,
         "streams that failed": len(failed) + sum(count for end, count in ends.items() if end != "ended well"),
         "the web grew by (MB)": round(grown / 1e6, 1),
