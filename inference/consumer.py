@@ -16,6 +16,8 @@ MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 class PatientConsumer(Consumer):
     """Reconnects every second, however long the broker is away: Celery's waits grow to 30 s, and it gives up."""
 
+    connection_errors: tuple[type[Exception], ...]
+
     def ensure_connected(self, conn: Any) -> Any:
         """`conn`, connected. Ends when the worker is told to stop."""
 
