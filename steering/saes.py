@@ -158,7 +158,7 @@ class SAE(models.Model):
         row = SAE.objects.filter(pk=self.pk)
         row.filter(anew).update(**queued)
         row.filter(status=self.Status.READY, fingerprint="").update(progress=0.0)
-        row.update(error="")
+        row.exclude(status=SAE.Status.ERROR).update(error="")  # it may fail just now, by a task of before
 
         def send() -> None:
             try:
