@@ -1,11 +1,14 @@
-"""Where a web process reads the events of all its requests: one reader, and a queue for each request."""
+"""Where a web process reads the events of all its requests: one reader, and a bounded queue for each request."""
 
 import asyncio
 import json
 import logging
+import math
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import redis
@@ -14,6 +17,7 @@ from django.conf import settings
 
 from inference import stream
 from inference.generation import Event
+from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +27,61 @@ SILENCE_S = 0.5
 LOOK_EVERY_S = 0.5
 ALIVE_TTL_S = 4.0
 BROKER_AWAY_S = 5.0
+BACKLOG = 16_384
+"""Tokens, and alternatives to them, that wait for a client which does not read: some 10 MB."""
 LOST = "The broker was away while this was answered: try again."
+
+
+@dataclass(frozen=True)
+class Look:
+    """The workers that were there at a moment."""
+
+    began: float
+    workers: list[stream.Heartbeat]
+
+    def serves(self, model: str) -> bool:
+        return any(worker.serves(model) for worker in self.workers)
+
+    def sees(self, worker: str) -> bool:
+        return any(one.worker == worker for one in self.workers)
+
+
+@dataclass
+class Reply:
+    """What came for one request and was not read yet; `heard` is told of each event as it comes."""
+
+    heard: Callable[[Event], None]
+    has_failed: bool = False
+    _weight: int = 0
+    _unread: "asyncio.Queue[Event | OpenAIError]" = field(default_factory=asyncio.Queue)
+
+    def put(self, event: Event) -> None:
+        """One more, which is heard now; where too many are not read, all are dropped and it fails."""
+        self.heard(event)
+        self._weight += _weight(event)
+        self._unread.put_nowait(event)
+        if self._weight > BACKLOG:
+            while not self._unread.empty():
+                self._unread.get_nowait()
+            self.fail("client_too_slow", "The answer was not read while it was written: it was given up.")
+
+    def fail(self, code: str, message: str) -> None:
+        """Nothing comes any more; what came is still read."""
+        if not self.has_failed:
+            self.has_failed = True
+            self._unread.put_nowait(_failure(code, message))
+
+    async def next(self) -> Event | None:
+        """The next event, None after some silence. Raises OpenAIError where there will be none."""
+        try:
+            async with asyncio.timeout(SILENCE_S if self._unread.empty() else None):
+                event = await self._unread.get()
+        except TimeoutError:
+            return None
+        if isinstance(event, OpenAIError):
+            raise event
+        self._weight -= _weight(event)
+        return event
 
 
 class Inbox:
@@ -31,101 +89,134 @@ class Inbox:
 
     def __init__(self) -> None:
         self.key = f"millm:inbox:{uuid.uuid4().hex}"
-        self._queues: dict[str, asyncio.Queue[Event]] = {}
+        self._replies: dict[str, Reply] = {}
+        self._unwanted: set[str] = set()  # requests that are still to be cancelled
         self._broker = ""
-        self._workers: list[stream.Heartbeat] = []
-        self._looked_at = time.monotonic()  # for workers: once for all requests, of which hundreds may wait
-        self._reader = asyncio.create_task(self._read())
+        # So many that a beat lies between them: a broker that stalls forgets heartbeats, and workers say them anew.
+        self._looks: deque[Look] = deque(maxlen=1 + max(1, math.ceil(settings.INFERENCE_HEARTBEAT_S / LOOK_EVERY_S)))
+        self._last_id, self._untrimmed = "0", 0
+        self._read_at = self._looked_at = time.monotonic()
+        self._tasks = [asyncio.create_task(_for_ever(step)) for step in (self._read, self._look)]
 
-    def expect(self, request_id: str) -> None:
-        """Keep the events of this request from now on, until `forget`."""
-        self._queues[request_id] = asyncio.Queue()
+    def expect(self, request_id: str, heard: Callable[[Event], None] = lambda event: None) -> None:
+        """Keep the events of this request from now on, until `forget`; `heard` is told of each as it comes."""
+        self._replies[request_id] = Reply(heard)
 
     def forget(self, request_id: str) -> None:
-        self._queues.pop(request_id, None)
+        self._replies.pop(request_id, None)
+
+    async def cancel(self, request_id: str) -> None:
+        """Have the workers drop a request: now, or as soon as the broker is back."""
+        try:
+            await asyncio.to_thread(stream.cancel, request_id)
+        except redis.RedisError as error:
+            logger.warning("%s is cancelled later: %s", request_id, error)
+            self._unwanted.add(request_id)
+
+    async def check_served(self, model: str) -> None:
+        """Raise OpenAIError 503 where no worker serves `model`, and RedisError where none can be seen."""
+        last = self._looks[-1] if self._looks else None
+        if last and last.serves(model) and time.monotonic() - last.began < 2 * settings.INFERENCE_HEARTBEAT_S:
+            return
+        if not Look(time.monotonic(), await stream.async_live_workers()).serves(model):  # one may be ready by now
+            raise _no_worker()
 
     async def events(self, request_id: str, choices: int, model: str, timeout_s: float) -> AsyncGenerator[Event]:
-        """The request's events, until the last of its `choices` answers is finished or one has failed.
+        """The request's events, until the last of its `choices` answers is finished or a worker says that one failed.
 
-        "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. What no worker can say any more is said
-        here: `worker_lost` when the heartbeat of the worker that took the request stops, `no_worker` when none is there
-        to take it, `broker_unavailable` when none can be seen, `timeout` after `timeout_s`.
+        "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. What no worker can say is raised as an
+        OpenAIError: `worker_lost` when the heartbeat of the worker that took the request stops, `no_worker` when none
+        is there to take it, `broker_unavailable` when none can be seen, `timeout` after `timeout_s`, and
+        `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
         """
-        queue, worker, deadline = self._queues[request_id], "", time.monotonic() + timeout_s
+        reply, worker = self._replies[request_id], ""
         last = since = time.monotonic()
+        deadline = since + timeout_s
         while choices:
-            event = await _next(queue)
+            event, now = await reply.next(), time.monotonic()
             if event is None:
-                event = self._failure(request_id, worker, model, since)
-            if event is None and time.monotonic() > deadline:
-                event = _failed(request_id, "timeout", f"The answer was not finished within {timeout_s:g} seconds.")
-            if event is None and time.monotonic() - last >= settings.INFERENCE_KEEPALIVE_S:
+                self._check_hope(worker, model, since)
+                if now > deadline:
+                    raise _failure("timeout", f"The answer was not finished within {timeout_s:g} seconds.")
+                if now - last < settings.INFERENCE_KEEPALIVE_S:
+                    continue
                 event = Event(request_id, "waiting")
-            if event is None:
-                continue
             if event.kind == "claimed":
-                worker, since = event.data["worker"], time.monotonic()
+                worker, since = event.data["worker"], now
                 continue
             choices = 0 if event.kind == "failed" else choices - event.is_last
-            last = time.monotonic()
+            last = now
             yield event
 
-    async def _read(self) -> None:
-        last_id, read, next_look = "0", 0, 0.0
-        while True:
-            try:
-                reader = stream.async_connection()
-                if time.monotonic() >= next_look:
-                    await self._look(reader)
-                    next_look = time.monotonic() + LOOK_EVERY_S
-                entries = await reader.xread({self.key: last_id}, block=BLOCK_MS, count=100)
-                for entry_id, fields in entries[0][1] if entries else []:
-                    last_id, read = entry_id, read + 1
-                    self._hand_out(fields["events"])
-                if read >= TRIM_EVERY:
-                    read = 0
-                    await reader.xtrim(self.key, minid=last_id)
-            except redis.RedisError as error:  # requests are told by what they miss; this goes on when Redis is back
-                logger.warning("no events are read: %s", error)
-                await asyncio.sleep(SILENCE_S)
+    @property
+    def hears(self) -> bool:
+        """Whether it reads and looks; where it does not, nobody hears of an answer."""
+        return time.monotonic() - min(self._read_at, self._looked_at) < BROKER_AWAY_S
 
-    async def _look(self, reader: "redis.asyncio.Redis") -> None:
+    def _check_hope(self, worker: str, model: str, since: float) -> None:
+        """Raise OpenAIError where a request from which nothing is heard will not be answered.
+
+        `since` is when it was sent, or taken by `worker`: what was seen before that says nothing.
+        """
+        if not self.hears and time.monotonic() - since > BROKER_AWAY_S:
+            raise _failure("broker_unavailable", LOST)
+        looks = self._looks
+        if len(looks) < (looks.maxlen or 0) or looks[0].began <= since:
+            return
+        if worker and not any(look.sees(worker) for look in looks):
+            raise _failure("worker_lost", "The inference worker died before the answer was complete: try again.")
+        if not worker and not any(look.serves(model) for look in looks):
+            raise _no_worker()
+
+    async def _read(self) -> None:
+        """Wait for events, and hand them out."""
+        reader = stream.async_connection()
+        entries = await reader.xread({self.key: self._last_id}, block=BLOCK_MS, count=100)
+        self._read_at = time.monotonic()
+        for entry_id, fields in entries[0][1] if entries else []:
+            self._last_id, self._untrimmed = entry_id, self._untrimmed + 1
+            try:
+                self._hand_out(fields["events"])
+            except Exception:  # an answer must not go on after a gap, and any may have one now
+                logger.exception("events that cannot be read: %d requests fail", len(self._replies))
+                self._fail_all("internal_error", "The server could not read its workers' events; its log says why.")
+            await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
+        if self._untrimmed >= TRIM_EVERY:
+            self._untrimmed = 0
+            await reader.xtrim(self.key, minid=self._last_id)
+
+    def _hand_out(self, listed: str) -> None:
+        for request_id, kind, data in json.loads(listed):
+            reply = self._replies.get(request_id)
+            if reply is None or reply.has_failed:
+                continue
+            reply.put(Event(request_id, kind, data))
+            if reply.has_failed:
+                logger.warning("%s: its client does not read, so it is cancelled", request_id)
+                self._unwanted.add(request_id)
+
+    async def _look(self) -> None:
         """Who is there: this process, without which workers drop what nobody would read; the workers; the broker.
 
         Where the broker is another one than before, what that one held is lost.
         """
-        began = time.monotonic()
+        began, reader = time.monotonic(), stream.async_connection()
         await reader.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
         broker = (await reader.info("server"))["run_id"]
         if self._broker not in {"", broker}:
-            logger.warning("the broker started anew: %d requests are lost", len(self._queues))
-            for request_id, queue in self._queues.items():
-                queue.put_nowait(_failed(request_id, "broker_unavailable", LOST))
+            logger.warning("the broker started anew: %d requests are lost", len(self._replies))
+            self._fail_all("broker_unavailable", LOST)
         self._broker = broker
-        self._workers, self._looked_at = await stream.async_live_workers(), began
+        if unwanted := [*self._unwanted]:
+            await asyncio.to_thread(stream.cancel, *unwanted)
+            self._unwanted.difference_update(unwanted)
+        self._looks.append(Look(began, await stream.async_live_workers()))
+        self._looked_at = began
+        await asyncio.sleep(LOOK_EVERY_S)
 
-    def _failure(self, request_id: str, worker: str, model: str, since: float) -> Event | None:
-        """Why a request from which nothing is heard will not be answered, or None if it just takes time.
-
-        `since` is when it was sent, or taken by `worker`: what was seen before that says nothing.
-        """
-        if time.monotonic() - max(since, self._looked_at) > BROKER_AWAY_S:
-            return _failed(request_id, "broker_unavailable", LOST)
-        if self._looked_at <= since:
-            return None
-        if worker:
-            if all(one.worker != worker for one in self._workers):
-                message = "The inference worker died before the answer was complete: try again."
-                return _failed(request_id, "worker_lost", message)
-        elif not any(one.serves(model) for one in self._workers):
-            message = "No inference worker serves this model: start one and try again."
-            return _failed(request_id, "no_worker", message)
-        return None
-
-    def _hand_out(self, listed: str) -> None:
-        for request_id, kind, data in json.loads(listed):
-            if queue := self._queues.get(request_id):
-                queue.put_nowait(Event(request_id, kind, data))
+    def _fail_all(self, code: str, message: str) -> None:
+        for reply in self._replies.values():
+            reply.fail(code, message)
 
 
 _inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionary()
@@ -139,16 +230,36 @@ def inbox() -> Inbox:
     return _inboxes[loop]
 
 
-async def _next(queue: asyncio.Queue[Event]) -> Event | None:
-    """The next event, None after some silence."""
-    if not queue.empty():
-        return queue.get_nowait()
-    try:
-        async with asyncio.timeout(SILENCE_S):
-            return await queue.get()
-    except TimeoutError:
-        return None
+def hears() -> bool:
+    """Whether the running event loop hears of its requests; before the first one nothing needs to."""
+    loop = asyncio.get_running_loop()
+    return loop not in _inboxes or _inboxes[loop].hears
 
 
-def _failed(request_id: str, code: str, message: str) -> Event:
-    return Event(request_id, "failed", {"code": code, "message": message})
+async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
+    """`step` again and again, whatever goes wrong: without it no request would be answered."""
+    task = asyncio.current_task()
+    while task and not task.cancelling():  # asked, since Python 3.11's `wait_for` in redis-py can lose a cancellation
+        try:
+            await step()
+        except Exception as error:
+            if isinstance(error, redis.RedisError):  # requests are told by what they miss
+                logger.warning("the inbox waits for Redis: %s", error)
+            else:
+                logger.exception("the inbox failed, and goes on")
+            await asyncio.sleep(SILENCE_S)
+
+
+def _weight(event: Event) -> int:
+    """Its tokens and the alternatives to them."""
+    if event.kind != "delta":
+        return 1
+    return len(event.data["token_ids"]) + sum(len(one["top_logprobs"] or ()) for one in event.data.get("logprobs", ()))
+
+
+def _failure(code: str, message: str) -> OpenAIError:
+    return OpenAIError.from_failure({"code": code, "message": message})
+
+
+def _no_worker() -> OpenAIError:
+    return _failure("no_worker", "No inference worker serves this model: start one and try again.")

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: of this web process its requests, of all workers what their heartbeats say.
+"""What Prometheus reads at /metrics: of this web process its requests; what Redis knows, which every web tells.
 
 A worker serves the figures of its own engine at METRICS_PORT. Names and units follow
 https://prometheus.io/docs/practices/naming/.
@@ -8,24 +8,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from typing import Any
+from typing import Any, get_args
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from inference import stream
+from inference import stream, traffic
 from inference.generation import EngineStatistics, Event
 
 PROFILES = 100
 """So many profiles have a label value of their own, those that are used first; the rest are counted as `other`."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-REQUESTS = Counter("millm_requests_total", "Requests to /v1 that ended, and how.", ["outcome"])
+REQUESTS = Counter("millm_requests_total", "Requests for answers or embeddings that ended, and how.", ["outcome"])
+for outcome in get_args(traffic.Outcome):
+    REQUESTS.labels(outcome)  # a rate needs a beginning
 PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the profile that steered them.", ["profile"])
 FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
 INTER_TOKEN = Histogram("millm_inter_token_seconds", "Between the tokens of an answer.", buckets=SECONDS)
@@ -36,6 +37,7 @@ AREAS = ("v1", "api", "admin", "static")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _profiles: set[str] = set()
+_models: set[str] = set()  # that workers had: a queue outlives them
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Pace:
     _last: dict[int, float] = field(default_factory=dict)
 
     def observe(self, event: Event) -> None:
-        """An event of one of its choices, just now."""
+        """An event of one of its choices, which came just now, whenever its client reads it."""
         now = time.perf_counter()
         if event.kind != "delta":
             return
@@ -58,12 +60,6 @@ class Pace:
         if choice in self._last:
             INTER_TOKEN.observe((now - self._last[choice]) / max(1, len(event.data["token_ids"])))
         self._last[choice] = now
-
-
-def request_ended(outcome: str, profile: str | None) -> None:
-    """Count a request to /v1 by how it ended, and by the profile that steered it."""
-    REQUESTS.labels(outcome).inc()
-    PROFILE_REQUESTS.labels(profile_label(profile)).inc()
 
 
 def answered(method: str, path: str, status: int) -> None:
@@ -82,15 +78,16 @@ def profile_label(profile: str | None) -> str:
     return profile if profile in _profiles else "other"
 
 
-class Workers(Collector):
-    """What all workers say of themselves, read when it is asked for; nothing but `millm_broker_up 0` without Redis."""
+class Shared(Collector):
+    """What all processes have told Redis, read when it is asked for; nothing but `millm_broker_up 0` without it."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("millm_broker_up", "Whether Redis answers.")
         try:
             workers = stream.live_workers()
-            queues = _queues()
+            queues = _queues(workers)
             waiting = dict(zip(queues, stream.waiting_in(queues), strict=True))
+            activations = traffic.activations()
         except redis.RedisError:
             up.add_metric([], 0)
             yield up
@@ -104,6 +101,10 @@ class Workers(Collector):
         for model, status in sorted({(one.model, one.status) for one in workers}):
             alive.add_metric([model, status], sum((one.model, one.status) == (model, status) for one in workers))
         yield alive
+        activated = CounterMetricFamily("millm_activations", "Activations of profiles, by their door.", labels=["door"])
+        for door, count in activations.items():
+            activated.add_metric([door], count)
+        yield activated
 
 
 HEARTBEAT: list[tuple[str, str, Callable[[stream.Heartbeat], float]]] = [
@@ -147,18 +148,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
         told = "The bearer token is not that of METRICS_TOKEN.\n"
         return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
     live = CollectorRegistry()
-    live.register(Workers())
+    live.register(Shared())
     return HttpResponse(generate_latest(REGISTRY) + generate_latest(live), content_type=CONTENT_TYPE_LATEST)
 
 
-def _queues() -> list[str]:
+def _queues(workers: list[stream.Heartbeat]) -> list[str]:
+    """The queues of jobs and of all models that workers have or had: not from PostgreSQL, which may be away."""
     from inference.models import LanguageModel
 
-    try:
-        current = LanguageModel.objects.current()
-    except DatabaseError:  # whose outage /readyz tells; what is known of the rest is told all the same
-        current = None
-    return [settings.CELERY_TASK_DEFAULT_QUEUE, *([current.queue] if current else [])]
+    _models.update(one.model for one in workers if one.model)
+    return [settings.CELERY_TASK_DEFAULT_QUEUE, *(LanguageModel(name=name).queue for name in sorted(_models))]
 
 
 def _gauge(name: str, about: str, label: str, values: dict[str, Any]) -> GaugeMetricFamily:

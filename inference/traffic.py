@@ -1,7 +1,7 @@
-"""What is asked and answered: counters of each minute, in Redis, for two hours.
+"""What is asked and answered: counters of each minute, in Redis, for two hours; and activations, since Redis began.
 
-The web counts a request once, when it has ended; a worker counts its tokens beside its heartbeat. Without Redis nothing
-is counted, and nothing else suffers.
+The web counts a request once, when it has ended; a worker counts its tokens beside its heartbeat; whichever process
+activates a profile counts that. Without Redis nothing is counted, and nothing else suffers.
 """
 
 import logging
@@ -20,7 +20,10 @@ MINUTE_S = 60
 MINUTES = 60
 KEPT_S = 2 * MINUTES * MINUTE_S
 
-Outcome = Literal["answered", "failed", "cancelled"]
+ACTIVATIONS = "millm:activations"
+
+Outcome = Literal["answered", "refused", "failed", "cancelled"]
+"""`refused` is what its client did wrong, `failed` what we did; `cancelled`, that the client went away."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Minute:
     """The sums of one minute: requests by how they ended, answers that had a first token and how long these took."""
 
     answered: int = 0
+    refused: int = 0
     failed: int = 0
     cancelled: int = 0
     first_tokens: int = 0
@@ -90,6 +94,19 @@ async def request_ended(outcome: Outcome, first_token_s: float | None) -> None:
             await pipeline.execute()
     except RedisError as error:
         logger.warning("a request is not counted: %s", error)
+
+
+def profile_activated(door: str, **_signal: Any) -> None:
+    """Count an activation, by the door that it came in."""
+    try:
+        stream.connection.hincrby(ACTIVATIONS, door, 1)
+    except RedisError as error:
+        logger.warning("an activation is not counted: %s", error)
+
+
+def activations() -> dict[str, int]:
+    """How many there were, by door. Raises RedisError."""
+    return {door: int(count) for door, count in stream.connection.hgetall(ACTIVATIONS).items()}
 
 
 def tokens_generated(tokens: int) -> bool:

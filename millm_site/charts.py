@@ -62,7 +62,7 @@ CHARTS = {
     "first_token": Chart("bar", {"seconds": "var(--color-primary-600)"}),
     "requests": Chart(
         "bar",
-        {"answered": "var(--color-primary-600)", "failed": "#ef4444", "cancelled": GREY},
+        {"answered": "var(--color-primary-600)", "refused": "#f59e0b", "failed": "#ef4444", "cancelled": GREY},
         whole_numbers=True,
     ),
 }
@@ -83,11 +83,11 @@ def figures(hour: Hour) -> dict[str, str]:
     """The hour in numbers, in words."""
     total = hour.total
     first = total.mean_first_token_s
-    not_answered = {"failed": total.failed, "cancelled": total.cancelled}
+    not_answered = {"refused": total.refused, "failed": total.failed, "cancelled": total.cancelled}
     return {
         "tokens": f"{hour.tokens_per_second[-1]:.1f}",
         "first_token": "-" if first is None else f"{first:.2f} s",
-        "requests": str(total.answered + total.failed + total.cancelled),
+        "requests": str(total.answered + sum(not_answered.values())),
         "requests_more": ", ".join(f"{count} {how}" for how, count in not_answered.items()),
     }
 

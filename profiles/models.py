@@ -6,13 +6,14 @@ Every method that changes what steers takes `SteeringState.objects.lock()` first
 import unicodedata
 import uuid
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
-from prometheus_client import Counter
+from django.dispatch import Signal
 
 from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, ProfileNotActive, StaleProfile
 from profiles.managers import CONTENT, NAME_LENGTH, HighestFeature, ProfileQuerySet
@@ -22,7 +23,8 @@ from steering.models import SAE, SteeringState, current_model
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
-ACTIVATIONS = Counter("millm_activations_total", "Activations of profiles, by the door they came in.", ["door"])
+activated = Signal()
+"""Sent once a profile's activation is committed, with the `door` that it came in."""
 
 
 def new_id() -> str:
@@ -102,7 +104,7 @@ class Profile(models.Model):
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
         state.write(self.steering, True, sae, f"profile {self.name} was activated")
-        transaction.on_commit(ACTIVATIONS.labels(current_door()).inc)
+        transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:

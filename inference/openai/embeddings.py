@@ -58,8 +58,6 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     while event.kind != "finished":
         found |= dict(event.data.get("embeddings", []))
         event = await anext(events)
-        if event.kind == "failed":
-            raise OpenAIError.from_failure(event.data)
     data = [
         {"object": "embedding", "index": index, "embedding": _encoded(found[index], asked.encoding_format)}
         for index in range(len(prompts))

@@ -1,6 +1,7 @@
 """The way of a request to a worker, and of its events back."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
@@ -11,35 +12,74 @@ from asgiref.sync import sync_to_async
 from celery import Task
 from django.conf import settings
 
-from inference import metrics, stream, traffic
+from inference import metrics, traffic
 from inference.generation import Event
 from inference.inbox import inbox
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import Selection
 from inference.queueing import enqueue
+from inference.traffic import Outcome
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+logger = logging.getLogger(__name__)
 
-_open: ContextVar[list["Exchange"]] = ContextVar("open_exchanges")
-_arrived: ContextVar[float] = ContextVar("arrived")
+SEND_S = 60.0
+"""A client that takes nothing for so long is gone."""
+
+
+@dataclass
+class Call:
+    """One HTTP request: the status it was answered with, and its exchange with a worker if it has one."""
+
+    arrived: float = field(default_factory=time.perf_counter)
+    status: int | None = None
+    exchange: "Exchange | None" = None
+
+    async def end(self, *, asks: bool) -> None:
+        """Close its exchange, and count it if it `asks` for what a worker makes, wherever it failed."""
+        if self.exchange:
+            await self.exchange.close()
+        outcome = self._outcome()
+        if asks and outcome:
+            metrics.REQUESTS.labels(outcome).inc()
+            await traffic.request_ended(outcome, self.exchange.pace.first_token_s if self.exchange else None)
+
+    def _outcome(self) -> Outcome | None:
+        if self.status is None:
+            return "cancelled"
+        if self.status >= 400:
+            return _outcome_of(self.status)
+        return self.exchange.outcome if self.exchange else None
+
+
+_call: ContextVar[Call] = ContextVar("call")
 
 
 def closes_exchanges(application: ASGI) -> ASGI:
-    """`application`, after each of whose requests the exchanges that it opened are closed.
+    """`application`, after each of whose requests the exchange that it opened is closed.
 
     A client can vanish at any await, in Django's middleware too, where a response is dropped and nobody is told.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-        opened: list[Exchange] = []
-        _open.set(opened)
-        _arrived.set(time.perf_counter())
+        call = Call()
+        _call.set(call)
+
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+            try:
+                async with asyncio.timeout(SEND_S):
+                    await send(message)
+            except TimeoutError:  # as Django knows it of clients that vanish
+                raise asyncio.CancelledError from None
+
         try:
-            await application(scope, receive, send)
+            await application(scope, receive, sent)
         finally:
-            for one in opened:
-                # This task may be cancelled itself, and the workers must hear of it all the same.
-                await asyncio.shield(one.close())
+            asks = scope.get("method") == "POST" and scope["path"].startswith(("/v1/", "/admin/chat/"))
+            # This task may be cancelled itself, and the workers must hear of it all the same.
+            await asyncio.shield(call.end(asks=asks))
 
     return wrapped
 
@@ -53,45 +93,48 @@ class Exchange:
     version: str
     left: int
     profile: str | None
-    pace: metrics.Pace = field(default_factory=lambda: metrics.Pace(_arrived.get()))
-    outcome: traffic.Outcome = field(default="failed", init=False)
+    pace: metrics.Pace = field(default_factory=lambda: metrics.Pace(_call.get().arrived))
+    outcome: Outcome = field(default="cancelled", init=False)
     """What has become of it, if it is closed now."""
+    _is_out: bool = field(default=False, init=False)
+    """Whether a worker has it, or may get it."""
 
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
-        """Hand `message`, completed by what every task needs, to the workers of `queue`."""
-        inbox().expect(self.request_id)
+        """Hand `message`, completed by what every task needs, to the workers of `queue`. Raises OpenAIError."""
+        inbox().expect(self.request_id, self.pace.observe)
+        await inbox().check_served(self.served)
         deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
         sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
+        self._is_out = True
         try:
             await sync_to_async(enqueue)(queue, {**message, **sent}, task)
         except OpenAIError:
-            self.left = 0  # it is in no queue: there is nothing to cancel
+            self._is_out = False
             raise
-        self.outcome = "cancelled"
 
     async def events(self) -> AsyncGenerator[Event]:
-        """What comes back, to the last event."""
+        """What comes back, to the last event. Raises OpenAIError where it fails, by a worker's word or without one."""
         timeout_s = settings.INFERENCE_REQUEST_TIMEOUT_S
-        async for event in inbox().events(self.request_id, self.left, self.served, timeout_s):
-            self.left = 0 if event.kind == "failed" else self.left - event.is_last
-            self._measure(event)
-            yield event
-
-    def _measure(self, event: Event) -> None:
-        self.pace.observe(event)
-        if not self.left:
-            self.outcome = "failed" if event.kind == "failed" else "answered"
+        try:
+            async for event in inbox().events(self.request_id, self.left, self.served, timeout_s):
+                if event.kind == "failed":
+                    self._is_out = False
+                    raise OpenAIError.from_failure(event.data)
+                self.left -= event.is_last
+                if not self.left:
+                    self.outcome, self._is_out = "answered", False
+                yield event
+        except OpenAIError as error:
+            self.outcome = _outcome_of(error.status)
+            logger.warning("%s: %s", self.request_id, error.code)  # of a stream no status tells it
+            raise
 
     async def close(self) -> None:
-        """Nobody reads on: what is not finished is cancelled, and the request is counted."""
+        """Nobody reads on: what a worker has not ended is cancelled."""
         inbox().forget(self.request_id)
-        try:
-            if self.left:
-                self.left = 0
-                await asyncio.to_thread(stream.cancel, self.request_id)
-        finally:
-            metrics.request_ended(self.outcome, self.profile)
-            await traffic.request_ended(self.outcome, self.pace.first_token_s)
+        metrics.PROFILE_REQUESTS.labels(metrics.profile_label(self.profile)).inc()
+        if self._is_out:
+            await inbox().cancel(self.request_id)
 
 
 async def exchange(
@@ -99,7 +142,7 @@ async def exchange(
 ) -> AsyncGenerator[Event]:
     """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
     opened = Exchange(request_id, selection.served, selection.version, choices, selection.profile)
-    _open.get().append(opened)
+    _call.get().exchange = opened
     await opened.send(task, selection.queue, message)
     return opened.events()
 
@@ -107,11 +150,14 @@ async def exchange(
 async def first_event(events: AsyncGenerator[Event], *, waits: bool) -> Event:
     """The first event: read before the status line is sent, so that an early error is an HTTP error.
 
-    With `waits` that it is still waited for counts as one, after a while.
+    With `waits` that it is still waited for counts as one, after a while. Raises OpenAIError.
     """
     async for event in events:
-        if event.kind == "failed":
-            raise OpenAIError.from_failure(event.data)
         if waits or event.kind != "waiting":
             return event
     raise AssertionError("events end with a last one")
+
+
+def _outcome_of(status: int) -> Outcome:
+    """Of an error."""
+    return "refused" if status < 500 else "failed"

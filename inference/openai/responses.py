@@ -18,10 +18,12 @@ def system_fingerprint(model: str, steering: SteeringSpec | None) -> str:
 
 @dataclass
 class Choice:
-    """One of the `n` answers to a request, as far as it has come."""
+    """One of the `n` answers to a request, as far as it has come; of a stream only where it is."""
 
     text: list[str] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
+    offset: int = 0
+    """The length of the tokens whose log-probabilities have come."""
     finish_reason: str | None = None
 
 
@@ -34,6 +36,7 @@ class Answer:
     fingerprint: str
     choices: list[Choice]
     choices_per_prompt: int = 1
+    streamed: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -51,20 +54,24 @@ class Answer:
                 self.prompt_tokens += data["prompt_tokens"]
                 PROMPT_TOKENS.inc(data["prompt_tokens"])
                 self.cached_tokens += data["cached_tokens"]
-            echo, logprobs = data.get("echo", ""), self._logprobs(data.get("logprobs"), choice)
-            choice.text.append(echo)
-            choice.logprobs += data.get("logprobs", [])
-            yield from self._first_chunk(index, echo, logprobs)
+            echo = data.get("echo", "")
+            yield from self._first_chunk(index, echo, self._add(choice, echo, data.get("logprobs", [])))
         elif kind == "delta":
             self.completion_tokens += len(data["token_ids"])
             if data["text"] or data.get("logprobs"):
-                logprobs = self._logprobs(data.get("logprobs"), choice)
-                choice.text.append(data["text"])
-                choice.logprobs += data.get("logprobs", [])
-                yield self._chunk(index, data["text"], logprobs)
+                yield self._chunk(index, data["text"], self._add(choice, data["text"], data.get("logprobs", [])))
         elif kind == "finished":
             choice.finish_reason = data["reason"]
             yield self._chunk(index, None, None, data["reason"])
+
+    def _add(self, choice: Choice, text: str, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Go on `choice` by a piece, whose log-probabilities are returned as its chunk tells them."""
+        told = self._logprobs(entries, choice.offset)
+        choice.offset += sum(len(entry["token"]) for entry in entries)
+        if not self.streamed:  # which nobody asks for as a whole
+            choice.text.append(text)
+            choice.logprobs += entries
+        return told
 
     def usage(self) -> dict[str, Any]:
         return {
@@ -99,8 +106,8 @@ class Answer:
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
-        """The log-probabilities of a piece of a choice, of which `before` has come already."""
+    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
+        """The log-probabilities of a piece of a choice, before which tokens of the length `offset` have come."""
         raise NotImplementedError
 
 
@@ -125,10 +132,10 @@ class ChatAnswer(Answer):
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
-        logprobs = self._logprobs(choice.logprobs, Choice())
+        logprobs = self._logprobs(choice.logprobs, 0)
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
-    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
+    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
         return {"content": entries, "refusal": None} if entries else None
 
 
@@ -146,14 +153,14 @@ class TextAnswer(Answer):
         return {**self._head(self.CHUNK), "choices": [choice]}
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        logprobs = self._logprobs(choice.logprobs, Choice())
+        logprobs = self._logprobs(choice.logprobs, 0)
         text = "".join(choice.text)
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
-    def _logprobs(self, entries: list[dict[str, Any]] | None, before: Choice) -> dict[str, Any] | None:
+    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
         if not entries:
             return None
-        offset, offsets = len("".join(entry["token"] for entry in before.logprobs)), []
+        offsets = []
         for entry in entries:
             offsets.append(offset)
             offset += len(entry["token"])

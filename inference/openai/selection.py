@@ -5,6 +5,7 @@ A request is steered by one of: a profile that it activates (`profile`, permanen
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -51,8 +52,8 @@ def select(
     """
     param = "profile" if profile_name is not None else "steering" if steering is not None else "model"
     try:
+        model, own_profile = served_model(model_id)  # first: it may ask Redis, for which no transaction should wait
         with transaction.atomic():
-            model, own_profile = served_model(model_id)
             _check_one_of(own_profile, profile_name, steering)
             if not model.is_current:
                 _refuse_steering(model, param if profile_name is not None or steering else None)
@@ -110,16 +111,14 @@ def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
     current = LanguageModel.objects.current()
     if current is not None and model_id == current.name:
         return current, None
+    if current is not None and model_id.startswith(f"{current.name}:"):
+        with suppress(ProfileNotFound):  # told below, as of any other id
+            return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
     other = next((model for model in _others() if model.name == model_id), None)
     if other is not None:
         return other, None
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")
-    if model_id.startswith(f"{current.name}:"):
-        try:
-            return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
-        except ProfileNotFound:
-            pass  # told below, as of any other id
     message = f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
     raise OpenAIError(404, message, param="model", code="model_not_found")
 

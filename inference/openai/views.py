@@ -12,7 +12,6 @@ from inference import tasks
 from inference.generation import Event
 from inference.openai.authentication import by_session
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
-from inference.openai.errors import OpenAIError
 from inference.openai.exchange import exchange, first_event
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
@@ -62,9 +61,10 @@ async def _answer(user: Any, asked: AnswerRequest, kind: type[Answer], prefix: s
     request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
     events = await exchange(tasks.generate, request_id, selection, _message(asked, selection), choices)
     fingerprint = system_fingerprint(selection.version, selection.steering)
-    answer = kind(request_id, selection.model, fingerprint, [Choice() for _ in range(choices)], asked.choices)
-    first = await first_event(events, waits=bool(asked.stream))
-    if asked.stream:
+    each, streamed = [Choice() for _ in range(choices)], bool(asked.stream)
+    answer = kind(request_id, selection.model, fingerprint, each, asked.choices, streamed)
+    first = await first_event(events, waits=streamed)
+    if streamed:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
         body = _sse(answer, first, events, asked.wants_usage_chunk)
         return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
@@ -89,8 +89,6 @@ def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
 async def _collect(answer: Answer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
     _count(answer, first)
     async for event in events:
-        if event.kind == "failed":
-            raise OpenAIError.from_failure(event.data)
         _count(answer, event)
     return answer.whole()
 
@@ -105,8 +103,6 @@ async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with
     try:
         async for event in events:
             yield _event(answer, event)
-            if event.kind == "failed":
-                return
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
         yield _data(as_openai_error(error).body())
         return
@@ -114,8 +110,6 @@ async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with
 
 
 def _event(answer: Answer, event: Event) -> bytes:
-    if event.kind == "failed":
-        return _data(OpenAIError.from_failure(event.data).body())
     if event.kind == "waiting":
         return b": waiting\n\n"  # a comment, so that nothing between us and the client takes the silence for the end
     return b"".join(map(_data, _count(answer, event)))

@@ -83,11 +83,12 @@ def test_a_stream_of_several_choices_is_one_request(client: openai.OpenAI, count
     assert counted().first_tokens == 1
 
 
-def test_a_request_that_the_worker_refuses_failed(client: openai.OpenAI, counted: Callable[[], Minute]) -> None:
+def test_a_request_that_the_worker_refuses_is_refused(client: openai.OpenAI, counted: Callable[[], Minute]) -> None:
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model="demo", messages=MESSAGES, max_tokens=100_000)
-    wait_for(lambda: counted().failed == 1, 5)
-    assert (counted().answered, counted().first_tokens, counted().tokens) == (0, 0, 0)
+    wait_for(lambda: counted().refused == 1, 5)
+    since = counted()
+    assert (since.answered, since.failed, since.first_tokens, since.tokens) == (0, 0, 0, 0)
 
 
 def test_a_client_that_goes_away_cancelled(client: openai.OpenAI, counted: Callable[[], Minute]) -> None:
@@ -126,6 +127,18 @@ def test_the_hour_has_sixty_minutes_the_running_one_last_and_its_counters_go(mon
     stream.connection.delete(*keys)
 
 
+def test_of_hundreds_of_requests_that_end_at_once_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = 60.0 * 60 * 24 * 400  # long ago: nobody else counts there
+    monkeypatch.setattr(time, "time", lambda: began)
+
+    async def end() -> None:
+        await asyncio.gather(*(traffic.request_ended("cancelled", None) for _ in range(500)))
+
+    asyncio.run(end())
+    assert last_hour().total.cancelled == 500
+    stream.connection.delete(traffic._key(int(began) // 60))
+
+
 def test_without_redis_nothing_is_counted_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away() -> None:
         class Away:
@@ -136,6 +149,8 @@ def test_without_redis_nothing_is_counted_and_nothing_fails(monkeypatch: pytest.
         await traffic.request_ended("answered", 0.1)
 
     asyncio.run(away())
+    monkeypatch.setattr(stream.connection, "hincrby", lambda *_args: (_ for _ in ()).throw(RedisAway("away")))
+    traffic.profile_activated("api")
     monkeypatch.setattr(stream.connection, "pipeline", lambda transaction: (_ for _ in ()).throw(RedisAway("away")))
     assert not traffic.tokens_generated(5)
 

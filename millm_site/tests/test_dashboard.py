@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
@@ -268,9 +269,11 @@ def test_the_queries_are_few_however_much_there_is(
 
 def test_the_charts_have_a_value_for_each_minute(admin_client: Client) -> None:
     assert traffic.tokens_generated(120)
+    async_to_sync(traffic.request_ended)("refused", first_token_s=None)
     page = admin_client.get(PARTS).content.decode()
     [data] = re.findall(r'<script id="dashboard-data" type="application/json">(.*?)</script>', page)
     series = json.loads(data)
-    assert [len(values) for values in series["requests"]] == [60, 60, 60]
+    assert [len(values) for values in series["requests"]] == [60, 60, 60, 60]
+    assert sum(map(sum, series["requests"])) >= 1
     assert series["tokens"][0][-1] == pytest.approx(2, abs=0.1)
     assert set(series["first_token"][0]) == {None}

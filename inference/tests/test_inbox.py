@@ -1,0 +1,247 @@
+"""The inbox of a web process: what it hears, what it keeps, and what it makes of silence."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client import generate_latest
+
+from inference import inbox as module
+from inference import metrics, stream
+from inference.generation import Event
+from inference.inbox import hears, inbox
+from inference.openai.errors import OpenAIError
+from inference.stream import Heartbeat
+from inference.tests.test_metrics import read
+
+MODEL = "inbox-test"
+PATIENCE_S = 20
+FINISHED = {"index": 0, "reason": "stop", "completion_tokens": 1}
+
+
+@pytest.fixture(autouse=True)
+def worker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
+    """One that serves MODEL; looks and silences are short, and three looks are enough."""
+    settings.INFERENCE_HEARTBEAT_S = 0.04
+    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+        monkeypatch.setattr(module, name, value)
+    stream.write_heartbeat(Heartbeat("w", MODEL, "ready", "cpu", 0, 0, 1, 0))
+    stream.connection.expire("millm:worker:w", 60)
+    yield
+    stream.clear_heartbeat("w")
+    stream.clear_heartbeat("unreadable")
+
+
+def run(test: Callable[[], Awaitable[Any]]) -> Any:
+    async def within_bounds() -> Any:
+        async with asyncio.timeout(PATIENCE_S):
+            return await test()
+
+    return asyncio.run(within_bounds())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def tell(request_id: str, kind: str, **data: Any) -> None:
+    stream.write_events([(inbox().key, Event(request_id, kind, data))])
+
+
+def delta(request_id: str, text: str = "a", logprobs: int = 0) -> tuple[str, Event]:
+    data: dict[str, Any] = {"index": 0, "text": text, "token_ids": [1]}
+    if logprobs:
+        entry = {"token": "a", "logprob": -1.0}
+        data["logprobs"] = [entry | {"top_logprobs": [entry] * logprobs}]
+    return inbox().key, Event(request_id, "delta", data)
+
+
+async def kinds(request_id: str) -> list[str]:
+    return [event.kind async for event in inbox().events(request_id, 1, MODEL, PATIENCE_S)]
+
+
+# --- silence ---
+
+
+def test_a_worker_that_one_look_misses_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a broker that stalled: heartbeats have expired there, and workers say them anew."""
+    looks, live = 0, stream.async_live_workers
+
+    async def at_times() -> list[Heartbeat]:
+        nonlocal looks
+        looks += 1
+        return await live() if looks % 2 else []
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        tell("r", "claimed", worker="w")
+        monkeypatch.setattr(stream, "async_live_workers", at_times)
+        reading = asyncio.create_task(kinds("r"))
+        await until(lambda: looks > 20 or reading.done())
+        tell("r", "finished", **FINISHED)
+        return await reading
+
+    assert run(test) == ["finished"]
+
+
+def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
+    async def test() -> None:
+        inbox().expect("r")
+        tell("r", "claimed", worker="another")
+        await kinds("r")
+
+    with pytest.raises(OpenAIError) as lost:
+        run(test)
+    assert (lost.value.status, lost.value.code) == (503, "worker_lost")
+
+
+def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:
+    async def test() -> None:
+        await inbox().check_served(MODEL)
+        with pytest.raises(OpenAIError, match="No inference worker serves this model") as refused:
+            await inbox().check_served("unserved")
+        assert refused.value.status == 503
+        stream.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
+        await inbox().check_served("unserved")  # whatever the inbox saw last
+
+    run(test)
+
+
+# --- bounds ---
+
+
+def test_what_a_client_does_not_read_is_dropped_and_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKLOG", 100)
+
+    async def test() -> None:
+        inbox().expect("slow")
+        inbox().expect("beside")
+        reading = asyncio.create_task(kinds("beside"))
+        events = inbox().events("slow", 1, MODEL, PATIENCE_S)
+        tell("slow", "started", index=0)
+        assert (await anext(events)).kind == "started"
+        for _ in range(3):  # 63 tokens and alternatives each
+            stream.write_events([delta("slow", logprobs=20)] * 3)
+        await until(lambda: stream.is_cancelled("slow"))
+        assert inbox()._replies["slow"]._unread.qsize() == 1
+        with pytest.raises(OpenAIError) as ended:
+            await anext(events)
+        assert ended.value.code == "client_too_slow"
+        assert ended.value.type == "invalid_request_error"
+        assert not stream.is_cancelled("beside")
+        tell("beside", "finished", **FINISHED)
+        assert await reading == ["finished"]
+
+    run(test)
+
+
+def test_whoever_reads_is_given_all_that_came_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when this process was held up for a while: that is no fault of the client's."""
+    monkeypatch.setattr(module, "BACKLOG", 100)
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        for _ in range(20):
+            stream.write_events([delta("r")] * 20)
+        tell("r", "finished", **FINISHED)
+        return await kinds("r")
+
+    assert run(test) == ["delta"] * 400 + ["finished"]
+
+
+def test_the_pace_of_an_answer_is_that_of_its_coming_not_of_its_reader() -> None:
+    def between_tokens() -> float:
+        return read(generate_latest().decode())["millm_inter_token_seconds_sum", ""]
+
+    async def test() -> float:
+        heard: list[Event] = []
+        pace = metrics.Pace(0)
+
+        def hear(event: Event) -> None:
+            heard.append(event)
+            pace.observe(event)
+
+        inbox().expect("r", hear)
+        before = between_tokens()
+        for _ in range(5):
+            stream.write_events([delta("r")])
+        tell("r", "finished", **FINISHED)
+        await until(lambda: len(heard) == 6)
+        told = between_tokens() - before
+        await kinds("r")
+        assert between_tokens() - before == told
+        return told
+
+    assert 0 < run(test) < 1
+
+
+# --- mishaps ---
+
+
+def test_a_heartbeat_that_cannot_be_read_hides_nothing() -> None:
+    stream.connection.sadd(stream.WORKERS, "unreadable")
+    stream.connection.set("millm:worker:unreadable", '{"worker": "unreadable"}', ex=60)
+    assert "w" in {one.worker for one in stream.live_workers()}
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        await inbox().check_served(MODEL)
+        tell("r", "finished", **FINISHED)
+        return await kinds("r")
+
+    assert run(test) == ["finished"]
+
+
+def test_events_that_cannot_be_read_end_what_waits_and_nothing_else() -> None:
+    async def test() -> list[str]:
+        inbox().expect("before")
+        stream.connection.xadd(inbox().key, {"events": '[["before", "delta"]]'})
+        with pytest.raises(OpenAIError, match="could not read") as ended:
+            await kinds("before")
+        assert ended.value.status == 500
+        inbox().expect("after")
+        tell("after", "finished", **FINISHED)
+        return await kinds("after")
+
+    assert run(test) == ["finished"]
+
+
+def test_an_unexpected_error_does_not_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    async def broken() -> list[Heartbeat]:
+        nonlocal tried
+        tried += 1
+        raise ValueError("unexpected")
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        monkeypatch.setattr(stream, "async_live_workers", broken)
+        await until(lambda: tried > 2)
+        assert hears()
+        tell("r", "finished", **FINISHED)
+        return await kinds("r")
+
+    assert run(test) == ["finished"]
+
+
+def test_a_cancellation_that_redis_did_not_hear_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel, tries = stream.cancel, 0
+
+    def away_at_first(*request_ids: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise redis.ConnectionError("away")
+        cancel(*request_ids)
+
+    async def test() -> None:
+        monkeypatch.setattr(stream, "cancel", away_at_first)
+        await inbox().cancel("later")
+        assert not stream.is_cancelled("later")
+        await until(lambda: stream.is_cancelled("later"))
+
+    run(test)
