@@ -10,14 +10,16 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+import redis
 from _pytest.nodeid import coerce_node_id
 from django.conf import settings
 from django.db import connection
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 
+from inference import stream
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, start, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
 
 # Files whose tests start processes: they come first, so that no worker of pytest-xdist is left with one at the end.
 SLOW = re.compile("test_(outages|loading|rolling_upgrade|load|processes|downloads|clients|body_limit)|browser/")
@@ -46,6 +48,18 @@ def lasting_ids() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseIntrospection, "django_table_names", flushed)
         yield
+
+
+@pytest.fixture
+def own_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["redis.Redis"]:
+    """An empty Redis database, where nobody else's workers are, in the place of the one that the session's are in."""
+    database = stream.connection.connection_pool.connection_kwargs["db"] + 10
+    settings.REDIS_URL = redis_url(database)  # for the connections of new event loops
+    with redis.Redis.from_url(settings.REDIS_URL, decode_responses=True) as connection:
+        connection.flushdb()
+        monkeypatch.setattr(stream, "connection", connection)
+        yield connection
+        connection.flushdb()
 
 
 @pytest.fixture

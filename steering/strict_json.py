@@ -1,7 +1,6 @@
 """JSON that loses nothing: a key given twice, NaN and infinity are errors, not the last one, a number, a number."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -19,10 +18,11 @@ def loads(text: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice!r} is given twice in one object")
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"the key {key!r} is given twice in one object")
+        made[key] = value
     return made
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import openai
+from django.conf import settings
 
 START_TIMEOUT_S = 90
 
@@ -54,6 +55,11 @@ def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> sub
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=output, stderr=output)
+
+
+def redis_url(database: int) -> str:
+    """The tests' Redis, another database. In a URL, where it is said, no argument counts."""
+    return f"{settings.REDIS_URL.split('?')[0]}?db={database}"
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from django.db import connection
 from django.test import Client
 
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, start, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
 from inference.tests.faulty_worker import DEADLY, POISON
 from inference.tests.proxy import Proxy
 from inference.tests.test_load import LONG, wait_for
@@ -70,9 +70,9 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    database, redis_url = urlsplit(settings.DATABASE_URL), urlsplit(settings.REDIS_URL)
+    database, broker_url = urlsplit(settings.DATABASE_URL), urlsplit(settings.REDIS_URL)
     folder = parse_qs(database.query)["host"][0]
-    postgres, broker = Proxy(f"{folder}/.s.PGSQL.5432"), Proxy(redis_url.path)
+    postgres, broker = Proxy(f"{folder}/.s.PGSQL.5432"), Proxy(broker_url.path)
     name = str(connection.settings_dict["NAME"])
     logs = tmp_path_factory.mktemp("logs")
     env = os.environ | {
@@ -92,15 +92,15 @@ def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -
         process.wait(timeout=40)
     postgres.close()
     broker.close()
+    with redis.Redis.from_url(redis_url(BROKER)) as kept:
+        kept.flushdb()
 
 
 @pytest.fixture
-def stack(demo: LanguageModel, api_key: str, processes: Stack) -> Iterator[Stack]:
+def stack(demo: LanguageModel, api_key: str, processes: Stack) -> Stack:
     processes.auth = {"Authorization": f"Bearer {api_key}"}
     processes.server.wait_until_ready()
-    yield processes
-    with redis.Redis.from_url(settings.REDIS_URL, db=BROKER) as kept:
-        kept.flushdb()
+    return processes
 
 
 def test_postgresql_away_is_told_everywhere_and_all_goes_on_when_it_is_back(stack: Stack) -> None:

@@ -17,6 +17,7 @@ from inference import stream
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.stream import Heartbeat, write_heartbeat
+from inference.tests.conftest import redis_url
 from millm_site import checks, embedded
 from millm_site.tests.test_settings import OWN, manage
 from steering.models import SAE
@@ -30,10 +31,9 @@ def found() -> dict[str, str]:
 
 
 @pytest.fixture
-def served(settings: Any) -> LanguageModel:
+def served(settings: Any, own_redis: "redis.Redis") -> LanguageModel:
     """All is well: the demo, and a worker that has it loaded."""
     settings.EMBEDDED, settings.METRICS_TOKEN = [], "s3cret"
-    stream.connection.flushdb()
     register_demo()
     model = LanguageModel.objects.get(name="demo")
     model.make_current()
@@ -99,8 +99,8 @@ def test_a_broker_that_is_away_is_told(served: LanguageModel, monkeypatch: pytes
     away.close()
 
 
-def test_no_worker_is_told(served: LanguageModel) -> None:
-    stream.connection.flushdb()
+def test_no_worker_is_told(served: LanguageModel, own_redis: "redis.Redis") -> None:
+    own_redis.flushdb()
     assert set(found()) == {"millm.W003"}
 
 
@@ -130,6 +130,7 @@ def deployed(**env: str) -> set[str]:
     database = urlsplit(settings.DATABASE_URL)._replace(path=f"/{connection.settings_dict['NAME']}")
     own = {
         "DATABASE_URL": urlunsplit(database),
+        "REDIS_URL": redis_url(15),  # where no worker of these tests is
         "HTTPS": "true",
         "SECRET_KEY": "0123456789" * 8,
         "METRICS_TOKEN": "s3cret",
@@ -140,7 +141,6 @@ def deployed(**env: str) -> set[str]:
 
 
 def test_a_deployment_is_clean() -> None:
-    stream.connection.flushdb()
     assert deployed() == {"millm.W003", "millm.W004"}, "no worker, no model"
 
 

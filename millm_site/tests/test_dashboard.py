@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 import redis
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError
 from django.test import Client
@@ -25,6 +23,8 @@ __all__ = ["model", "profile", "sae"]  # fixtures
 PAGE, PARTS = "/admin/", "/admin/dashboard/parts"
 OFFERED, ACTIVATE, DEACTIVATE = "/admin/dashboard/profiles", "/admin/dashboard/activate", "/admin/dashboard/deactivate"
 MOST_QUERIES = 12
+
+pytestmark = pytest.mark.usefixtures("own_redis")
 
 
 def text(client: Client, path: str = PAGE) -> str:
@@ -44,16 +44,6 @@ def staff(*permissions: str) -> Client:
     client = Client()
     client.force_login(user)
     return client
-
-
-@pytest.fixture(autouse=True)
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator["redis.Redis"]:
-    """A Redis database where nobody else's workers are."""
-    with redis.Redis.from_url(settings.REDIS_URL, db=12, decode_responses=True) as connection:
-        connection.flushdb()
-        monkeypatch.setattr(stream, "connection", connection)
-        yield connection
-        connection.flushdb()
 
 
 def test_it_shows_what_is_served_and_what_steers(admin_client: Client, profile: Profile) -> None:

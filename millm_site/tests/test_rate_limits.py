@@ -19,9 +19,8 @@ NOON = 1_764_072_000 // 60 * 60
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+def clock(monkeypatch: pytest.MonkeyPatch, own_redis: "redis.Redis") -> Any:
     """A minute of the tests' own, 20 seconds old."""
-    stream.connection.flushdb()
 
     def set_to(seconds: float) -> None:
         monkeypatch.setattr(rate_limits, "time", SimpleNamespace(time=lambda: NOON + seconds))

@@ -13,15 +13,15 @@ from typing import Any, Self
 import httpx
 import pytest
 import redis
-from django.conf import settings
 
 from inference import stream
 from inference.models import LanguageModel
 from inference.stream import Heartbeat
+from inference.tests.conftest import redis_url
 from inference.tests.test_load import LONG, wait_for
 from millm_site.tests.test_processes import MANAGE, Web, environment
 
-BROKER = f"{settings.REDIS_URL.split('?')[0]}?db=10"  # a Redis database of its own: no other worker takes the requests
+BROKER = redis_url(10)  # a Redis database of its own: no other worker takes the requests
 CLIENTS, PAUSE_S, TOKENS = 4, 0.4, 80
 START_S, STOP_S = 60, 40
 
