@@ -9,6 +9,7 @@ from django.conf import settings
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
+from inference import cgroup
 from inference.loading import pick_device, pick_dtype
 from inference.models import LanguageModel
 from inference.weights import gib, weight_files
@@ -81,4 +82,5 @@ def free_bytes(device: torch.device) -> int:
     """What a new model may take on `device`."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    available, allowed = int(psutil.virtual_memory().available), cgroup.free_bytes()
+    return available if allowed is None else min(available, allowed)

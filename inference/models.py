@@ -184,8 +184,14 @@ class LanguageModel(models.Model):
 
     @transaction.atomic
     def load(self) -> None:
-        """Serve this model from now on: workers fetch and load it, and the row says how far they are."""
+        """Serve this model from now on: workers fetch and load it, and the row says how far they are.
+
+        A load that is under way goes on; one that has come to its end, in whatever way, begins anew.
+        """
         self.make_current()
+        self.refresh_from_db()
+        if self.is_under_way:
+            return
         again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
         LanguageModel.objects.filter(pk=self.pk).update(**again)
         self.refresh_from_db()

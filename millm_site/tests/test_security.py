@@ -19,6 +19,7 @@ from inference.tests.conftest import Server
 from inference.tests.test_load import wait_for
 from inference.tests.test_logs import CHAT
 from inference.tests.test_logs import ask as chat
+from millm_site import probes
 from millm_site.celery import app
 from millm_site.tests.test_processes import Web
 from millm_site.tests.test_settings import manage
@@ -118,6 +119,14 @@ def test_every_answer_has_the_headers_that_restrict_a_browser(path: str) -> None
 @pytest.mark.django_db
 def test_an_unknown_host_is_refused() -> None:
     assert Client().get("/admin/login/", headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("host", ["10.1.2.3:8000", "web:8000"])
+def test_probes_and_prometheus_may_ask_by_any_address_and_past_the_proxy(settings: Any, host: str) -> None:
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["millm.example.org"], True
+    answers = {path: Client().get(path, headers={"Host": host}).status_code for path in probes.PATHS}
+    assert answers == {"/healthz": 200, "/readyz": 503, "/metrics": 200}
 
 
 def test_an_error_of_ours_shows_no_traceback(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from inference.management.following import follow
 from inference.models import LanguageModel, attach_sae
 from steering.errors import SteeringError
 from steering.models import SAE
@@ -14,12 +15,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id")
+        parser.add_argument("--wait", action="store_true", help="until it is downloaded, or cannot be")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sae = SAE.objects.filter(pk=options["id"]).first()
         if sae is None:
             known = ", ".join(SAE.objects.values_list("pk", flat=True)) or "none"
             raise CommandError(f"there is no SAE {options['id']!r}: known are {known}")
+        if options["wait"]:
+            follow(sae, self.stderr.write)
         try:
             attach_sae(sae)
         except SteeringError as error:

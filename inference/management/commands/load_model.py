@@ -1,13 +1,11 @@
 """`manage.py load_model`: serve a registered model."""
 
-import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from inference.management.following import follow
 from inference.models import LanguageModel
-
-POLL_S = 0.5
 
 
 class Command(BaseCommand):
@@ -24,16 +22,8 @@ class Command(BaseCommand):
             raise CommandError(f"there is no model {options['name']!r}: known are {known}")
         model.load()
         self.stderr.write(f"{model} is the current model.")
-        told = ""
-        while options["wait"]:
-            model.refresh_from_db()
-            if model.status == LanguageModel.Status.READY:
-                break
-            if model.status == LanguageModel.Status.ERROR:
-                raise CommandError(model.error)
-            share = "" if model.progress is None else f" {model.progress:.0%}"
-            if (now := f"{model.status}{share}") != told:
-                self.stderr.write(now)
-                told = now
-            time.sleep(POLL_S)
+        if options["wait"]:
+            follow(model, self.stderr.write)
+            if model.status != LanguageModel.Status.READY:
+                raise CommandError(model.error or f"{model} is {model.status}: its load was cancelled")
         self.stdout.write(model.status)

@@ -33,7 +33,7 @@ def _web(ready: bool) -> str:
     path = "/readyz?exclude=worker" if ready else "/healthz"
     connection = http.client.HTTPConnection("127.0.0.1", settings.PORT, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", path, headers={"Host": _host()})
+        connection.request("GET", path)
         answer = connection.getresponse()
         told = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
@@ -43,12 +43,6 @@ def _web(ready: bool) -> str:
     if answer.status != 200:
         raise CommandError(f"{path} answered {answer.status}: {told}")
     return told
-
-
-def _host() -> str:
-    """A host name that this web serves."""
-    first = str(settings.ALLOWED_HOSTS[0]).lstrip(".")
-    return "localhost" if first == "*" else first
 
 
 def _worker(name: str, ready: bool) -> str:
