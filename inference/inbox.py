@@ -27,8 +27,10 @@ SILENCE_S = 0.5
 LOOK_EVERY_S = 0.5
 ALIVE_TTL_S = 4.0
 BROKER_AWAY_S = 5.0
+DEAF_S = 2.0  # without a word: longer than a wait for events, and than the time between looks
 BACKLOG = 16_384
 """Tokens, and alternatives to them, that wait for a client which does not read: some 10 MB."""
+UNREADABLE = "The server could not read its workers' events; its log says why."
 LOST = "The broker was away while this was answered: try again."
 
 
@@ -130,12 +132,14 @@ class Inbox:
         `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
         """
         reply, worker = self._replies[request_id], ""
+        deaf = 0  # silences in a row without a word of Redis; of a process that was held up it is one, however long
         last = since = time.monotonic()
         deadline = since + timeout_s
         while choices:
             event, now = await reply.next(), time.monotonic()
+            deaf = deaf + 1 if event is None and self._unheard_s > DEAF_S else 0
             if event is None:
-                self._check_hope(worker, model, since)
+                self._check_hope(worker, model, since, DEAF_S + deaf * SILENCE_S)
                 if now > deadline:
                     raise _failure("timeout", f"The answer was not finished within {timeout_s:g} seconds.")
                 if now - last < settings.INFERENCE_KEEPALIVE_S:
@@ -151,14 +155,18 @@ class Inbox:
     @property
     def hears(self) -> bool:
         """Whether it reads and looks; where it does not, nobody hears of an answer."""
-        return time.monotonic() - min(self._read_at, self._looked_at) < BROKER_AWAY_S
+        return self._unheard_s < BROKER_AWAY_S
 
-    def _check_hope(self, worker: str, model: str, since: float) -> None:
+    @property
+    def _unheard_s(self) -> float:
+        return time.monotonic() - min(self._read_at, self._looked_at)
+
+    def _check_hope(self, worker: str, model: str, since: float, deaf_s: float) -> None:
         """Raise OpenAIError where a request from which nothing is heard will not be answered.
 
         `since` is when it was sent, or taken by `worker`: what was seen before that says nothing.
         """
-        if not self.hears and time.monotonic() - since > BROKER_AWAY_S:
+        if deaf_s > BROKER_AWAY_S:
             raise _failure("broker_unavailable", LOST)
         looks = self._looks
         if len(looks) < (looks.maxlen or 0) or looks[0].began <= since:
@@ -176,24 +184,31 @@ class Inbox:
         for entry_id, fields in entries[0][1] if entries else []:
             self._last_id, self._untrimmed = entry_id, self._untrimmed + 1
             try:
-                self._hand_out(fields["events"])
-            except Exception:  # an answer must not go on after a gap, and any may have one now
+                events = [Event(*one) for one in json.loads(fields["events"])]
+            except (LookupError, TypeError, ValueError):
+                # An answer must not go on after a gap, and any may have one now.
                 logger.exception("events that cannot be read: %d requests fail", len(self._replies))
-                self._fail_all("internal_error", "The server could not read its workers' events; its log says why.")
+                self._fail_all("internal_error", UNREADABLE)
+                events = []
+            for event in events:
+                self._hand_out(event)
             await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
         if self._untrimmed >= TRIM_EVERY:
             self._untrimmed = 0
             await reader.xtrim(self.key, minid=self._last_id)
 
-    def _hand_out(self, listed: str) -> None:
-        for request_id, kind, data in json.loads(listed):
-            reply = self._replies.get(request_id)
-            if reply is None or reply.has_failed:
-                continue
-            reply.put(Event(request_id, kind, data))
-            if reply.has_failed:
-                logger.warning("%s: its client does not read, so it is cancelled", request_id)
-                self._unwanted.add(request_id)
+    def _hand_out(self, event: Event) -> None:
+        reply = self._replies.get(event.request_id)
+        if reply is None or reply.has_failed:
+            return
+        try:
+            reply.put(event)
+        except Exception:  # of another version's worker; those beside it go on
+            logger.exception("%s: an event that cannot be read", event.request_id)
+            reply.fail("internal_error", UNREADABLE)
+        if reply.has_failed:
+            logger.warning("%s: it cannot be answered any more, so it is cancelled", event.request_id)
+            self._unwanted.add(event.request_id)
 
     async def _look(self) -> None:
         """Who is there: this process, without which workers drop what nobody would read; the workers; the broker.
@@ -206,6 +221,7 @@ class Inbox:
         if self._broker not in {"", broker}:
             logger.warning("the broker started anew: %d requests are lost", len(self._replies))
             self._fail_all("broker_unavailable", LOST)
+            self._last_id = "0"  # its clock may be behind, and so the ids that it gives
         self._broker = broker
         if unwanted := [*self._unwanted]:
             await asyncio.to_thread(stream.cancel, *unwanted)

@@ -70,7 +70,7 @@ def answered(method: str, path: str, status: int) -> None:
 
 
 def profile_label(profile: str | None) -> str:
-    """The label value of a profile, of which there are not more than PROFILES and three."""
+    """The label value of a profile, of which there are not more than PROFILES and two."""
     if profile is None:
         return "none"
     if len(_profiles) < PROFILES:

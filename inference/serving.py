@@ -38,12 +38,24 @@ from steering.spec import SteeringSpec
 logger = logging.getLogger(__name__)
 
 ORPHAN_S = 5.0
+ECHO_ENTRIES = 2**18
+"""Some 25 MB in Redis, and 100 MB in the web."""
 
 
 class SAEGone(GenerationError):
     """The SAE that a request's steering names is no longer what it was."""
 
     code = "sae_unavailable"
+
+
+class EchoTooLarge(GenerationError):
+    """More log-probabilities of prompts than one request may ask for."""
+
+    param = "logprobs"
+
+    def __init__(self) -> None:
+        told = f"expected at most {ECHO_ENTRIES:,} tokens and alternatives in the echo of all prompts of a request"
+        super().__init__(f"{told}: send fewer prompts at once, or ask for fewer logprobs")
 
 
 class Serving:
@@ -82,14 +94,14 @@ class Serving:
             self._cancel(request_id)
 
     def drop_orphans(self) -> None:
-        """Cancel the requests of web processes that are gone: nobody reads their answers."""
+        """End the requests of web processes that are gone: nobody reads their answers. One that was held up is told."""
         now, inboxes = time.monotonic(), {running.inbox for running in [*self._running.values()]}
         alive = stream.alive_inboxes(inboxes)
         self._heard = {inbox: now if inbox in alive else self._heard.get(inbox, now) for inbox in inboxes}
         for request_id, running in [*self._running.items()]:
             if now - self._heard.get(running.inbox, now) > ORPHAN_S:
                 logger.warning("%s: its web process is gone", request_id)
-                self._cancel(request_id)
+                running.end(EventsLost())
 
     # --- a task ---
 
@@ -127,6 +139,8 @@ class Serving:
                 return
             texts = [prompt_ids(self.tokenizer, prompt, param="input") for prompt in message["prompts"]]
             for embeddings in self.encoder.embeddings(texts):
+                if running.error:
+                    raise running.error
                 if running.ended.is_set() or time.time() > message["deadline"]:
                     return
                 stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": embeddings}))])
@@ -185,10 +199,15 @@ class Serving:
         steering, sampling = message["steering"], SamplingParams.from_message(message["sampling"])
         spec = SteeringSpec.from_message(steering) if steering else None
         requests: list[GenerationRequest] = []
+        entries = 0
         for prompt in message["prompts"]:
             ids = prompt_ids(self.tokenizer, prompt)
             max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids))
             if message["echo"]:
+                if message["top_logprobs"] is not None:
+                    entries += len(ids) * (1 + message["top_logprobs"]) * message["choices"]
+                if entries > ECHO_ENTRIES:
+                    raise EchoTooLarge
                 running.echoes.append(self._echo(prompt, ids, spec, message["top_logprobs"]))
             for choice in range(message["choices"]):
                 request = GenerationRequest(

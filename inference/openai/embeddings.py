@@ -3,13 +3,17 @@
 Source of the shapes: https://platform.openai.com/docs/api-reference/embeddings.
 """
 
+import asyncio
 import base64
+import json
 import struct
 import uuid
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import StrictInt, field_validator
 
 from inference import tasks
@@ -58,13 +62,19 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     while event.kind != "finished":
         found |= dict(event.data.get("embeddings", []))
         event = await anext(events)
-    data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(found[index], asked.encoding_format)}
-        for index in range(len(prompts))
-    ]
-    usage = {"prompt_tokens": event.data["prompt_tokens"], "total_tokens": event.data["prompt_tokens"]}
-    answer = {"object": "list", "data": data, "model": asked.model, "usage": usage}
-    return JsonResponse(answer, headers=selection.headers())
+    body = await asyncio.to_thread(_body, asked, [found[index] for index in range(len(prompts))], event.data)
+    return HttpResponse(body, content_type="application/json", headers=selection.headers())
+
+
+def _body(asked: EmbeddingRequest, embeddings: list[str], last: Mapping[str, Any]) -> bytes:
+    """The answer. Each embedding is written by itself: the interpreter's lock is held for no longer than that."""
+    data = (
+        json.dumps({"object": "embedding", "index": index, "embedding": _encoded(embedding, asked.encoding_format)})
+        for index, embedding in enumerate(embeddings)
+    )
+    tokens = last["prompt_tokens"]
+    rest = json.dumps({"model": asked.model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
+    return b'{"object": "list", "data": [' + b", ".join(one.encode() for one in data) + b"], " + rest[1:].encode()
 
 
 def _model(asked: EmbeddingRequest) -> LanguageModel:

@@ -23,6 +23,7 @@ from inference.traffic import Outcome
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
+ASKING = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/admin/chat/completions"}
 SEND_S = 60.0
 """A client that takes nothing for so long is gone."""
 
@@ -55,6 +56,11 @@ class Call:
 _call: ContextVar[Call] = ContextVar("call")
 
 
+def stream_failed(error: OpenAIError) -> None:
+    """Count this request as one that was answered with `error`: its status line had been sent before."""
+    _call.get().status = error.status
+
+
 def closes_exchanges(application: ASGI) -> ASGI:
     """`application`, after each of whose requests the exchange that it opened is closed.
 
@@ -77,7 +83,7 @@ def closes_exchanges(application: ASGI) -> ASGI:
         try:
             await application(scope, receive, sent)
         finally:
-            asks = scope.get("method") == "POST" and scope["path"].startswith(("/v1/", "/admin/chat/"))
+            asks = scope.get("method") == "POST" and scope["path"].rstrip("/") in ASKING
             # This task may be cancelled itself, and the workers must hear of it all the same.
             await asyncio.shield(call.end(asks=asks))
 
@@ -111,6 +117,7 @@ class Exchange:
         except OpenAIError:
             self._is_out = False
             raise
+        metrics.PROFILE_REQUESTS.labels(metrics.profile_label(self.profile)).inc()
 
     async def events(self) -> AsyncGenerator[Event]:
         """What comes back, to the last event. Raises OpenAIError where it fails, by a worker's word or without one."""
@@ -125,14 +132,12 @@ class Exchange:
                     self.outcome, self._is_out = "answered", False
                 yield event
         except OpenAIError as error:
-            self.outcome = _outcome_of(error.status)
             logger.warning("%s: %s", self.request_id, error.code)  # of a stream no status tells it
             raise
 
     async def close(self) -> None:
         """Nobody reads on: what a worker has not ended is cancelled."""
         inbox().forget(self.request_id)
-        metrics.PROFILE_REQUESTS.labels(metrics.profile_label(self.profile)).inc()
         if self._is_out:
             await inbox().cancel(self.request_id)
 

@@ -12,7 +12,7 @@ from inference import tasks
 from inference.generation import Event
 from inference.openai.authentication import by_session
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
-from inference.openai.exchange import exchange, first_event
+from inference.openai.exchange import exchange, first_event, stream_failed
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
 from inference.openai.selection import Selection, entry, model_entries, select, served_model
@@ -99,12 +99,14 @@ def _count(answer: Answer, event: Event) -> list[dict[str, Any]]:
 
 async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with_usage: bool) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
-    yield _event(answer, first)
     try:
+        yield _event(answer, first)
         async for event in events:
             yield _event(answer, event)
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
-        yield _data(as_openai_error(error).body())
+        told = as_openai_error(error)
+        stream_failed(told)
+        yield _data(told.body())
         return
     yield (_data(answer.usage_chunk()) if with_usage else b"") + b"data: [DONE]\n\n"
 

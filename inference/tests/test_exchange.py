@@ -17,7 +17,9 @@ from inference.inbox import inbox
 from inference.openai import exchange as exchanges
 from inference.openai.errors import OpenAIError
 from inference.openai.exchange import closes_exchanges, exchange
+from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
+from inference.openai.views import _sse
 from inference.stream import Heartbeat
 
 PATIENCE_S = 20
@@ -184,8 +186,9 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
     async def streamed(send: Any) -> None:
         events = await way.events()
         await send({"type": "http.response.start", "status": 200})
-        with pytest.raises(OpenAIError):
+        with pytest.raises(OpenAIError) as failed:
             [event async for event in events]
+        exchanges.stream_failed(failed.value)
 
     async def test(answer: Answer | None, last: str, **data: Any) -> None:
         asking = asyncio.create_task(way.ask(answer))
@@ -200,6 +203,23 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
     assert counted() == {"answered": 1, "failed": 1}
 
 
+def test_an_error_of_ours_in_a_stream_is_an_event_and_counted_as_a_failure(way: Way, counted: Any) -> None:
+    way.beat()
+    chunks: list[bytes] = []
+
+    async def streamed(send: Any) -> None:
+        answer = ChatAnswer(way.id, "demo", "fp", [], streamed=True)  # with no choice: the first event is one too many
+        events = await way.events()
+        await send({"type": "http.response.start", "status": 200})
+        first = Event(way.id, "started", {"index": 0, "prompt_tokens": 1, "cached_tokens": 0})
+        chunks.extend([chunk async for chunk in _sse(answer, first, events, False)])
+
+    run(lambda: way.ask(streamed))
+    assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["code"] == "internal_error"
+    assert stream.is_cancelled(way.id)
+    assert counted() == {"failed": 1}
+
+
 # --- without an exchange ---
 
 
@@ -211,6 +231,7 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
         (503, {"path": "/v1/embeddings"}, {"failed": 1}),
         (301, {}, {}),
         (404, {"path": "/api/profiles"}, {}),
+        (404, {"path": "/v1/nonsense"}, {}),
         (401, {"method": "GET", "path": "/v1/models"}, {}),
     ],
 )

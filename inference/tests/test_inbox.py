@@ -1,6 +1,7 @@
 """The inbox of a web process: what it hears, what it keeps, and what it makes of silence."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -110,6 +111,58 @@ def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now
     run(test)
 
 
+def test_a_process_that_was_held_up_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own clock has gone on, and who was silent was itself."""
+    monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
+    monkeypatch.setattr(module, "DEAF_S", 0.1)
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        tell("r", "claimed", worker="w")
+        reading = asyncio.create_task(kinds("r"))
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            time.sleep(0.6)
+            await asyncio.sleep(0.1)
+        tell("r", "finished", **FINISHED)
+        return await reading
+
+    assert run(test) == ["finished"]
+
+
+def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
+    monkeypatch.setattr(module, "DEAF_S", 0.1)
+
+    async def away() -> None:
+        raise redis.ConnectionError("away")
+
+    async def test() -> None:
+        inbox().expect("r")
+        monkeypatch.setattr(inbox(), "_read", away)
+        monkeypatch.setattr(stream, "async_live_workers", away)
+        await kinds("r")
+
+    with pytest.raises(OpenAIError) as told:
+        run(test)
+    assert told.value.code == "broker_unavailable"
+
+
+def test_after_another_broker_whose_clock_is_behind_answers_are_read() -> None:
+    async def test() -> list[str]:
+        inbox().expect("first")
+        stream.connection.xadd(inbox().key, {"events": '[["first", "finished", {"index": 0}]]'}, id="99999999999999-0")
+        assert await kinds("first") == ["finished"]
+        stream.connection.delete(inbox().key)
+        inbox()._broker = "another"
+        await until(lambda: inbox()._broker != "another")
+        inbox().expect("second")
+        tell("second", "finished", **FINISHED)
+        return await kinds("second")
+
+    assert run(test) == ["finished"]
+
+
 # --- bounds ---
 
 
@@ -207,6 +260,23 @@ def test_events_that_cannot_be_read_end_what_waits_and_nothing_else() -> None:
         return await kinds("after")
 
     assert run(test) == ["finished"]
+
+
+def test_an_event_that_cannot_be_read_ends_its_own_request_only() -> None:
+    """As one of a worker of another version."""
+
+    async def test() -> list[str]:
+        inbox().expect("odd")
+        inbox().expect("beside")
+        reading = asyncio.create_task(kinds("beside"))
+        stream.write_events([(inbox().key, Event("odd", "delta", {})), delta("beside")])
+        with pytest.raises(OpenAIError, match="could not read"):
+            await kinds("odd")
+        await until(lambda: stream.is_cancelled("odd"))
+        tell("beside", "finished", **FINISHED)
+        return await reading
+
+    assert run(test) == ["delta", "finished"]
 
 
 def test_an_unexpected_error_does_not_end_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,8 +14,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
 from inference.tests.conftest import free_port
+from millm_site.management.commands.run import _listener
 
 
 class Run:
@@ -114,3 +117,14 @@ def test_a_port_in_use_and_a_bad_port_are_told_before_anything_starts(run: Run, 
         assert told in done.stderr
     run.process.send_signal(signal.SIGINT)
     run.end()
+
+
+def test_a_connection_to_whoever_takes_nothing_ends_in_a_time() -> None:
+    """Its answer would wait in the buffer for ever, and the web for it when it stops."""
+    listener = _listener(uvicorn.Config("none", port=0, log_config=None), timeout_s=60)
+    with listener, socket.socket() as client:
+        listener.listen()
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 import honcho.manager
@@ -86,9 +87,10 @@ class Command(BaseCommand):
 def _run_web(host: str, port: int) -> None:
     if settings.WHITENOISE_USE_FINDERS is False and not (settings.STATIC_ROOT / "staticfiles.json").exists():
         raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
+    from inference.openai.exchange import SEND_S
     from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
 
-    uvicorn.run(
+    config = uvicorn.Config(
         application,
         host=host,
         port=port,
@@ -97,6 +99,16 @@ def _run_web(host: str, port: int) -> None:
         forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
         timeout_graceful_shutdown=math.ceil(settings.INFERENCE_DRAIN_S),
     )
+    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has ended
+        uvicorn.Server(config).run(sockets=[_listener(config, SEND_S)])
+
+
+def _listener(config: uvicorn.Config, timeout_s: float) -> socket.socket:
+    """The socket that it listens on. A connection to whoever takes nothing for so long ends, whatever waits for it."""
+    listener = config.bind_socket()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))
+    return listener
 
 
 def _run_worker(name: str) -> None:

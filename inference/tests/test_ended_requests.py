@@ -1,0 +1,118 @@
+"""What the worker ends by itself is told, so that nobody waits for it; the engine is played by the test."""
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from inference import serving as module
+from inference import stream
+from inference.generation import EngineClosed, SamplingParams
+from inference.serving import Serving
+from inference.tests.test_load import wait_for
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """With an engine that never answers."""
+    monkeypatch.setattr(module, "prompt_ids", lambda tokenizer, prompt, **options: [1] * prompt["tokens"])
+    monkeypatch.setattr(module, "echo_text", lambda tokenizer, prompt: "")
+    serving = object.__new__(Serving)
+    serving.worker, serving.tokenizer, serving._running, serving._heard = "w", cast(Any, None), {}, {}
+    serving.engine = cast(Any, SimpleNamespace(cancel=lambda choice: None, submit=lambda request: None))
+    return serving
+
+
+@pytest.fixture
+def message() -> Iterator[dict[str, Any]]:
+    request_id = f"ended-{uuid.uuid4().hex}"
+    yield {
+        "request_id": request_id,
+        "inbox": f"inbox-{request_id}",
+        "version": "v",
+        "deadline": time.time() + 600,
+        "prompts": [{"tokens": 1}],
+        "choices": 1,
+        "steering": None,
+        "sampling": asdict(SamplingParams()),
+        "max_tokens": 3,
+        "stop": [],
+        "schema": None,
+        "echo": False,
+        "top_logprobs": None,
+    }
+    stream.connection.delete(f"inbox-{request_id}")
+
+
+def last(message: dict[str, Any]) -> list[Any]:
+    """The last event that was told of it: its kind and data."""
+    entries = stream.connection.xrange(message["inbox"])
+    return cast(list[Any], json.loads(entries[-1][1]["events"])[-1][1:])
+
+
+def begin(task: Callable[[dict[str, Any]], None], message: dict[str, Any], serving: Serving) -> threading.Thread:
+    thread = threading.Thread(target=task, args=[message])
+    thread.start()
+    wait_for(lambda: message["request_id"] in serving._running, 10)
+    return thread
+
+
+def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_failed(
+    serving: Serving, message: dict[str, Any]
+) -> None:
+    closing = threading.Event()
+
+    def embeddings(texts: Any) -> Iterator[list[Any]]:
+        for index in range(2):
+            yield [(index, "x")]
+            closing.wait(10)
+
+    serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
+    embedding = begin(serving.embed, message, serving)
+    serving._running[message["request_id"]].end(EngineClosed("the engine was stopped"))  # as `close` does
+    closing.set()
+    embedding.join(10)
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "engine_closed")
+
+
+def test_a_web_that_was_unheard_for_long_is_told_that_its_requests_failed(
+    serving: Serving, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ORPHAN_S", 0.05)
+    answering = begin(serving.answer, message, serving)
+    serving.drop_orphans()
+    time.sleep(0.1)
+    serving.drop_orphans()
+    answering.join(10)
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "broker_unavailable")
+    assert serving._running == {}
+
+
+@pytest.mark.parametrize(("tokens", "choices", "top", "fits"), [(20, 1, 4, True), (21, 1, 4, False), (11, 2, 4, False)])
+def test_more_log_probabilities_of_prompts_than_fit_into_the_web_are_refused(
+    serving: Serving,
+    message: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: int,
+    choices: int,
+    top: int,
+    fits: bool,
+) -> None:
+    monkeypatch.setattr(module, "ECHO_ENTRIES", 100)
+    monkeypatch.setattr(serving, "_echo", lambda *args: {"echo": ""})
+    asked = {"echo": True, "top_logprobs": top, "choices": choices, "max_tokens": 0}
+    serving.answer(message | asked | {"prompts": [{"tokens": tokens}]})
+    kind, data = last(message)
+    if fits:
+        assert kind == "finished"
+    else:
+        assert (kind, data["code"], data["param"]) == ("failed", "invalid_request", "logprobs")
+        assert "expected at most 100 tokens and alternatives" in data["message"]
