@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -97,11 +98,17 @@ def test_an_empty_host_is_this_machine_only(monkeypatch: pytest.MonkeyPatch, giv
 
 
 def test_the_web_serves_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    called: dict[str, Any] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda application, **options: called.update(options))
-    settings.HOST, settings.PORT = "127.0.0.9", 8123
+    addresses: list[tuple[str, int]] = []
+
+    def run(_server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            with one:
+                addresses.append(one.getsockname())
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    settings.HOST, settings.PORT = "127.0.0.9", free_port()
     call_command("run", "web")
-    assert (called["host"], called["port"]) == ("127.0.0.9", 8123)
+    assert addresses == [("127.0.0.9", settings.PORT)]
 
 
 def test_the_health_check_asks_where_the_settings_say(settings: Any) -> None:
