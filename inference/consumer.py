@@ -4,12 +4,26 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from celery import current_task
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_S = 1
+
+
+def acknowledge() -> None:
+    """Tell the broker that the running task need not be given to another worker, were this one to die of it.
+
+    For tasks with `acks_late`, which Celery acknowledges when they have ended: these must not be begun twice, but
+    one that is acknowledged before anybody has heard of its worker would be lost with it.
+    """
+    if current_task and (request := state.requests.get(str(current_task.request.id))):
+        request.acknowledge()
+
+
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 

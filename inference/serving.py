@@ -14,6 +14,7 @@ from redis.client import PubSubWorkerThread
 from torch import Tensor
 
 from inference import stream
+from inference.consumer import acknowledge
 from inference.encoder import Encoder
 from inference.engine import ContinuousEngine, EngineLimits
 from inference.generation import (
@@ -38,6 +39,7 @@ from steering.spec import SteeringSpec
 logger = logging.getLogger(__name__)
 
 ORPHAN_S = 5.0
+LOST = "The inference worker died before the answer was complete: try again."
 ECHO_ENTRIES = 2**18
 """Some 25 MB in Redis, and 100 MB in the web."""
 
@@ -186,12 +188,15 @@ class Serving:
             dropped = "too late"
         elif not stream.take(request_id, self.worker):
             dropped = "another worker's"
+            if not stream.taker_is_alive(request_id):  # it died before it could say that it had it
+                stream.tell_failure(message["inbox"], request_id, "worker_lost", LOST)
         else:
             dropped = ""
         if dropped:
             logger.info("%s: dropped, %s", request_id, dropped)
             return False
         stream.write_events([(message["inbox"], Event(request_id, "claimed", {"worker": self.worker}))])
+        acknowledge()
         return True
 
     def _requests(self, message: Mapping[str, Any], running: Running) -> list[GenerationRequest]:

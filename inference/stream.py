@@ -167,6 +167,12 @@ def take(request_id: str, worker: str) -> bool:
     return bool(connection.set(f"millm:taken:{request_id}", worker, nx=True, ex=KEPT_S))
 
 
+def taker_is_alive(request_id: str) -> bool:
+    """Whether the worker that took the request is there."""
+    taker = connection.get(f"millm:taken:{request_id}")
+    return any(one.worker == taker for one in live_workers())
+
+
 def inbox_alive_key(inbox: str) -> str:
     return f"millm:alive:{inbox}"
 

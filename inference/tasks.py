@@ -1,4 +1,7 @@
-"""The tasks of a worker. Their events go to the inbox of the web process that waits for them."""
+"""The tasks of a worker. Their events go to the inbox of the web process that waits for them.
+
+They are acknowledged as soon as that process knows which worker has them (`inference.consumer.acknowledge`).
+"""
 
 from typing import Any
 
@@ -11,7 +14,7 @@ OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens"}
 MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logprobs": None}
 
 
-@shared_task(name="inference.generate")
+@shared_task(name="inference.generate", acks_late=True)
 def generate(message: dict[str, Any]) -> None:
     """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
     from inference import worker  # torch lives in the worker only, and the web imports this module
@@ -20,7 +23,7 @@ def generate(message: dict[str, Any]) -> None:
         serving.answer(MAY_LACK | message)
 
 
-@shared_task(name="inference.embed")
+@shared_task(name="inference.embed", acks_late=True)
 def embed(message: dict[str, Any]) -> None:
     """Embed the texts of `message` (see `inference.serving.Serving.embed`)."""
     from inference import worker

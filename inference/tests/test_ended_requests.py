@@ -56,6 +56,14 @@ def last(message: dict[str, Any]) -> list[Any]:
     return cast(list[Any], json.loads(entries[-1][1]["events"])[-1][1:])
 
 
+def test_a_request_whose_taker_died_before_it_said_so_fails(serving: Serving, message: dict[str, Any]) -> None:
+    assert stream.take(message["request_id"], "dead")
+    serving.answer(message)
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "worker_lost")
+    assert serving._running == {}
+
+
 def begin(task: Callable[[dict[str, Any]], None], message: dict[str, Any], serving: Serving) -> threading.Thread:
     thread = threading.Thread(target=task, args=[message])
     thread.start()

@@ -18,9 +18,10 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from inference import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
-from inference.tests.faulty_worker import DEADLY, POISON
+from inference.tests.faulty_worker import DEADLY, POISON, STUCK, STUCK_AT
 from inference.tests.proxy import Proxy
 from inference.tests.test_load import LONG, wait_for
 from profiles.models import Profile
@@ -232,6 +233,22 @@ def test_what_a_killed_web_had_asked_for_is_dropped_by_the_worker(stack: Stack) 
     stack.start_web()
     wait_for(stack.answers, RECOVERY_S)
     wait_for(lambda: f"{request}: broker_unavailable" in stack.log("worker.log"), 15)
+
+
+def test_what_a_worker_had_taken_and_not_begun_when_it_died_is_answered_by_another(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis.from_url(redis_url(BROKER), decode_responses=True) as kept, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(stream, "connection", kept)
+        workers = [stack.server.worker, stack.server.start_worker()]
+        wait_for(lambda: [one.status for one in stream.live_workers()] == ["ready"] * 2, 60)
+        answer = pool.submit(stack.chat, seed=STUCK)
+        wait_for(lambda: kept.exists(STUCK_AT), 10)
+        workers.sort(key=lambda worker: str(worker.pid) == kept.get(STUCK_AT))
+        stack.server.worker, dies = workers
+        dies.kill()
+        dies.wait()
+        assert answer.result().status_code == 200
 
 
 def test_no_request_is_answered_twice_when_its_worker_dies(stack: Stack) -> None:
