@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 from django.http import HttpResponse
 from django.test import Client
@@ -285,8 +286,8 @@ def test_deleting_the_active_one_says_that_it_is_deactivated(
     asked = bulk(admin_client, "delete_selected", ocean, foreign).content.decode()
     told = "is the active profile: it is deactivated first"
     assert told in asked
-    assert told in admin_client.get(f"{LIST}{ocean.pk}/delete/").content.decode()
-    assert told not in admin_client.get(f"{LIST}{foreign.pk}/delete/").content.decode()
+    assert told in admin_client.get(f"{LIST}{quote(ocean.pk)}/delete/").content.decode()
+    assert told not in admin_client.get(f"{LIST}{quote(foreign.pk)}/delete/").content.decode()
     assert Profile.objects.count() == 2
     bulk(admin_client, "delete_selected", ocean, foreign, post="yes")
     assert Profile.objects.count() == 0
