@@ -7,7 +7,6 @@ from typing import Any
 from celery import current_task
 from celery.worker import state
 from celery.worker.consumer import Consumer
-from celery.worker.state import maybe_shutdown
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class PatientConsumer(Consumer):
             logger.warning("no tasks are taken, Redis does not answer: %s", error)
 
         conn.ensure_connection(
-            told, interval_start=RECONNECT_S, interval_step=0, interval_max=RECONNECT_S, callback=maybe_shutdown
+            told, interval_start=RECONNECT_S, interval_step=0, interval_max=RECONNECT_S, callback=state.maybe_shutdown
         )
         self.first_connection_attempt = False
         return conn

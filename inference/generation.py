@@ -24,6 +24,15 @@ class EventsLost(GenerationError):
         super().__init__("The broker was away while this was answered: try again.")
 
 
+class WorkerLost(GenerationError):
+    """The worker that had a request is gone."""
+
+    code = "worker_lost"
+
+    def __init__(self) -> None:
+        super().__init__("The inference worker died before the answer was complete: try again.")
+
+
 class ContextLengthExceeded(GenerationError):
     """More tokens than the model has positions for; the words are OpenAI's, by which LiteLLM and LangChain know it."""
 

@@ -16,7 +16,7 @@ import redis.asyncio
 from django.conf import settings
 
 from inference import stream
-from inference.generation import Event
+from inference.generation import Event, EventsLost, WorkerLost
 from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ DEAF_S = 2.0  # without a word: longer than a wait for events, and than the time
 BACKLOG = 16_384
 """Tokens, and alternatives to them, that wait for a client which does not read: some 10 MB."""
 UNREADABLE = "The server could not read its workers' events; its log says why."
-LOST = "The broker was away while this was answered: try again."
+LOST = str(EventsLost())
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,12 @@ class Inbox:
         `since` is when it was sent, or taken by `worker`: what was seen before that says nothing.
         """
         if deaf_s > BROKER_AWAY_S:
-            raise _failure("broker_unavailable", LOST)
+            raise _failure(EventsLost.code, LOST)
         looks = self._looks
         if len(looks) < (looks.maxlen or 0) or looks[0].began <= since:
             return
         if worker and not any(look.sees(worker) for look in looks):
-            raise _failure("worker_lost", "The inference worker died before the answer was complete: try again.")
+            raise _failure(WorkerLost.code, str(WorkerLost()))
         if not worker and not any(look.serves(model) for look in looks):
             raise _no_worker()
 
@@ -220,7 +220,7 @@ class Inbox:
         broker = (await reader.info("server"))["run_id"]
         if self._broker not in {"", broker}:
             logger.warning("the broker started anew: %d requests are lost", len(self._replies))
-            self._fail_all("broker_unavailable", LOST)
+            self._fail_all(EventsLost.code, LOST)
             self._last_id = "0"  # its clock may be behind, and so the ids that it gives
         self._broker = broker
         if unwanted := [*self._unwanted]:

@@ -25,6 +25,7 @@ from inference.generation import (
     GenerationError,
     GenerationRequest,
     SamplingParams,
+    WorkerLost,
 )
 from inference.loading import load
 from inference.models import LanguageModel
@@ -39,7 +40,6 @@ from steering.spec import SteeringSpec
 logger = logging.getLogger(__name__)
 
 ORPHAN_S = 5.0
-LOST = "The inference worker died before the answer was complete: try again."
 ECHO_ENTRIES = 2**18
 """Some 25 MB in Redis, and 100 MB in the web."""
 
@@ -189,7 +189,7 @@ class Serving:
         elif not stream.take(request_id, self.worker):
             dropped = "another worker's"
             if not stream.taker_is_alive(request_id):  # it died before it could say that it had it
-                stream.tell_failure(message["inbox"], request_id, "worker_lost", LOST)
+                stream.tell_failure(message["inbox"], request_id, WorkerLost.code, str(WorkerLost()))
         else:
             dropped = ""
         if dropped:

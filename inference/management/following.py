@@ -7,6 +7,7 @@ from inference.models import LanguageModel
 from steering.models import SAE
 
 POLL_S = 0.5
+# Of an SAE, not its `is_under_way`: one whose fingerprint is being computed can be attached.
 UNDER_WAY = {"queued", "downloading", "loading"}
 
 

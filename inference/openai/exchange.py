@@ -50,7 +50,9 @@ class Call:
             return "cancelled"
         if self.status >= 400:
             return _outcome_of(self.status)
-        return self.exchange.outcome if self.exchange else None
+        if self.exchange is None:
+            return None
+        return "cancelled" if self.exchange.left else "answered"
 
 
 _call: ContextVar[Call] = ContextVar("call")
@@ -100,8 +102,6 @@ class Exchange:
     left: int
     profile: str | None
     pace: metrics.Pace = field(default_factory=lambda: metrics.Pace(_call.get().arrived))
-    outcome: Outcome = field(default="cancelled", init=False)
-    """What has become of it, if it is closed now."""
     _is_out: bool = field(default=False, init=False)
     """Whether a worker has it, or may get it."""
 
@@ -129,7 +129,7 @@ class Exchange:
                     raise OpenAIError.from_failure(event.data)
                 self.left -= event.is_last
                 if not self.left:
-                    self.outcome, self._is_out = "answered", False
+                    self._is_out = False
                 yield event
         except OpenAIError as error:
             logger.warning("%s: %s", self.request_id, error.code)  # of a stream no status tells it

@@ -21,8 +21,8 @@ from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
 from inference.openai.views import _sse
 from inference.stream import Heartbeat
+from inference.tests.test_inbox import run, until
 
-PATIENCE_S = 20
 SCOPE = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
 FINISHED = {"index": 0, "reason": "stop", "completion_tokens": 1}
 Answer = Callable[[Any], Awaitable[None]]
@@ -111,19 +111,6 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, int]]:
         return prometheus
 
     return since
-
-
-def run(test: Callable[[], Awaitable[Any]]) -> Any:
-    async def within_bounds() -> Any:
-        async with asyncio.timeout(PATIENCE_S):
-            return await test()
-
-    return asyncio.run(within_bounds())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 # --- without a worker ---

@@ -43,7 +43,7 @@ def run(test: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(within_bounds())
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     while not condition():
         await asyncio.sleep(0.005)
 
