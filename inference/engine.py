@@ -8,7 +8,9 @@ All that touches internals of transformers' continuous batching is here, in `pag
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
+from inference.batch_entry import KEY, BatchEntry
 from inference.constraints import Constraint, Grammars
 from inference.generation import (
     ContextLengthExceeded,
@@ -24,12 +27,11 @@ from inference.generation import (
     EngineClosed,
     EngineStatistics,
     Event,
-    GenerationError,
     GenerationRequest,
     Listener,
 )
 from inference.loading import eos_token_ids, vocabulary
-from inference.paged import forget_graphs, steered_manager
+from inference.paged import forget_graphs, steered_manager, storable_tokens
 from inference.penalties import TokenTables
 from inference.text import AnswerText, token_entries
 from steering.hook import NoFreeRow, SteeringHooks
@@ -43,11 +45,14 @@ Directions = Callable[[SteeringSpec], Tensor]
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """How much an engine holds: requests in a batch, tokens in a step, tokens in the KV cache."""
+    """Bounds of an engine: requests in a batch, tokens in a step, tokens in the KV cache; seconds without progress."""
 
     max_requests: int = 32
     max_batch_tokens: int = 512
     cache_tokens: int = 32_768
+    step_timeout_s: float = 300.0
+    idle_timeout_s: float = 15.0
+    """An engine is dead whose step takes longer, or that begins none for so long while requests wait."""
 
 
 @dataclass
@@ -61,6 +66,9 @@ class _Answer:
     seen: int = 0
     cached: int = 0
     logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
+    submitted_at: float = field(default_factory=time.monotonic)
+    is_over: bool = False
+    """The listener has its last event. The batch may still hold its row and its slot for the step in progress."""
 
 
 @dataclass
@@ -93,9 +101,8 @@ class ContinuousEngine:
         vocab = vocabulary(self.model)
         self._tables = TokenTables(self._capacity + 1, vocab, self.model.device)
         self._grammars = Grammars(self.tokenizer, vocab, self._eos)
-        self._manager = steered_manager(
-            self.model, self._generation_config(), self._batching(), self._outputs.put, self._shared, self._tables
-        )
+        self._manager = steered_manager(self.model, self._generation_config(), self._batching(), self, self._tables)
+        self._storable_tokens = storable_tokens(self._manager)
         self._listening = threading.Thread(target=self._listen, name="engine-events", daemon=True)
         self._listening.start()
         self._manager.start()
@@ -110,36 +117,45 @@ class ContinuousEngine:
         """
         self._check(request)
         constraint = self._grammars.constraint(request.schema) if request.schema is not None else None
-        row = self._acquire_row(request.steering)
-        try:
+        with ExitStack() as undo:
+            row = self._acquire_row(request.steering)
+            undo.callback(self._release_row, request.steering)
             slot = self._tables.acquire(
                 request.sampling, list(request.prompt_ids), is_constrained=constraint is not None
             )
-        except GenerationError:
-            self._release_row(request.steering)
-            raise
-        answer = _Answer(request, AnswerText(self._backend, request.stop), slot, constraint)
-        with self._lock:
-            self._answers[request.request_id] = answer
-        self._manager.add_request(
-            list(request.prompt_ids),
-            request_id=request.request_id,
-            max_new_tokens=request.max_new_tokens,
-            streaming=True,
-            eos_token_id=self._eos,
+            undo.callback(self._tables.release, slot)
+            answer = _Answer(request, AnswerText(self._backend, request.stop), slot, constraint)
+            self._add(answer, row)
+            undo.pop_all()  # from now on both are released when the batch lets go of the request
+
+    def _add(self, answer: _Answer, row: int) -> None:
+        """Hand the request to the batch. Raises EngineClosed."""
+        request = answer.request
+        entry = BatchEntry(
             sampling=request.sampling,
-            slot=slot,
-            constraint=constraint,
             prompt_tokens=len(request.prompt_ids),
-            logprobs=answer.logprobs if request.top_logprobs is not None else None,
             steering_row=row,
             steering_key=request.steering.fingerprint if request.steering else "",
+            slot=answer.slot,
+            constraint=answer.constraint,
+            logprobs=answer.logprobs if request.top_logprobs is not None else None,
         )
+        with self._lock:  # a cancellation follows its request into the batch
+            added = self._manager.add_request(
+                list(request.prompt_ids),
+                request_id=request.request_id,
+                max_new_tokens=request.max_new_tokens,
+                streaming=True,
+                eos_token_id=self._eos,
+                **{KEY: entry},
+            )
+            if added is None:
+                raise EngineClosed("the engine is closed")
+            self._answers[request.request_id] = answer
 
     def cancel(self, request_id: str) -> None:
         """Free the request's place in the batch; its last event is a failure with the code `cancelled`."""
-        if self._forget(request_id):
-            self._manager.cancel_request(request_id)
+        if self._end_early(request_id):
             self.listener([Event(request_id, "failed", {"code": "cancelled", "message": "The request was cancelled."})])
 
     def statistics(self) -> EngineStatistics:
@@ -155,7 +171,24 @@ class ContinuousEngine:
         )
 
     def is_alive(self) -> bool:
-        return not self._closed and self._manager.is_running() and self._listening.is_alive()
+        """Whether the engine can still answer: its threads run, and what is waiting makes progress."""
+        return not self._closed and not self.fault()
+
+    def fault(self) -> str:
+        """Why the engine answers nothing any more; empty while it works."""
+        if not (self._manager.is_running() and self._listening.is_alive()):
+            return "a thread of the engine ended"
+        processor = self._manager.batch_processor
+        oldest = min((answer.submitted_at for answer in [*self._answers.values()]), default=None)
+        if processor is None or oldest is None:
+            return ""
+        now, began_at = time.monotonic(), processor.clock.began_at
+        if began_at is not None:
+            stuck_s, allowed_s, told = now - began_at, self.limits.step_timeout_s, "a step has been running"
+        else:
+            stuck_s, allowed_s = now - max(oldest, processor.clock.ended_at), self.limits.idle_timeout_s
+            told = f"{len(self._answers)} requests wait and no step has begun"
+        return f"{told} for {stuck_s:.0f} s" if stuck_s > allowed_s else ""
 
     def close(self) -> None:
         """Fail what is still running and end the engine's threads."""
@@ -189,7 +222,7 @@ class ContinuousEngine:
         if len(self._answers) >= self._capacity:
             raise EngineBusy(f"the engine holds {self._capacity} requests: try again later")
         total = len(request.prompt_ids) + request.max_new_tokens
-        limit = min(self.context_length, self.limits.cache_tokens)
+        limit = min(self.context_length, self._storable_tokens)
         if total > limit:
             parts = f"({len(request.prompt_ids)} in the messages, {request.max_new_tokens} in the completion)"
             raise ContextLengthExceeded(limit, f"you requested {total} tokens {parts}")
@@ -202,21 +235,49 @@ class ContinuousEngine:
         except NoFreeRow as error:
             raise EngineBusy(str(error)) from error
 
-    def _forget(self, request_id: str) -> _Answer | None:
-        """Take the request out of the books; whoever gets it back is the one who ends it."""
+    def _release_row(self, spec: SteeringSpec | None) -> None:
+        if spec is not None:
+            self._hooks.release(spec)
+
+    # --- the end of a request ---
+
+    def _end(self, request_id: str) -> bool:
+        """Mark the request as over. True for the one caller that is to tell the listener."""
+        with self._lock:
+            answer = self._answers.get(request_id)
+            if answer is None or answer.is_over:
+                return False
+            answer.is_over = True
+            return True
+
+    def _end_early(self, request_id: str) -> bool:
+        """Mark the request as over and have the batch let go of it; see `left`."""
+        ended = self._end(request_id)
+        if ended:
+            self._manager.cancel_request(request_id)
+        return ended
+
+    def left(self, request_id: str) -> None:
+        """Release the row and the slot of a request that takes part in no further step.
+
+        Not before: a step in progress would read a row that is another steering's by then, and write another's slot.
+        """
         with self._lock:
             answer = self._answers.pop(request_id, None)
         if answer is not None:
             self._release_row(answer.request.steering)
             self._tables.release(answer.slot)
-        return answer
 
-    def _release_row(self, spec: SteeringSpec | None) -> None:
-        if spec is not None:
-            self._hooks.release(spec)
+    def holds(self, request_id: str) -> bool:
+        """Whether the request has not left the batch; called by the batch, as the next two."""
+        return request_id in self._answers
 
-    def _shared(self, request_id: str, tokens: int) -> None:
-        """The first `tokens` tokens of a prompt were found in the cache."""
+    def deliver(self, outputs: list[GenerationOutput]) -> None:
+        """Take the outputs of one step."""
+        self._outputs.put(outputs)
+
+    def shared(self, request_id: str, tokens: int) -> None:
+        """Note how many tokens of the prompt were found in the cache."""
         if answer := self._answers.get(request_id):
             answer.cached = tokens
 
@@ -237,23 +298,20 @@ class ContinuousEngine:
             return self._events(output)
         except Exception:
             logger.exception("the events of %s cannot be told", output.request_id)
-            self._manager.cancel_request(output.request_id)
-            answer = self._answers.get(output.request_id)
-            told = "The engine failed on this request; the worker's log says why."
-            return self._fail(answer, "engine_error", told) if answer else []
+            return self._fail(output, "engine_error", "The engine failed on this request; the worker's log says why.")
+        finally:
+            if output.is_finished():
+                self.left(output.request_id)
 
     def _events(self, output: GenerationOutput) -> list[Event]:
         answer = self._answers.get(output.request_id)
-        if answer is None:
-            # Cancelled while its token was on the way, or before the manager knew it and could forget it.
-            self._manager.cancel_request(output.request_id)
-            return []
+        if answer is None or answer.is_over:
+            return []  # it was cancelled while its token was on the way
         if output.status == RequestStatus.FAILED:
             code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
-            return self._fail(answer, code, str(output.error))
+            return self._fail(output, code, str(output.error))
         if answer.constraint and answer.constraint.error:
-            self._manager.cancel_request(output.request_id)
-            return self._fail(answer, "engine_error", f"no token can follow in this schema: {answer.constraint.error}")
+            return self._fail(output, "engine_error", f"no token can follow in this schema: {answer.constraint.error}")
         new_ids = output.generated_tokens[answer.seen :]
         started = [] if answer.seen else [self._started(answer)]
         delta = {"token_ids": new_ids, **self._logprobs(answer, new_ids)}
@@ -264,10 +322,10 @@ class ContinuousEngine:
         text += answer.text.flush() if finished else ""
         return [*started, Event(output.request_id, "delta", {"text": text, **delta}), *finished]
 
-    def _fail(self, answer: _Answer, code: str, message: str) -> list[Event]:
-        if self._forget(answer.request.request_id) is None:
+    def _fail(self, output: GenerationOutput, code: str, message: str) -> list[Event]:
+        if not (self._end(output.request_id) if output.is_finished() else self._end_early(output.request_id)):
             return []
-        return [Event(answer.request.request_id, "failed", {"code": code, "message": message})]
+        return [Event(output.request_id, "failed", {"code": code, "message": message})]
 
     def _logprobs(self, answer: _Answer, new_ids: list[int]) -> dict[str, Any]:
         """Of each new token: its log-probability and as many alternatives as the request asks for."""
@@ -282,10 +340,9 @@ class ContinuousEngine:
         return Event(answer.request.request_id, "started", tokens)
 
     def _finish(self, answer: _Answer, output: GenerationOutput) -> list[Event]:
-        if self._forget(output.request_id) is None:
+        # A stop string ends an answer before the batch does.
+        if not (self._end(output.request_id) if output.is_finished() else self._end_early(output.request_id)):
             return []
-        if not output.is_finished():  # a stop string ended it, the scheduler does not know yet
-            self._manager.cancel_request(output.request_id)
         ended = answer.text.stopped or output.generated_tokens[-1] in self._eos
         reason = "stop" if ended else "length"
         return [Event(output.request_id, "finished", {"reason": reason, "completion_tokens": answer.seen})]

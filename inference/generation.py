@@ -158,4 +158,7 @@ class Engine(Protocol):
 
     def is_alive(self) -> bool: ...
 
+    def fault(self) -> str:
+        """Why the engine cannot answer any more; empty while it can."""
+
     def close(self) -> None: ...

@@ -10,9 +10,12 @@ another.
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,11 +33,13 @@ from transformers.generation.continuous_batching.input_outputs import (
     ContinuousBatchingIOs,
     PagedAttentionArgs,
 )
-from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput
+from transformers.generation.continuous_batching.requests import FutureRequestState, GenerationOutput, RequestState
+from transformers.generation.continuous_batching.scheduler import Scheduler
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
 from inference import attention
 from inference.attention import Plan, Share
+from inference.batch_entry import entry_of
 from inference.penalties import TokenTables
 from inference.sampling import MAX_LOGPROBS, BatchSampler, log_probabilities
 from steering.hook import ROWS
@@ -45,25 +50,33 @@ NO_MASK = torch.empty(1, 1, 1, 1)
 OUTPUT_LINES = 2 + 2 * MAX_LOGPROBS  # the token, its log-probability, and of the most probable ones ids and theirs
 
 
+class BatchListener(Protocol):
+    """The engine, as its batch sees it; every method is called in the batch's own thread."""
+
+    def deliver(self, outputs: list[GenerationOutput]) -> None:
+        """Take all outputs of one step."""
+
+    def shared(self, request_id: str, tokens: int) -> None:
+        """Learn that the first `tokens` tokens of a request's prompt were found in the cache."""
+
+    def holds(self, request_id: str) -> bool:
+        """Tell whether the request was submitted and has not left the batch yet."""
+
+    def left(self, request_id: str) -> None:
+        """Learn that a cancelled request takes part in no further step."""
+
+
 def steered_manager(
     model: PreTrainedModel,
     generation_config: GenerationConfig,
     batching: ContinuousBatchingConfig,
-    deliver: Callable[[list[GenerationOutput]], None],
-    shared: Callable[[str, int], None],
+    listener: BatchListener,
     tables: TokenTables,
 ) -> ContinuousBatchingManager:
-    """A manager, not yet started, whose requests take these keyword arguments.
-
-    `sampling` (SamplingParams), `slot` in the token tables, `constraint` (Constraint) or None, `prompt_tokens`,
-    `steering_row`, `steering_key`, and
-    `logprobs`: None, or a list to which each new token's are appended, as (own, [(token id, log-probability)]).
-    `deliver` is called in the manager's thread with all outputs of one step, `shared` with the number of
-    prompt tokens of a request that were found in the cache.
-    """
+    """A manager, not yet started, whose requests carry a `BatchEntry` under the keyword `batch_entry.KEY`."""
     manager = model.init_continuous_batching(generation_config, batching)
     sampler = manager.logit_processor = BatchSampler(tables)
-    manager.output_router = StepRouter(deliver)
+    manager.output_router = StepRouter(listener.deliver)
     processor = manager.batch_processor = manager._create_batch_processor()
     by_request = attention.takes(processor.cache)
     for inputs in _all_inputs(processor.inputs_and_outputs):
@@ -76,7 +89,8 @@ def steered_manager(
     processor.model_runner._sample = partial(_choose, sampler)
     if by_request:
         attention.install()
-    _seed_prefixes(processor, shared)
+    _seed_prefixes(processor, listener)
+    _confirm_cancellations(processor.scheduler, listener)
     _guard_steps(processor)
     if processor.model_runner.pad_inputs:
         sampler.can_skip = False
@@ -126,8 +140,7 @@ class SteeredIOs(ContinuousBatchingIOs):
         super().prepare_batch_tensors(requests_in_batch, *args, **kwargs)
         rows: list[int] = []
         for future in requests_in_batch:
-            row = future.state.logit_processor_kwargs.get("steering_row", 0)
-            rows += [row] * future.query_length
+            rows += [entry_of(future.state).steering_row] * future.query_length
         line = self._bulk_input_tensor[-1]
         line[: len(rows)] = torch.tensor(rows, dtype=torch.int32)
         line[len(rows) : self.num_q_tokens] = 0
@@ -137,7 +150,7 @@ class SteeredIOs(ContinuousBatchingIOs):
         updated: tuple[list[FutureRequestState], list[int], list[float] | None] = super().prepare_batch_update()
         answering = [future for future in self.requests_in_batch if future.has_new_token]
         for row, future in enumerate(answering):
-            kept = future.state.logit_processor_kwargs.get("logprobs")
+            kept = entry_of(future.state).logprobs
             if kept is not None:
                 kept.append(self._log_probabilities(row))
         return updated
@@ -172,17 +185,17 @@ class ByRequestIOs(SteeredIOs):
         return {**super().get_model_kwargs(use_padding), "attention_mask": NO_MASK}
 
 
-def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, int], None]) -> None:
+def _seed_prefixes(processor: ContinuousBatchProcessor, listener: BatchListener) -> None:
     """Make the hashes of a request's KV blocks depend on its steering, when they are looked up and when written."""
     scheduler, cache = processor.scheduler, processor.cache
 
     def key_of(request_id: str) -> str:
         state = scheduler.active_requests.get(request_id) or scheduler.waiting_requests[request_id]
-        return str(state.logit_processor_kwargs.get("steering_key", ""))
+        return entry_of(state).steering_key
 
     def search(request_id: str, token_ids: list[int]) -> int:
         found: int = PagedAttentionCache.search_prefix_match(cache, request_id, seeded(token_ids, key_of(request_id)))
-        shared(request_id, found)
+        listener.shared(request_id, found)
         return found
 
     def mark(allocator: CacheAllocator, request_id: str, token_ids: list[int], blocks: int) -> None:
@@ -193,12 +206,71 @@ def _seed_prefixes(processor: ContinuousBatchProcessor, shared: Callable[[str, i
         allocator.mark_complete_blocks = partial(mark, allocator)
 
 
+def _confirm_cancellations(scheduler: Scheduler, listener: BatchListener) -> None:
+    """Tell the listener when a cancelled request has left the batch, and let new requests in after it.
+
+    transformers blocks new requests once the cache has overflowed, and admits them when a request *finishes*: when all
+    of them are cancelled instead, none would ever be admitted again. A cancellation can also overtake its request,
+    since the two wait in queues of their own: it is kept until the request is here.
+    """
+    clear = scheduler.clear_cancelled_requests
+
+    def cleared() -> list[RequestState]:
+        known = scheduler.active_requests.keys() | scheduler.waiting_requests.keys()
+        asked = set(scheduler._requests_to_cancel)
+        early = {request_id for request_id in asked - known if listener.holds(request_id)}
+        states: list[RequestState] = clear()
+        for request_id in early:
+            scheduler.set_request_cancellation(request_id)
+        for request_id in asked - early:
+            listener.left(request_id)
+        if states or not scheduler.active_requests:
+            scheduler.block_new_requests = False
+        return states
+
+    scheduler.clear_cancelled_requests = cleared
+
+
+class StepClock:
+    """When the batch last made a step. Its thread writes, any thread reads."""
+
+    def __init__(self) -> None:
+        self.began_at: float | None = None
+        """When the step began that is in progress, by `time.monotonic`; None between steps."""
+        self.ended_at = time.monotonic()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        self.began_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self.ended_at = time.monotonic()
+            self.began_at = None
+
+
+def storable_tokens(manager: ContinuousBatchingManager) -> int:
+    """How many tokens a request may have, prompt and answer, for the KV cache to hold it when it is alone."""
+    cache = manager.batch_processor.cache
+
+    def fits(tokens: int) -> bool:
+        needed = (
+            -(-allocator.needs_new_blocks("", 0, tokens) // allocator.blocks_per_sector)
+            for allocator in cache.cache_allocators.values()
+        )
+        return sum(needed) <= cache.num_sectors
+
+    # `bisect` wants an ascending key: False while the tokens fit.
+    return bisect_left(range(1, cache.max_tokens_read + 1), True, key=lambda tokens: not fits(tokens))
+
+
 def _guard_steps(processor: ContinuousBatchProcessor) -> None:
     """No step replays a CUDA graph from before the last hook; one that runs out of memory fails its requests only."""
     step, update = processor._generation_step, processor.update_batch
     failures: list[str] = []
 
     processor.stale_graphs = threading.Event()
+    processor.clock = StepClock()
 
     def guarded_step(model: PreTrainedModel) -> None:
         # Here, in the engine's thread, where no capture is under way that would be kept after all.
@@ -207,7 +279,8 @@ def _guard_steps(processor: ContinuousBatchProcessor) -> None:
             for inputs in _all_inputs(processor.inputs_and_outputs):
                 inputs.graphs = CudaGraphBuffer()
         try:
-            step(model)
+            with processor.clock.step():
+                step(model)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
                 raise

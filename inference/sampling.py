@@ -15,10 +15,10 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
+from inference.batch_entry import GREEDY, entry_of
 from inference.generation import SamplingParams
 from inference.penalties import TokenTables
 
-GREEDY = SamplingParams(temperature=0.0)
 MAX_LOGPROBS = 20
 UINT32 = 0xFFFFFFFF
 
@@ -41,33 +41,37 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         # What no row of a step asks for is skipped, which the host knows. A captured CUDA graph cannot branch.
         self.can_skip = True
         self._sampled = self._penalised = self.wants_logprobs = True
+        self._idle = self._columns([GREEDY], [[0, 0, 0]])  # a row that gets no token, (arguments, 1)
         self.raw: Tensor | None = None
         """The logits of the last step as the model gave them, where log-probabilities are asked for."""
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        """Requests carry `sampling`, which `GenerationRequest` has typed already."""
+        """Requests carry a `BatchEntry`, whose sampling `GenerationRequest` has typed already."""
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
-        int32_tensor[: self.ARGUMENTS, 0] = self._columns([GREEDY], [[0, 0, 0]])[:, 0]
+        int32_tensor[: self.ARGUMENTS] = self._idle
 
     def prepare_tensor_args(self, requests_in_batch: list[FutureRequestState], arg_storage: Tensor) -> Tensor:
         """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
         states = [future.state for future in requests_in_batch if future.has_new_token]
-        asked = [state.logit_processor_kwargs for state in states]
-        params = [one.get("sampling", GREEDY) for one in asked]
+        entries = [entry_of(state) for state in states]
+        params = [entry.sampling for entry in entries]
         places = [
-            [state.position_offset, one.get("slot", 0), int(state.position_offset > one.get("prompt_tokens", 0))]
-            for state, one in zip(states, asked, strict=True)
+            [state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)]
+            for state, entry in zip(states, entries, strict=True)
         ]
-        for state, one in zip(states, asked, strict=True):
-            if constraint := one.get("constraint"):
-                self.tables.allow(one["slot"], constraint.allowed(_answer_ids(state)))
+        for state, entry in zip(states, entries, strict=True):
+            if entry.constraint:
+                self.tables.allow(entry.slot, entry.constraint.allowed(_answer_ids(state)))
         self._sampled = any(param.temperature > 0 for param in params)
         self._penalised = any(slot for _, slot, _ in places)
-        self.wants_logprobs = any(one.get("logprobs") is not None for one in asked)
+        self.wants_logprobs = any(entry.logprobs is not None for entry in entries)
         if params and not (self.can_skip and not self._sampled and not self._penalised):
             arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, places).to(arg_storage.device)
+            # A request in the middle of its prompt has a row of logits too, behind the others. Its token would be
+            # counted in the slot that an earlier step left there.
+            arg_storage[: self.ARGUMENTS, len(params) :] = self._idle.to(arg_storage.device)
         return arg_storage
 
     def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:

@@ -293,7 +293,12 @@ class Serving:
 
 
 def limits_from_settings() -> EngineLimits:
-    return EngineLimits(settings.INFERENCE_BATCH_SIZE, settings.INFERENCE_BATCH_TOKENS, settings.INFERENCE_CACHE_TOKENS)
+    return EngineLimits(
+        max_requests=settings.INFERENCE_BATCH_SIZE,
+        max_batch_tokens=settings.INFERENCE_BATCH_TOKENS,
+        cache_tokens=settings.INFERENCE_CACHE_TOKENS,
+        step_timeout_s=settings.INFERENCE_STEP_TIMEOUT_S,
+    )
 
 
 def steering_direction(spec: SteeringSpec) -> Tensor:

@@ -197,8 +197,8 @@ class Worker:
 
     def _check_engine(self) -> None:
         serving = self.serving  # in no variable of the loop, which would keep an unloaded model in memory
-        if serving is not None and self._status == "ready" and not serving.engine.is_alive():
-            raise RuntimeError("the engine died")
+        if serving is not None and self._status == "ready" and (fault := serving.engine.fault()):
+            raise RuntimeError(f"the engine is dead: {fault}")
 
     def _look_after_requests(self) -> None:
         if serving := self.serving:

@@ -1,13 +1,13 @@
-"""A worker, started as Celery is, with three faults of ours; a request's seed calls for one of them."""
+"""A worker, started as Celery is, with four faults of ours; a request's seed calls for one of them."""
 
 import os
 import sys
 import time
 from typing import Any
 
-POISON, DEADLY, STUCK = 666, 667, 668
-"""Seeds: of a request that our code fails on, of one that ends the thread of the engine, and of one that the first
-worker to get it never begins."""
+POISON, DEADLY, STUCK, BLOCKING = 666, 667, 668, 669
+"""Seeds: of a request that our code fails on, of one that ends the thread of the engine, of one that the first
+worker to get it never begins, and of one whose first step never ends."""
 STUCK_AT = "test:stuck-at"  # the process id of that one, in Redis
 
 
@@ -24,6 +24,26 @@ def break_engine() -> None:
         return started(engine, answer)
 
     ContinuousEngine._started = broken  # type: ignore[method-assign, assignment]
+
+
+def break_steps() -> None:
+    from inference.batch_entry import entry_of
+    from inference.sampling import BatchSampler
+
+    prepare, sample = BatchSampler.prepare_tensor_args, BatchSampler.__call__
+    blocks: list[bool] = []
+
+    def prepared(sampler: BatchSampler, requests_in_batch: Any, arg_storage: Any) -> Any:
+        blocks[:] = [entry_of(future.state).sampling.seed == BLOCKING for future in requests_in_batch]
+        return prepare(sampler, requests_in_batch, arg_storage)
+
+    def blocking(sampler: BatchSampler, *args: Any) -> Any:
+        if any(blocks):
+            time.sleep(600)
+        return sample(sampler, *args)
+
+    BatchSampler.prepare_tensor_args = prepared  # type: ignore[method-assign]
+    BatchSampler.__call__ = blocking  # type: ignore[method-assign]
 
 
 def break_claims() -> None:
@@ -46,5 +66,6 @@ if __name__ == "__main__":
 
     django.setup()
     break_engine()
+    break_steps()
     break_claims()
     sys.exit(main())

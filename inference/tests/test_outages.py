@@ -21,7 +21,7 @@ from django.test import Client
 from inference import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
-from inference.tests.faulty_worker import DEADLY, POISON, STUCK, STUCK_AT
+from inference.tests.faulty_worker import BLOCKING, DEADLY, POISON, STUCK, STUCK_AT
 from inference.tests.proxy import Proxy
 from inference.tests.test_load import LONG, wait_for
 from profiles.models import Profile
@@ -81,6 +81,7 @@ def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -
         "REDIS_URL": f"redis://127.0.0.1:{broker.port}/{BROKER}",
         "INFERENCE_HEARTBEAT_S": "0.5",
         "DATABASE_POOL_SIZE": str(CONNECTIONS),
+        "INFERENCE_STEP_TIMEOUT_S": "6",
     }
     server = Server(f"http://127.0.0.1:{free_port()}", lambda **own: start_worker(env | own, logs, FAULTY), None, logs)  # type: ignore[arg-type]
     server.worker = server.start_worker()
@@ -213,6 +214,17 @@ def test_a_worker_whose_engine_died_ends_as_a_failure_and_so_it_is_started_again
     died = stack.chat(seed=DEADLY)
     assert (died.status_code, died.json()["error"]["code"]) in {(503, "worker_lost"), (503, "engine_closed")}
     assert stack.server.worker.wait(timeout=60) == 1
+    stack.server.worker = stack.server.start_worker()
+    stack.server.wait_until_ready()
+    assert stack.answers()
+
+
+def test_a_worker_whose_engine_hangs_says_so_and_ends_as_a_failure(stack: Stack) -> None:
+    hung = stack.chat(seed=BLOCKING)
+    assert (hung.status_code, hung.json()["error"]["code"]) in {(503, "worker_lost"), (503, "engine_closed")}
+    assert stack.get("/readyz").status_code == 503
+    assert stack.server.worker.wait(timeout=60) == 1
+    assert "the engine is dead: a step has been running for" in stack.log("worker.log")
     stack.server.worker = stack.server.start_worker()
     stack.server.wait_until_ready()
     assert stack.answers()
