@@ -258,7 +258,7 @@ def storable_tokens(manager: ContinuousBatchingManager) -> int:
             -(-allocator.needs_new_blocks("", 0, tokens) // allocator.blocks_per_sector)
             for allocator in cache.cache_allocators.values()
         )
-        return sum(needed) <= cache.num_sectors
+        return int(sum(needed)) <= int(cache.num_sectors)
 
     # `bisect` wants an ascending key: False while the tokens fit.
     return bisect_left(range(1, cache.max_tokens_read + 1), True, key=lambda tokens: not fits(tokens))

@@ -1,6 +1,7 @@
 """A loaded model with its engine: what answers the tasks of a worker."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from inference.encoder import Encoder
 from inference.engine import ContinuousEngine, EngineLimits
 from inference.generation import (
     ContextLengthExceeded,
+    EngineBusy,
     EngineClosed,
     Event,
     EventsLost,
@@ -27,6 +29,7 @@ from inference.generation import (
     SamplingParams,
     WorkerLost,
 )
+from inference.jobs import Jobs
 from inference.loading import load
 from inference.models import LanguageModel
 from inference.prompts import echo_text, prompt_ids
@@ -42,6 +45,8 @@ logger = logging.getLogger(__name__)
 ORPHAN_S = 5.0
 ECHO_ENTRIES = 2**18
 """Some 25 MB in Redis, and 100 MB in the web."""
+EMBEDDED_TEXTS = 64
+"""Texts of one request that are tokenised at a time."""
 
 
 class SAEGone(GenerationError):
@@ -71,6 +76,8 @@ class Serving:
         self._running: dict[str, Running] = {}
         self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
         self.encoder = Encoder(loaded)
+        self._embedding = Jobs("embeddings", settings.INFERENCE_MAX_JOBS)
+        self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
         self._cancellations: PubSubWorkerThread | None = None
 
@@ -87,6 +94,7 @@ class Serving:
         if self._cancellations is not None:
             self._cancellations.stop()
         self.engine.close()
+        self._embedding.close()
         for running in [*self._running.values()]:  # those of an engine that died, and tells nothing
             running.end(EngineClosed("the engine was stopped"))
 
@@ -115,9 +123,10 @@ class Serving:
         each prompt), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
         """
         request_id = message["request_id"]
-        with self._taken(message, len(message["prompts"]) * message["choices"]) as running:
-            if running is None:
-                return
+        running = self._take(message, len(message["prompts"]) * message["choices"])
+        if running is None:
+            return
+        with self._told(message, running):
             requests = self._requests(message, running)
             if message["max_tokens"] == 0:
                 self._only_echo(requests)
@@ -131,31 +140,46 @@ class Serving:
                 raise running.error
 
     def embed(self, message: Mapping[str, Any]) -> None:
-        """Embed the texts of one request, in as many events as `inference.encoder` has batches.
+        """Have the texts of one request embedded, one request after another: this returns before it is answered.
 
         `message`: request_id, inbox, prompts, deadline, as in `answer`.
         """
-        request_id, inbox = message["request_id"], message["inbox"]
-        with self._taken(message, choices=1) as running:
-            if running is None:
-                return
-            texts = [prompt_ids(self.tokenizer, prompt, param="input") for prompt in message["prompts"]]
+        running = self._take(message, choices=1)
+        if running is None:
+            return
+
+        def job() -> None:
+            with self._told(message, running):
+                self._embed(message, running)
+
+        try:
+            self._embedding.submit(job)
+        except EngineBusy as error:
+            with self._told(message, running):
+                raise error
+
+    def _embed(self, message: Mapping[str, Any], running: Running) -> None:
+        """Write the embeddings in as many events as `inference.encoder` has batches, then the last event."""
+        request_id, inbox, prompts = message["request_id"], message["inbox"], message["prompts"]
+        # Texts of like length share a batch; only those of one chunk are in memory as tokens.
+        order = sorted(range(len(prompts)), key=lambda index: sum(map(len, prompts[index].values())))
+        tokens = 0
+        for start in range(0, len(order), EMBEDDED_TEXTS):
+            chunk = order[start : start + EMBEDDED_TEXTS]
+            texts = [prompt_ids(self.tokenizer, prompts[index], param="input") for index in chunk]
+            tokens += sum(map(len, texts))
             for embeddings in self.encoder.embeddings(texts):
                 if running.error:
                     raise running.error
                 if running.ended.is_set() or time.time() > message["deadline"]:
                     return
-                stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": embeddings}))])
-            tokens = sum(map(len, texts))
-            stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
-            running.left = 0
+                found = [(chunk[index], embedding) for index, embedding in embeddings]
+                stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": found}))])
+        stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
+        running.left = 0
 
-    @contextmanager
-    def _taken(self, message: Mapping[str, Any], choices: int) -> Iterator[Running | None]:
-        """The request as this worker's from here to the end of the block; None where nobody waits for it any more.
-
-        What the block raises is told as the request's last event.
-        """
+    def _take(self, message: Mapping[str, Any], choices: int) -> Running | None:
+        """Make the request this worker's; None where nobody waits for it any more, or another worker has it."""
         request_id, inbox = message["request_id"], message["inbox"]
         try:
             claimed = self._claim(message)
@@ -163,12 +187,17 @@ class Serving:
             stream.tell_failure(inbox, request_id, EventsLost.code, str(EventsLost()))
             claimed = False
         if not claimed:
-            yield None
-            return
+            return None
         running = self._running[request_id] = Running(inbox, choices)
+        return running
+
+    @contextmanager
+    def _told(self, message: Mapping[str, Any], running: Running) -> Iterator[None]:
+        """End the request with the block; what the block raises is the request's last event."""
+        request_id, inbox = message["request_id"], message["inbox"]
         began, failure = time.perf_counter(), None
         try:
-            yield running
+            yield
         except Exception as error:
             failure = failure_of(request_id, error)
         finally:
@@ -235,10 +264,21 @@ class Serving:
         echo: dict[str, Any] = {"echo": echo_text(self.tokenizer, prompt)}
         if top is not None:
             backend = self.tokenizer.backend_tokenizer
-            known = self.encoder.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
+            with self._scoring_place():
+                known = self.encoder.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
             first = token_entry(backend, ids[0], 0.0) | {"logprob": None, "top_logprobs": None}  # nothing is before it
             echo["logprobs"] = [first, *token_entries(backend, ids[1:], known, top)]
         return echo
+
+    @contextmanager
+    def _scoring_place(self) -> Iterator[None]:
+        """A place among the few threads of chats that may wait for log-probabilities of prompts. Raises EngineBusy."""
+        if not self._scoring.acquire(blocking=False):
+            raise EngineBusy("enough requests wait for the log-probabilities of their prompts: try again later")
+        try:
+            yield
+        finally:
+            self._scoring.release()
 
     def _only_echo(self, requests: list[GenerationRequest]) -> None:
         for request in requests:

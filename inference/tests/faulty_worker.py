@@ -42,8 +42,8 @@ def break_steps() -> None:
             time.sleep(600)
         return sample(sampler, *args)
 
-    BatchSampler.prepare_tensor_args = prepared  # type: ignore[method-assign]
-    BatchSampler.__call__ = blocking  # type: ignore[method-assign]
+    BatchSampler.prepare_tensor_args = prepared  # type: ignore[method-assign, assignment]
+    BatchSampler.__call__ = blocking  # type: ignore[method-assign, assignment]
 
 
 def break_claims() -> None:
