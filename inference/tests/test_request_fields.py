@@ -100,7 +100,13 @@ def test_what_clients_send_for_off_is_taken() -> None:
     assert chat(max_tokens=5, max_completion_tokens=None).token_limit == 5
     assert completion(max_tokens=-1).token_limit is None
     assert completion(max_tokens=0, echo=True).token_limit == 0
-    for name, neutral in {"ignore_eos": False, "min_tokens": 0, "repeat_penalty": 1.0, "mirostat": 0, "tools": []}.items():
+    for name, neutral in {
+        "ignore_eos": False,
+        "min_tokens": 0,
+        "repeat_penalty": 1.0,
+        "mirostat": 0,
+        "tools": [],
+    }.items():
         chat(**{name: neutral})
         chat(**{name: None})
     assert refused(top_logprobs=2).code == refused(top_logprobs=2, logprobs=False).code == "invalid_request"
