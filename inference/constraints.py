@@ -1,5 +1,6 @@
 """Answers held to a JSON schema: which tokens may come next, by llguidance (https://github.com/guidance-ai/llguidance)."""
 
+import logging
 import threading
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from inference.generation import InvalidSchema
+
+logger = logging.getLogger(__name__)
 
 # Between the tokens of JSON; bounded, since a small model can go on with spaces for ever.
 WHITESPACE = r"[ \n\r\t]{1,16}"
@@ -24,17 +27,30 @@ class Constraint:
         self.error = ""
 
     def allowed(self, answer_ids: Sequence[int]) -> NDArray[np.bool_]:
-        """Which tokens may follow `answer_ids`, the whole answer so far; (vocab,) bool."""
+        """Which tokens may follow `answer_ids`, the whole answer so far; (vocab,) bool. Raises nothing.
+
+        The row must get some token in this step: the engine ends the request when it sees `error`.
+        """
+        try:
+            return self._allowed(answer_ids)
+        except Exception as error:  # here it would end the engine, and with it the requests of all others
+            logger.exception("a grammar failed")
+            self.error = f"{type(error).__name__}: {error}"
+            return self._only_end()
+
+    def _allowed(self, answer_ids: Sequence[int]) -> NDArray[np.bool_]:
         self._matcher.consume_tokens(list(answer_ids[self._consumed :]))
         self._consumed = len(answer_ids)
         if self._matcher.is_error():
-            # The row must get some token in this step: the engine ends the request when it sees `error`.
             self.error = self._matcher.get_error()
-            only_end = np.zeros(self._tokenizer.vocab_size, dtype=np.bool_)
-            only_end[self._tokenizer.eos_tokens] = True
-            return only_end
+            return self._only_end()
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         return np.unpackbits(bits, bitorder="little")[: self._tokenizer.vocab_size].astype(np.bool_)
+
+    def _only_end(self) -> NDArray[np.bool_]:
+        only_end = np.zeros(self._tokenizer.vocab_size, dtype=np.bool_)
+        only_end[self._tokenizer.eos_tokens] = True
+        return only_end
 
 
 class Grammars:

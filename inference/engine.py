@@ -29,11 +29,12 @@ from inference.generation import (
     Event,
     GenerationRequest,
     Listener,
+    request_tokens,
 )
 from inference.loading import eos_token_ids, vocabulary
 from inference.paged import forget_graphs, steered_manager, storable_tokens
 from inference.penalties import TokenTables
-from inference.text import AnswerText, token_entries
+from inference.text import AnswerText, GrowingText, TokenRecord, TokenTexts
 from steering.hook import NoFreeRow, SteeringHooks
 from steering.spec import SteeringSpec
 
@@ -61,6 +62,7 @@ class _Answer:
 
     request: GenerationRequest
     text: AnswerText
+    record: TokenRecord
     slot: int
     constraint: Constraint | None = None
     seen: int = 0
@@ -87,9 +89,9 @@ class ContinuousEngine:
 
     def __post_init__(self) -> None:
         config = self.model.config.get_text_config()
-        self.context_length = int(config.max_position_embeddings)
+        self.context_length = request_tokens(config.max_position_embeddings, self.limits.cache_tokens)
         self._eos = eos_token_ids(self.model, self.tokenizer)
-        self._backend = self.tokenizer.backend_tokenizer
+        self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = max(4 * self.limits.max_requests, 32)
         self._hooks = SteeringHooks(self.model, self._capacity + 1, lambda: forget_graphs(self._manager))
@@ -102,7 +104,7 @@ class ContinuousEngine:
         self._tables = TokenTables(self._capacity + 1, vocab, self.model.device)
         self._grammars = Grammars(self.tokenizer, vocab, self._eos)
         self._manager = steered_manager(self.model, self._generation_config(), self._batching(), self, self._tables)
-        self._storable_tokens = storable_tokens(self._manager)
+        self.context_length = min(self.context_length, storable_tokens(self._manager))
         self._listening = threading.Thread(target=self._listen, name="engine-events", daemon=True)
         self._listening.start()
         self._manager.start()
@@ -124,7 +126,10 @@ class ContinuousEngine:
                 request.sampling, list(request.prompt_ids), is_constrained=constraint is not None
             )
             undo.callback(self._tables.release, slot)
-            answer = _Answer(request, AnswerText(self._backend, request.stop), slot, constraint)
+            before = () if request.opens_text else request.prompt_ids
+            text = AnswerText(self.texts, request.stop, before)
+            record = TokenRecord(self.texts, request.top_logprobs or 0, GrowingText(self.texts, before))
+            answer = _Answer(request, text, record, slot, constraint)
             self._add(answer, row)
             undo.pop_all()  # from now on both are released when the batch lets go of the request
 
@@ -208,7 +213,7 @@ class ContinuousEngine:
         page_size = 256 if self.model.device.type == "cuda" else 32  # FlashAttention's block table wants 256
         return ContinuousBatchingConfig(
             page_size=page_size,
-            num_blocks=max(1, self.limits.cache_tokens // page_size),
+            num_blocks=-(-self.limits.cache_tokens // page_size),
             max_batch_tokens=max(self.limits.max_batch_tokens, self.limits.max_requests),
             max_requests_per_batch=self.limits.max_requests,
             allow_block_sharing=True,
@@ -222,10 +227,10 @@ class ContinuousEngine:
         if len(self._answers) >= self._capacity:
             raise EngineBusy(f"the engine holds {self._capacity} requests: try again later")
         total = len(request.prompt_ids) + request.max_new_tokens
-        limit = min(self.context_length, self._storable_tokens)
-        if total > limit:
-            parts = f"({len(request.prompt_ids)} in the messages, {request.max_new_tokens} in the completion)"
-            raise ContextLengthExceeded(limit, f"you requested {total} tokens {parts}")
+        if total > self.context_length:
+            field = request.prompt_field
+            parts = f"({len(request.prompt_ids)} in the {field}, {request.max_new_tokens} in the completion)"
+            raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
 
     def _acquire_row(self, spec: SteeringSpec | None) -> int:
         if spec is None:
@@ -329,11 +334,10 @@ class ContinuousEngine:
 
     def _logprobs(self, answer: _Answer, new_ids: list[int]) -> dict[str, Any]:
         """Of each new token: its log-probability and as many alternatives as the request asks for."""
-        top = answer.request.top_logprobs
-        if top is None:
+        if answer.request.top_logprobs is None:
             return {}
         known = answer.logprobs[answer.seen : answer.seen + len(new_ids)]
-        return {"logprobs": token_entries(self._backend, new_ids, known, top)}
+        return answer.record.told(new_ids, known)
 
     def _started(self, answer: _Answer) -> Event:
         tokens = {"prompt_tokens": len(answer.request.prompt_ids), "cached_tokens": answer.cached}

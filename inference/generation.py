@@ -38,7 +38,7 @@ class ContextLengthExceeded(GenerationError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, limit: int, told: str, param: str = "messages") -> None:
+    def __init__(self, limit: int, told: str, param: str) -> None:
         told = (
             f"This model's maximum context length is {limit} tokens. However, {told}. Please reduce the length of the"
         )
@@ -62,6 +62,11 @@ class EngineBusy(GenerationError):
 
 class EngineClosed(GenerationError):
     code = "engine_closed"
+
+
+def request_tokens(context_length: int, cache_tokens: int) -> int:
+    """How many tokens prompt and answer of one request may have: of the model's positions what the KV cache holds."""
+    return min(context_length, cache_tokens)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,10 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
+    prompt_field: str = "prompt"
+    """The field of the request that the prompt is made of."""
+    opens_text: bool = False
+    """Whether the answer is a text of its own, as a chat's is, and does not go on with the prompt's."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,7 @@ class Engine(Protocol):
     """All that the rest of miLLM knows of an engine."""
 
     context_length: int
+    """Of prompt and answer of one request: see `request_tokens`."""
 
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener. Raises GenerationError if it is refused."""

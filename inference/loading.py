@@ -21,8 +21,13 @@ def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         use_safetensors=True,
         attn_implementation=pick_attention(device),
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # transformers' own error does not say which: it is below
         **options,
     )
+    if mismatched := sorted(told["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        shapes = f"{name} has the shape {list(found)} in the files, {list(expected)} by config.json"
+        raise ValueError(f"{len(mismatched)} weights have another shape than the configuration says: {shapes}")
     if missing := sorted(told["missing_keys"]):
         raise ValueError(f"the files lack {len(missing)} weights, {missing[0]} among them")
     if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
@@ -63,10 +68,17 @@ def vocabulary(model: PreTrainedModel) -> int:
     return int(model.get_output_embeddings().weight.size(0))
 
 
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """How many tokens the model can read, which may be fewer than its tokenizer has."""
+    return int(model.get_input_embeddings().weight.size(0))
+
+
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end an answer: the model's own, else the tokenizer's, else none."""
+    """The tokens that end an answer: the model's own and the tokenizer's, since either may be its base model's.
+
+    Without any of them, [-1].
+    """
     configured = model.generation_config.eos_token_id if model.generation_config else None
-    configured = tokenizer.eos_token_id if configured is None else configured
-    if configured is None:
-        return [-1]
-    return [configured] if isinstance(configured, int) else list(configured)
+    own = configured if isinstance(configured, list) else [configured]
+    found = {one for one in (*own, tokenizer.eos_token_id) if one is not None and 0 <= one < vocabulary(model)}
+    return sorted(found) or [-1]

@@ -7,6 +7,7 @@ gives the same text whatever else is in the batch.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from inference.penalties import TokenTables
 
 MAX_LOGPROBS = 20
 UINT32 = 0xFFFFFFFF
+COLDEST = 1e-5
+"""Below this temperature only the most probable token has a probability, and the division would overflow."""
 
 
 class BatchSampler(ContinuousBatchingLogitsProcessorList):
@@ -96,6 +99,7 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
 
     def _columns(self, params: Sequence[SamplingParams], places: Sequence[Sequence[int]]) -> Tensor:
         """The arguments of these rows, (arguments, rows) int32; `places` has position, slot and is_answer of each."""
+        params = [param if param.temperature >= COLDEST else replace(param, temperature=0.0) for param in params]
         floats = torch.tensor([[getattr(param, name) for param in params] for name in self.FLOATS])
         integers = [
             [param.top_k for param in params],

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
+from inference.generation import request_tokens
 from inference.models import DTYPES, LanguageModel
 from steering.models import SAE
 from steering.serializers import StrictMixin
@@ -13,14 +15,18 @@ STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
     progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
+    request_tokens = serializers.SerializerMethodField(help_text="Of prompt and answer of one request, together.")
 
     class Meta:
         model = LanguageModel
         fields = [
             *("id", "name", "source", "revision", "dtype", "device", "model_type", "is_current"),
-            *("d_model", "num_layers", "context_length", *STATE),
+            *("d_model", "num_layers", "context_length", "request_tokens", *STATE),
         ]
         read_only_fields = fields
+
+    def get_request_tokens(self, model: LanguageModel) -> int:
+        return request_tokens(model.context_length, settings.INFERENCE_CACHE_TOKENS)
 
 
 class RegisterModelSerializer(StrictMixin):

@@ -30,11 +30,11 @@ from inference.generation import (
     WorkerLost,
 )
 from inference.jobs import Jobs
-from inference.loading import load
+from inference.loading import embedded_tokens, load
 from inference.models import LanguageModel
-from inference.prompts import echo_text, prompt_ids
+from inference.prompts import added_before, echo_text, field_of, prompt_ids
 from inference.running import CHOICE, Running, choice_id, failure_of
-from inference.text import token_entries, token_entry
+from inference.text import GrowingText, TokenRecord
 from steering.directions import steering_vector
 from steering.models import SAE
 from steering.preparation import config_of
@@ -73,6 +73,7 @@ class Serving:
         self.model = model
         loaded, self.tokenizer = load(model)
         self.device = str(loaded.device)
+        self._rows = embedded_tokens(loaded)
         self._running: dict[str, Running] = {}
         self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
         self.encoder = Encoder(loaded)
@@ -119,8 +120,9 @@ class Serving:
         """Answer one request; every way out writes a last event.
 
         `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
-        None, sampling, stop, top_logprobs or None, schema (JSON text) or None, choices (the `n` of OpenAI, for
-        each prompt), steering (see `SteeringSpec.to_message`) or None, deadline (Unix time, s).
+        None, sampling, stop, top_logprobs or None, schema (JSON text) or None, template (options of the chat template),
+        choices (the `n` of OpenAI, for each prompt), steering (see `SteeringSpec.to_message`) or None, deadline (Unix
+        time, s).
         """
         request_id = message["request_id"]
         running = self._take(message, len(message["prompts"]) * message["choices"])
@@ -166,7 +168,7 @@ class Serving:
         tokens = 0
         for start in range(0, len(order), EMBEDDED_TEXTS):
             chunk = order[start : start + EMBEDDED_TEXTS]
-            texts = [prompt_ids(self.tokenizer, prompts[index], param="input") for index in chunk]
+            texts = [prompt_ids(self.tokenizer, prompts[index], self._rows, param="input") for index in chunk]
             tokens += sum(map(len, texts))
             for embeddings in self.encoder.embeddings(texts):
                 if running.error:
@@ -235,8 +237,8 @@ class Serving:
         requests: list[GenerationRequest] = []
         entries = 0
         for prompt in message["prompts"]:
-            ids = prompt_ids(self.tokenizer, prompt)
-            max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids))
+            ids, field = prompt_ids(self.tokenizer, prompt, self._rows, message["template"]), field_of(prompt)
+            max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids), field)
             if message["echo"]:
                 if message["top_logprobs"] is not None:
                     entries += len(ids) * (1 + message["top_logprobs"]) * message["choices"]
@@ -253,6 +255,8 @@ class Serving:
                     stop=tuple(message["stop"]),
                     top_logprobs=message["top_logprobs"],
                     schema=message["schema"],
+                    prompt_field=field,
+                    opens_text="messages" in prompt and not message["template"].get("continue_final_message"),
                 )
                 requests.append(request)
         return requests
@@ -261,13 +265,15 @@ class Serving:
         self, prompt: Mapping[str, Any], ids: list[int], spec: SteeringSpec | None, top: int | None
     ) -> dict[str, Any]:
         """The prompt as the beginning of its answer, with log-probabilities where `top` alternatives are asked for."""
-        echo: dict[str, Any] = {"echo": echo_text(self.tokenizer, prompt)}
+        texts, added = self.engine.texts, added_before(self.tokenizer, ids)
+        echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
         if top is not None:
-            backend = self.tokenizer.backend_tokenizer
             with self._scoring_place():
                 known = self.encoder.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
-            first = token_entry(backend, ids[0], 0.0) | {"logprob": None, "top_logprobs": None}  # nothing is before it
-            echo["logprobs"] = [first, *token_entries(backend, ids[1:], known, top)]
+            every = [(None, None), *known]  # nothing is before the first token
+            own = TokenRecord(texts, top, GrowingText(texts)).told(ids[:added], every[:added])
+            given = TokenRecord(texts, top, GrowingText(texts, names=True)).told(ids[added:], every[added:])
+            echo |= {name: [*own[name], *given[name]] for name in own}
         return echo
 
     @contextmanager
@@ -287,14 +293,14 @@ class Serving:
             events = [Event(request.request_id, "started", started), Event(request.request_id, "finished", finished)]
             self._listen(events)
 
-    def _max_new_tokens(self, asked: int | None, prompt_tokens: int) -> int:
+    def _max_new_tokens(self, asked: int | None, prompt_tokens: int, field: str) -> int:
         """As asked; else what the context leaves, within INFERENCE_MAX_NEW_TOKENS."""
         if asked is not None:
             return asked
         left = self.engine.context_length - prompt_tokens
         if left <= 0:
-            told = f"your messages resulted in {prompt_tokens} tokens"
-            raise ContextLengthExceeded(self.engine.context_length, told)
+            told = f"your {field} resulted in {prompt_tokens} tokens"
+            raise ContextLengthExceeded(self.engine.context_length, told, field)
         return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
 
     def _cancel(self, request_id: str) -> None:

@@ -11,7 +11,7 @@ from celery import shared_task
 # the latter, since workers are upgraded before the webs that send it. That steering is missing never means "unsteered".
 OF_EVERY_TASK = frozenset({"request_id", "inbox", "version", "deadline", "prompts"})
 OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens"}
-MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logprobs": None}
+MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logprobs": None, "template": {}}
 
 
 @shared_task(name="inference.generate", acks_late=True)

@@ -1,13 +1,28 @@
-"""From token ids to the text of an answer, as it grows."""
+"""From token ids to text, as it grows.
 
+Every token has bytes, which may be a part of a character, and a text is what its tokens' bytes are in UTF-8. So what
+has been said stays true whatever comes next, and bytes that are no UTF-8 become replacement characters.
+"""
+
+import codecs
 import re
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Any
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
-BYTE = re.compile(r"<0x([0-9A-F]{2})>\Z")
+BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
+REPLACE_EACH = "millm.replace-each-byte"
+
+
+def _replacements(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "�" * (error.end - error.start), error.end
+
+
+# SentencePiece and `tokenizers` write one replacement character for each wrong byte, Python one for several.
+codecs.register_error(REPLACE_EACH, _replacements)
 
 
 def _byte_level() -> dict[str, int]:
@@ -20,48 +35,114 @@ def _byte_level() -> dict[str, int]:
 BYTE_LEVEL = _byte_level()
 
 
-def token_bytes(tokenizer: Tokenizer, token_id: int) -> bytes:
-    """The bytes of one token, which may be a part of a character."""
-    piece = tokenizer.id_to_token(token_id)
-    if piece is None:
-        return b""
-    if found := BYTE.match(piece):
-        return bytes([int(found[1], 16)])
-    if "ByteLevel" in str(tokenizer.decoder) and all(character in BYTE_LEVEL for character in piece):
-        return bytes(BYTE_LEVEL[character] for character in piece)
-    return piece.replace("▁", " ").encode()
+class TokenTexts:
+    """The bytes of each token of a tokenizer. Made once for a model: a tokenizer says what it is by writing it out."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        decoder = str(tokenizer.decoder)
+        self._is_byte_level, self._has_byte_pieces = "ByteLevel" in decoder, "ByteFallback" in decoder
+        added = tokenizer.get_added_tokens_decoder()
+        self.special = {token_id: token.content for token_id, token in added.items() if token.special}
+        """The tokens that are no part of a text, with their names."""
+        self._known: dict[int, bytes] = {}
+        self.errors = REPLACE_EACH if self._has_byte_pieces else "replace"
+
+    def is_text(self, token_id: int) -> bool:
+        return token_id not in self.special and self._tokenizer.id_to_token(token_id) is not None
+
+    def within(self, token_id: int) -> bytes:
+        """Its bytes after another token; its name where it is special, none where the tokenizer does not know it."""
+        if token_id not in self._known:
+            self._known[token_id] = self._bytes(token_id)
+        return self._known[token_id]
+
+    def opening(self, token_id: int) -> bytes:
+        """Its bytes where nothing is before it: SentencePiece takes a space away there."""
+        raw = self.within(token_id)
+        if self._is_byte_level or not self.is_text(token_id) or (len(raw) == 1 and raw[0] >= 0x80):
+            return raw
+        return self._tokenizer.decode([token_id], skip_special_tokens=False).encode()
+
+    def _bytes(self, token_id: int) -> bytes:
+        piece = self._tokenizer.id_to_token(token_id)
+        if piece is None:
+            return b""
+        if token_id in self.special:
+            return piece.encode()
+        if self._is_byte_level:
+            known = all(character in BYTE_LEVEL for character in piece)
+            return bytes(BYTE_LEVEL[character] for character in piece) if known else piece.encode()
+        if self._has_byte_pieces and (found := BYTE.match(piece)):
+            return bytes([int(found[1], 16)])
+        # Its text is what it adds to itself: the decoder's own rules for spaces hold.
+        once, twice = (self._tokenizer.decode([token_id] * n, skip_special_tokens=False) for n in (1, 2))
+        return twice.removeprefix(once).encode()
 
 
-def token_entry(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
-    """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
-    raw = token_bytes(tokenizer, token_id)
-    return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(min(logprob, 0.0), -9999.0)}
+class GrowingText:
+    """The text that tokens add to `after`, the tokens before them; special ones add none, or their names."""
+
+    def __init__(self, texts: TokenTexts, after: Sequence[int] = (), *, names: bool = False) -> None:
+        self._texts, self._names = texts, names
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors=texts.errors)
+        self.opens = not any(map(texts.is_text, after))
+        """Whether nothing is before the next token."""
+        for token_id in after[-3:]:  # which may begin a character
+            self.push(token_id)
+
+    def push(self, token_id: int) -> str:
+        """The characters that this token completes."""
+        if not (self._names or self._texts.is_text(token_id)):
+            return ""
+        raw = self._texts.opening(token_id) if self.opens else self._texts.within(token_id)
+        self.opens = False
+        return self._decoder.decode(raw)
 
 
-def token_entries(
-    tokenizer: Tokenizer, token_ids: Iterable[int], known: Iterable[tuple[float, list[tuple[int, float]]]], top: int
-) -> list[dict[str, Any]]:
-    """The entry of each token, with those of its `top` alternatives; `known` has what is known of each."""
-    return [
-        token_entry(tokenizer, token_id, own)
-        | {"top_logprobs": [token_entry(tokenizer, *pair) for pair in others[:top]]}
-        for token_id, (own, others) in zip(token_ids, known, strict=True)
-    ]
+class TokenRecord:
+    """The log-probabilities of the tokens of a text, with `top` alternatives each, and how much text each adds."""
+
+    def __init__(self, texts: TokenTexts, top: int, text: GrowingText) -> None:
+        self._texts, self._top, self._text = texts, top, text
+
+    def told(
+        self, token_ids: Iterable[int], known: Iterable[tuple[float | None, list[tuple[int, float]] | None]]
+    ) -> dict[str, Any]:
+        """`logprobs`, an entry of each token, and `widths`, the characters that each adds to the text.
+
+        `known` has the log-probability of each and (token id, log-probability) of the most probable ones in its place;
+        nothing is known of a token that begins a prompt.
+        """
+        entries, widths = [], []
+        for token_id, (own, others) in zip(token_ids, known, strict=True):
+            top = None if others is None else [self._entry(*pair) for pair in others[: self._top]]
+            entries.append(self._entry(token_id, own) | {"top_logprobs": top})
+            widths.append(len(self._text.push(token_id)))
+        return {"logprobs": entries, "widths": widths}
+
+    def _entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
+        """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
+        raw = (self._texts.opening if self._text.opens else self._texts.within)(token_id)
+        told = None if logprob is None else max(min(logprob, 0.0), -9999.0)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": told}
 
 
 class AnswerText:
-    """Decodes the tokens of one answer and ends it before a stop string.
+    """The text of one answer, which ends before a stop string.
 
     What may still become something else is held back: the bytes of an unfinished character and
     text that may be the start of a stop string. So the pieces that `push` and `flush` return are
-    final, and the stop string is in none of them.
+    final, and the stop string is in none of them. `after` are the tokens whose text the answer goes on with; a chat's
+    answer is a text of its own.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
-        self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+    def __init__(self, texts: TokenTexts, stop: Sequence[str] = (), after: Sequence[int] = ()) -> None:
+        self._text = GrowingText(texts, after)
         self._stop = tuple(stop)
-        self._held = ""
+        # Special tokens are no part of the answer, but may be one of a stop string.
+        self._special = {one: name for one, name in texts.special.items() if any(name in text for text in stop)}
+        self._held, self._is_shown = "", bytearray()
         self.stopped = False
 
     def push(self, token_ids: Iterable[int]) -> str:
@@ -69,7 +150,10 @@ class AnswerText:
         if self.stopped:
             return ""
         for token_id in token_ids:
-            self._held += self._stream.step(self._tokenizer, token_id) or ""
+            name = self._special.get(token_id)
+            added = self._text.push(token_id) if name is None else name
+            self._held += added
+            self._is_shown += bytes([name is None]) * len(added)
             if self._cut_at_stop():
                 break
         return self._take(len(self._held) - self._undecided())
@@ -79,7 +163,8 @@ class AnswerText:
         return self._take(len(self._held))
 
     def _take(self, length: int) -> str:
-        taken, self._held = self._held[:length], self._held[length:]
+        taken = "".join(compress(self._held[:length], self._is_shown))
+        self._held, self._is_shown = self._held[length:], self._is_shown[length:]
         return taken
 
     def _cut_at_stop(self) -> bool:

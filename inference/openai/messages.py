@@ -1,7 +1,6 @@
 """The messages of a chat. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
 
-import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,19 +23,14 @@ class RefusalPart(BaseModel):
         return self.refusal
 
 
+Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+
+
 class FunctionCall(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str
     arguments: str
-
-    def for_template(self) -> dict[str, Any]:
-        """Chat templates want the arguments as an object where OpenAI has a string with JSON."""
-        try:
-            arguments = json.loads(self.arguments)
-        except ValueError:
-            arguments = self.arguments  # a model's own words, which need not be JSON
-        return {"name": self.name, "arguments": arguments}
 
 
 class ToolCall(BaseModel):
@@ -53,7 +47,7 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart | RefusalPart] | None = Field(None, union_mode="left_to_right")
+    content: str | list[Part] | None = Field(None, union_mode="left_to_right")
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -80,6 +74,6 @@ class Message(BaseModel):
         more: dict[str, Any] = {"name": self.name, "tool_call_id": self.tool_call_id}
         if self.tool_calls:
             more["tool_calls"] = [
-                {"id": call.id, "type": call.type, "function": call.function.for_template()} for call in self.tool_calls
+                {"id": call.id, "type": call.type, "function": call.function.model_dump()} for call in self.tool_calls
             ]
         return {"role": self.role, "content": content} | {key: value for key, value in more.items() if value}

@@ -10,35 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, f
 from inference.generation import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
+from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
 from inference.openai.response_format import ResponseFormat
+from inference.openai.validation import as_openai_error
 
-Number = Annotated[float, Field(strict=False)]
-"""An int or a float; `strict` on the model still refuses strings and booleans (see `_no_booleans`)."""
-
-# Fields of the API that would change the answer and that we do not honour yet: any other value is refused.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-    "audio": (),
-    "prediction": (),
-    "web_search_options": (),
-    "moderation": (),
-    "reasoning_effort": ("none",),
-    "verbosity": ("medium",),
-}
-# Fields of the API that do not change the answer of this server.
-HARMLESS = {
-    *("user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier"),
-    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-}
 TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 Prompts = str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
 """A text or its token ids, or several of either."""
-FIELD = re.compile(r"(?!str\Z|int\Z)[\w-]+\Z")
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -77,12 +55,7 @@ class Body(BaseModel):
         try:
             request = cls.model_validate_json(body)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            # Of a union pydantic names the member too, as `str` or `list[…]`: that is no field.
-            path = [str(part) for part in first["loc"] if isinstance(part, int) or FIELD.match(part)]
-            param = ".".join(path) or None
-            where = f"{param}: " if param else "The body: "
-            raise OpenAIError(400, where + first["msg"], param=param, code="invalid_request") from error
+            raise as_openai_error(error) from error
         request._refuse_unsupported()
         unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
         if strict and unknown:
@@ -90,11 +63,9 @@ class Body(BaseModel):
         return request
 
     def _refuse_unsupported(self) -> None:
-        for name, neutral in NEUTRAL.items():
-            value = (self.model_extra or {}).get(name)
-            if value is not None and value not in neutral:
-                message = f"{name} is not supported by this server: leave it out"
-                raise OpenAIError(400, message, param=name, code="unsupported_parameter")
+        if name := unsupported(self.model_extra or {}):
+            message = f"{name} is not supported by this server: leave it out"
+            raise OpenAIError(400, message, param=name, code="unsupported_parameter")
 
 
 class AnswerRequest(Body):
@@ -105,29 +76,20 @@ class AnswerRequest(Body):
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: StrictInt | None = Field(None, ge=1)
-    temperature: Number | None = Field(None, ge=0, le=2)
-    top_p: Number | None = Field(None, ge=0, le=1)
-    top_k: StrictInt | None = Field(None, ge=0, le=2**31 - 1)
-    min_p: Number | None = Field(None, ge=0, le=1)
+    max_tokens: StrictInt | None = Field(None, ge=-1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: StrictInt | None = Field(None, ge=-1, le=2**31 - 1)
+    min_p: float | None = Field(None, ge=0, le=1)
     seed: StrictInt | None = Field(None, ge=-(2**63), lt=2**63)
-    presence_penalty: Number | None = Field(None, ge=-2, le=2)
-    frequency_penalty: Number | None = Field(None, ge=-2, le=2)
-    repetition_penalty: Number | None = Field(None, gt=0, le=10)
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=10)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     n: StrictInt | None = Field(None, ge=1)
     stop: str | list[str] | None = None
     profile: str | None = Field(None, min_length=1)
     steering: OwnSteering | None = None
-
-    @field_validator(
-        *("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"), mode="before"
-    )
-    @classmethod
-    def _no_booleans(cls, value: Any) -> Any:
-        if isinstance(value, bool | str):
-            raise ValueError(f"got {value!r}, expected a number")
-        return value
 
     @field_validator("stop")
     @classmethod
@@ -161,7 +123,7 @@ class AnswerRequest(Body):
 
     @property
     def token_limit(self) -> int | None:
-        """The longest answer, None for what the context leaves."""
+        """The longest answer, None for what the context leaves; clients write -1 for that too, some 0."""
         raise NotImplementedError
 
     @property
@@ -173,6 +135,11 @@ class AnswerRequest(Body):
     def answer_schema(self) -> str | None:
         """The JSON schema of the answer, as JSON; None for any text."""
         return None
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """Options of the chat template: see `inference.prompts.prompt_ids`."""
+        return {}
 
     @property
     def stops(self) -> list[str]:
@@ -192,7 +159,7 @@ class AnswerRequest(Body):
         return SamplingParams(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k or 0,
+            top_k=max(self.top_k or 0, 0),  # -1 is vLLM's word for all
             min_p=self.min_p or 0.0,
             seed=secrets.randbits(62) if self.seed is None else self.seed,
             presence_penalty=self.presence_penalty or 0.0,
@@ -206,16 +173,32 @@ class ChatRequest(AnswerRequest):
     """POST /v1/chat/completions."""
 
     messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: StrictInt | None = Field(None, ge=1)
+    max_completion_tokens: StrictInt | None = Field(None, ge=-1)
     logprobs: bool | None = None
     top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _alternatives_with_logprobs(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
         return self
+
+    @model_validator(mode="after")
+    def _one_way_to_go_on(self) -> Self:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise ValueError("continue_final_message needs add_generation_prompt to be false: got true of both")
+        return self
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _of_the_template(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if taken := sorted(RESERVED & {*(value or {})}):
+            raise ValueError(f"got {taken[0]!r}, expected variables of the model's chat template alone")
+        return value
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
@@ -223,11 +206,19 @@ class ChatRequest(AnswerRequest):
 
     @property
     def token_limit(self) -> int | None:
-        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        asked = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        return asked if asked and asked > 0 else None
 
     @property
     def alternatives(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def template(self) -> dict[str, Any]:
+        continues = bool(self.continue_final_message)
+        begins = self.add_generation_prompt if self.add_generation_prompt is not None else not continues
+        asked = {"continue_final_message": continues, "add_generation_prompt": begins}
+        return {**(self.chat_template_kwargs or {}), **asked}
 
     @property
     def answer_schema(self) -> str | None:
@@ -235,13 +226,19 @@ class ChatRequest(AnswerRequest):
 
 
 LEGACY_MAX_TOKENS = 16
+# The arguments of transformers' `apply_chat_template` that are no variables of a template.
+RESERVED = {
+    *("conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt"),
+    *("continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"),
+    *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "self"),
+}
 
 
 class CompletionRequest(AnswerRequest):
     """POST /v1/completions: text, or token ids, that the answer goes on; several of them at once."""
 
     prompt: Prompts
-    max_tokens: StrictInt | None = Field(None, ge=0)
+    max_tokens: StrictInt | None = Field(None, ge=-1)
     echo: bool | None = None
     logprobs: StrictInt | None = Field(None, ge=0, le=20)
     suffix: Literal[""] | None = None
@@ -263,9 +260,11 @@ class CompletionRequest(AnswerRequest):
         return as_prompts(self.prompt)
 
     @property
-    def token_limit(self) -> int:
+    def token_limit(self) -> int | None:
         """OpenAI's default here is a short one."""
-        return LEGACY_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+        if self.max_tokens is None:
+            return LEGACY_MAX_TOKENS
+        return None if self.max_tokens == -1 else self.max_tokens
 
     @property
     def alternatives(self) -> int | None:

@@ -6,7 +6,7 @@ Source of the shapes: https://platform.openai.com/docs/api-reference/chat/create
 import json
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class JSONSchema(BaseModel):
@@ -25,6 +25,13 @@ class ResponseFormat(BaseModel):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JSONSchema | None = None
+    body: None = Field(None, alias="schema")  # llama.cpp's place of a schema
+
+    @field_validator("body", mode="before")
+    @classmethod
+    def _elsewhere(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError("expected the schema in json_schema, with the type json_schema")
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> Self:

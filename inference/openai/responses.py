@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from inference.metrics import PROMPT_TOKENS
@@ -22,8 +23,10 @@ class Choice:
 
     text: list[str] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    """How many characters each token of `logprobs` adds to the text."""
     offset: int = 0
-    """The length of the tokens whose log-probabilities have come."""
+    """The length of the text of the tokens whose log-probabilities have come."""
     finish_reason: str | None = None
 
 
@@ -55,22 +58,24 @@ class Answer:
                 PROMPT_TOKENS.inc(data["prompt_tokens"])
                 self.cached_tokens += data["cached_tokens"]
             echo = data.get("echo", "")
-            yield from self._first_chunk(index, echo, self._add(choice, echo, data.get("logprobs", [])))
+            yield from self._first_chunk(index, echo, self._add(choice, echo, data))
         elif kind == "delta":
             self.completion_tokens += len(data["token_ids"])
             if data["text"] or data.get("logprobs"):
-                yield self._chunk(index, data["text"], self._add(choice, data["text"], data.get("logprobs", [])))
+                yield self._chunk(index, data["text"], self._add(choice, data["text"], data))
         elif kind == "finished":
             choice.finish_reason = data["reason"]
             yield self._chunk(index, None, None, data["reason"])
 
-    def _add(self, choice: Choice, text: str, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def _add(self, choice: Choice, text: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
         """Go on `choice` by a piece, whose log-probabilities are returned as its chunk tells them."""
-        told = self._logprobs(entries, choice.offset)
-        choice.offset += sum(len(entry["token"]) for entry in entries)
+        entries, widths = data.get("logprobs", []), data.get("widths", [])
+        told = self._logprobs(entries, widths, choice.offset)
+        choice.offset += sum(widths)
         if not self.streamed:  # which nobody asks for as a whole
             choice.text.append(text)
             choice.logprobs += entries
+            choice.widths += widths
         return told
 
     def usage(self) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class Answer:
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
+    def _logprobs(self, entries: list[dict[str, Any]], widths: list[int], offset: int) -> dict[str, Any] | None:
         """The log-probabilities of a piece of a choice, before which tokens of the length `offset` have come."""
         raise NotImplementedError
 
@@ -132,10 +137,10 @@ class ChatAnswer(Answer):
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
-        logprobs = self._logprobs(choice.logprobs, 0)
+        logprobs = self._logprobs(choice.logprobs, choice.widths, 0)
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
-    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
+    def _logprobs(self, entries: list[dict[str, Any]], widths: list[int], offset: int) -> dict[str, Any] | None:
         return {"content": entries, "refusal": None} if entries else None
 
 
@@ -153,27 +158,32 @@ class TextAnswer(Answer):
         return {**self._head(self.CHUNK), "choices": [choice]}
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        logprobs = self._logprobs(choice.logprobs, 0)
+        logprobs = self._logprobs(choice.logprobs, choice.widths, 0)
         text = "".join(choice.text)
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
-    def _logprobs(self, entries: list[dict[str, Any]], offset: int) -> dict[str, Any] | None:
+    def _logprobs(self, entries: list[dict[str, Any]], widths: list[int], offset: int) -> dict[str, Any] | None:
         if not entries:
             return None
-        offsets = []
-        for entry in entries:
-            offsets.append(offset)
-            offset += len(entry["token"])
         return {
-            "tokens": [entry["token"] for entry in entries],
+            "tokens": [_name(entry) for entry in entries],
             "token_logprobs": [entry["logprob"] for entry in entries],
             "top_logprobs": [_alternatives(entry) for entry in entries],
-            "text_offset": offsets,
+            "text_offset": list(accumulate(widths[:-1], initial=offset)),
         }
 
 
 def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
-    """None for the first token of an echoed prompt, before which there is nothing."""
+    """Of several tokens with one text the most probable. None for a prompt's first token: nothing is before it."""
     if entry["top_logprobs"] is None:
         return None
-    return {top["token"]: top["logprob"] for top in entry["top_logprobs"]}
+    return {_name(top): top["logprob"] for top in reversed(entry["top_logprobs"])}
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    """The text of a token; of parts of characters, which have none, the bytes, as OpenAI writes them."""
+    raw = bytes(entry["bytes"])
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

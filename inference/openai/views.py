@@ -81,6 +81,7 @@ def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
         "stop": asked.stops,
         "top_logprobs": asked.alternatives,
         "schema": asked.answer_schema,
+        "template": asked.template,
         "choices": asked.choices,
         "steering": selection.steering.to_message() if selection.steering else None,
     }

@@ -144,7 +144,7 @@ def test_activating_a_profile_by_rest_steers_the_next_chat_and_deactivating_ends
         ({"model": "demo", "messages": MESSAGES, "temperature": True}, 400, "invalid_request", "temperature"),
         ({"model": "demo", "messages": MESSAGES, "temperature": 3}, 400, "invalid_request", "temperature"),
         ({"model": "demo", "messages": MESSAGES, "max_tokens": "5"}, 400, "invalid_request", "max_tokens"),
-        ({"model": "demo", "messages": MESSAGES, "max_tokens": 0}, 400, "invalid_request", "max_tokens"),
+        ({"model": "demo", "messages": MESSAGES, "max_tokens": -2}, 400, "invalid_request", "max_tokens"),
         ({"model": "demo", "messages": MESSAGES, "n": 17}, 400, "invalid_request", "n"),
         ({"model": "demo", "messages": MESSAGES, "top_logprobs": 2}, 400, "invalid_request", None),
         ({"model": "demo", "messages": MESSAGES, "presence_penalty": 2.5}, 400, "invalid_request", "presence_penalty"),

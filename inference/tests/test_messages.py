@@ -23,7 +23,7 @@ def shown(messages: list[dict[str, Any]], template: str = SHOWN) -> str:
     tokenizer.chat_template = template
     request = ChatRequest.parse(_body(messages))
     [prompt] = request.prompts
-    return str(tokenizer.decode(prompt_ids(tokenizer, prompt)))
+    return str(tokenizer.decode(prompt_ids(tokenizer, prompt, len(tokenizer))))
 
 
 def _body(messages: list[dict[str, Any]]) -> bytes:

@@ -68,6 +68,13 @@ def test_a_model_is_registered_loaded_and_deleted(api: APIClient, folders: Path)
     assert api.get(f"/api/models/{row['id']}").status_code == 404
 
 
+def test_a_model_says_how_many_tokens_a_request_may_have(api: APIClient, folders: Path, settings: Any) -> None:
+    row = api.post("/api/models", {"source": str(folders / "tiny")}).data
+    assert row["request_tokens"] == row["context_length"] == 2048
+    settings.INFERENCE_CACHE_TOKENS = 1000  # the KV cache holds less than the model has positions
+    assert api.get(f"/api/models/{row['id']}").data["request_tokens"] == 1000
+
+
 def test_an_sae_is_registered_attached_and_detached_with_its_profile(api: APIClient, folders: Path) -> None:
     model = LanguageModel.objects.register(str(folders / "tiny"))
     made = api.post("/api/saes", {"source": str(folders / "saes"), "path": "a", "id": "mine"})

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from inference.constraints import Constraint
 from inference.engine import ContinuousEngine
 from inference.tests.engines import run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
@@ -32,6 +33,25 @@ def test_a_poisoned_request_fails_alone(tmp_path_factory: pytest.TempPathFactory
         assert collected.greedy([(PROMPT, None)], 8) == [alone]
         assert collected.engine.is_alive()
         assert collected.engine.statistics().running == 0
+
+
+def test_a_grammar_that_fails_ends_its_own_answer_only(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
+) -> None:
+    allowed = Constraint._allowed
+
+    def poisoned(constraint: Constraint, answer_ids: Any) -> Any:
+        if len(answer_ids) == 2:
+            raise ValueError("poison")
+        return allowed(constraint, answer_ids)
+
+    monkeypatch.setattr(Constraint, "_allowed", poisoned)
+    with run_engine(tiny_model(), tiny_tokenizer(), tiny_sae(tmp_path_factory.mktemp("sae"))) as collected:
+        poison, beside = collected.submit(POISON, schema="{}"), collected.submit(PROMPT, max_new_tokens=8)
+        failed = collected.wait(poison)[-1]
+        assert (failed.kind, failed.data["code"]) == ("failed", "engine_error")
+        assert len(collected.tokens(beside)) == 8
+        assert collected.engine.is_alive()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what it provokes
