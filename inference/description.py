@@ -1,9 +1,12 @@
 """What a model's `config.json` says of it, read by the web before anything is downloaded. Free of torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from inference.weights import check_weights, remote_files
 from steering.architectures import architecture
 from steering.sources import BadSource, is_folder, local_folder, read_json_file
 
@@ -28,17 +31,28 @@ class Description:
 def describe(source: str, revision: str, *, anywhere: bool = False) -> Description:
     """The description of the model at `source`, a hub id or a folder.
 
-    Raises BadSource, UnsupportedArchitecture, or what `steering.hub` raises.
+    Raises BadSource, UnsupportedArchitecture, BrokenWeights, or what `steering.hub` raises.
     """
     if is_folder(source):
-        folder = local_folder(source, anywhere=anywhere)
-        config = read_json_file(folder / "config.json")
-        if not any(folder.glob("*.safetensors")):
-            raise BadSource(f"source: {source} has no *.safetensors: other files of weights are not read")
-    else:
-        from steering import hub
+        return describe_folder(local_folder(source, anywhere=anywhere))
+    from steering import hub
+    from steering.hub_errors import HubUnreachable
 
-        config = hub.read_json(source, "config.json", revision or "main")
+    described = _described(hub.read_json(source, "config.json", revision or "main"))
+    with suppress(HubUnreachable):  # it may be in the cache, where another program left it without a listing
+        remote_files(source, revision or "main")
+    return described
+
+
+def describe_folder(folder: Path) -> Description:
+    """The same of files that are here, whose weights must be whole. Raises as `describe` does."""
+    config = read_json_file(folder / "config.json")
+    described = _described(config)
+    check_weights(folder, config.get("vocab_size"), described.d_model)
+    return described
+
+
+def _described(config: Mapping[str, Any]) -> Description:
     model_type = str(config.get("model_type", ""))
     architecture(model_type)
     return Description(model_type, **{field: _number(config, names) for field, names in NAMES.items()})

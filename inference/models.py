@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,11 +12,13 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
-from inference.description import describe
+from inference.description import Description, describe, describe_folder
+from inference.weights import model_folder
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState
 
+DESCRIBED = tuple(field.name for field in fields(Description))
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d{1,2})?)\Z")
 
@@ -51,6 +53,13 @@ class ModelInUse(SteeringError):
 
 class ModelExists(SteeringError):
     code = "model_exists"
+    status = 409
+
+
+class ModelChanged(SteeringError):
+    """Files that were replaced by another model's."""
+
+    code = "model_changed"
     status = 409
 
 
@@ -186,8 +195,10 @@ class LanguageModel(models.Model):
     def load(self) -> None:
         """Serve this model from now on: workers fetch and load it, and the row says how far they are.
 
-        A load that is under way goes on; one that has come to its end, in whatever way, begins anew.
+        A load that is under way goes on; one that has come to its end, in whatever way, begins anew. Raises what
+        `check_files` raises, and changes nothing then.
         """
+        self.check_files()
         self.make_current()
         self.refresh_from_db()
         if self.is_under_way:
@@ -195,6 +206,18 @@ class LanguageModel(models.Model):
         again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
         LanguageModel.objects.filter(pk=self.pk).update(**again)
         self.refresh_from_db()
+
+    def check_files(self) -> None:
+        """Refuse files on this machine that no worker could load; those of the hub that are not here come whole.
+
+        Raises BrokenWeights, BadSource, or ModelChanged where they are of another model than the one registered.
+        """
+        folder = model_folder(self)
+        if folder is None:
+            return
+        found, known = describe_folder(folder), Description(**{name: getattr(self, name) for name in DESCRIBED})
+        if found != known:
+            raise ModelChanged(f"{self.source} holds {found}, registered was {known}: register it under another name")
 
     @transaction.atomic
     def unload(self) -> None:
