@@ -8,6 +8,7 @@ from typing import Any
 
 from inference.weights import check_weights, remote_files
 from steering.architectures import architecture
+from steering.errors import SteeringError
 from steering.sources import BadSource, is_folder, local_folder, read_json_file
 
 # The same number under the names of different architectures.
@@ -16,6 +17,13 @@ NAMES = {
     "num_layers": ("num_hidden_layers", "n_layer"),
     "context_length": ("max_position_embeddings", "n_positions"),
 }
+
+
+class ModelChanged(SteeringError):
+    """Files that were replaced by another model's."""
+
+    code = "model_changed"
+    status = 409
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,16 @@ def describe_folder(folder: Path) -> Description:
     described = _described(config)
     check_weights(folder, config.get("vocab_size"), described.d_model)
     return described
+
+
+def check_files(folder: Path, known: Description) -> None:
+    """Refuse files that no worker could load, or that are of another model than the one that is `known`.
+
+    Raises ModelChanged, or what `describe` raises.
+    """
+    found = describe_folder(folder)
+    if found != known:
+        raise ModelChanged(f"{folder} holds {found}, registered was {known}: register it under another name")
 
 
 def _described(config: Mapping[str, Any]) -> Description:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,13 +12,12 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
-from inference.description import Description, describe, describe_folder
+from inference.description import Description, check_files, describe
 from inference.weights import model_folder
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState
 
-DESCRIBED = tuple(field.name for field in fields(Description))
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d{1,2})?)\Z")
 
@@ -53,13 +52,6 @@ class ModelInUse(SteeringError):
 
 class ModelExists(SteeringError):
     code = "model_exists"
-    status = 409
-
-
-class ModelChanged(SteeringError):
-    """Files that were replaced by another model's."""
-
-    code = "model_changed"
     status = 409
 
 
@@ -212,12 +204,9 @@ class LanguageModel(models.Model):
 
         Raises BrokenWeights, BadSource, or ModelChanged where they are of another model than the one registered.
         """
-        folder = model_folder(self)
-        if folder is None:
-            return
-        found, known = describe_folder(folder), Description(**{name: getattr(self, name) for name in DESCRIBED})
-        if found != known:
-            raise ModelChanged(f"{self.source} holds {found}, registered was {known}: register it under another name")
+        if folder := model_folder(self):
+            known = Description(self.model_type, self.d_model, self.num_layers, self.context_length)
+            check_files(folder, known)
 
     @transaction.atomic
     def unload(self) -> None:

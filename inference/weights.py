@@ -146,8 +146,8 @@ def model_folder(model: "LanguageModel") -> Path | None:
         return folder if folder.is_dir() else None
     from steering import hub
 
-    folder = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
-    return folder if folder is not None and _has_weights(folder) else None
+    cached = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
+    return cached if cached is not None and _has_weights(cached) else None
 
 
 def _has_weights(folder: Path) -> bool:

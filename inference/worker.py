@@ -127,10 +127,7 @@ class Worker:
         return wanted is not None and _load(wanted) == _load(model) and not self._stopping.is_set()
 
     def _take_up(self, model: LanguageModel) -> None:
-        """Fetch and load the model, and take its tasks.
-
-        What was served before is served until the new one's files are here and are seen to be whole.
-        """
+        """Load the model and take its tasks; what was served before goes only when its files are here, and whole."""
         if self.serving is None:
             self._status = "loading"
         self._row_told = False
@@ -145,7 +142,6 @@ class Worker:
             self._open(model)
 
     def _prepare(self, model: LanguageModel) -> None:
-        """All that can go wrong before what is served now has to go."""
         model.local_path = fetch(model, lambda: self._is_wanted(model))
         rehearse(model)
         check_fits(model, in_place_of=self.serving.engine.model if self.serving else None)

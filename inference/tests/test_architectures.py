@@ -183,9 +183,9 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
         with hooked(plain, point, vector(point) if point else None):
             answer: Any = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
             expected.append(answer[0, len(PROMPT) :].tolist())
-            own = logprobs_of(plain, PROMPT)
+            exact = logprobs_of(plain, PROMPT)
         found = encoder.prompt_logprobs(PROMPT, (specs[point], vector(point)) if point else None, top=0)
-        torch.testing.assert_close(torch.tensor([one for one, _ in found]), own, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(torch.tensor([one for one, _ in found]), exact, atol=2e-3, rtol=1e-3)
     assert together == expected
     assert len({tuple(tokens) for tokens in expected}) == 1 + len(HOOK_POINTS)
     texts = [PROMPT, PROMPT[:7]]

@@ -1,5 +1,6 @@
 """SAEs are found by the paths alone. The layouts are those of real repositories, named where they are from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -289,7 +290,7 @@ def write(root: Path, paths: list[str]) -> None:
         (root / path).write_bytes(b"x")
 
 
-WRITERS = {
+WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "saelens": ("blocks.3.hook_resid_post", sae_files.write_saelens),
     "mistudio": ("blocks.5.hook_resid_post", sae_files.write_mistudio),
     "gemma_scope": ("gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", sae_files.write_gemma_scope),
