@@ -65,6 +65,28 @@ def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: 
     assert ask(server, api_key, "tiny").status_code == 200
 
 
+def test_a_download_whose_worker_was_killed_is_continued_by_the_next_one(
+    server: Server, api_key: str, hub: Hub, tmp_path: Path
+) -> None:
+    own = {"INFERENCE_MODEL": "", "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache")}
+    killed = server.start_worker(**own)
+    model = LanguageModel.objects.register(REPO)
+    hub.bytes_per_s = 50_000
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
+    killed.kill()
+    killed.wait(timeout=10)
+    hub.bytes_per_s = None
+    worker = server.start_worker(**own)
+    try:
+        eventually(lambda: status(model) == "ready")
+        assert any(hub.fetched("model.safetensors")[1:]), "the second download begins where the first ended"
+        assert ask(server, api_key, "tiny").status_code == 200
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0
+
+
 def test_only_what_would_be_loaded_is_downloaded(server: Server, api_key: str, hub: Hub, worker: Any) -> None:
     folder = hub.folder / REPO
     whole = (folder / "model.safetensors").read_bytes()
