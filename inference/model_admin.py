@@ -93,8 +93,12 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         obj.save(update_fields=[*form.changed_data, "updated_at"])
         obj.refresh_from_db(fields=["is_current"])
         if obj.is_current:
-            obj.load()
-            self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
+            try:
+                obj.load()
+            except SteeringError as error:
+                self.message_user(request, f"The options are saved, and it cannot be loaded: {error}", messages.ERROR)
+            else:
+                self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
 
     # --- what is done ---
 

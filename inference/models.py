@@ -12,7 +12,8 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
-from inference.description import describe
+from inference.description import Description, check_files, describe
+from inference.weights import model_folder
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState
@@ -186,8 +187,10 @@ class LanguageModel(models.Model):
     def load(self) -> None:
         """Serve this model from now on: workers fetch and load it, and the row says how far they are.
 
-        A load that is under way goes on; one that has come to its end, in whatever way, begins anew.
+        A load that is under way goes on; one that has come to its end, in whatever way, begins anew. Raises what
+        `check_files` raises, and changes nothing then.
         """
+        self.check_files()
         self.make_current()
         self.refresh_from_db()
         if self.is_under_way:
@@ -195,6 +198,15 @@ class LanguageModel(models.Model):
         again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
         LanguageModel.objects.filter(pk=self.pk).update(**again)
         self.refresh_from_db()
+
+    def check_files(self) -> None:
+        """Refuse files on this machine that no worker could load; those of the hub that are not here come whole.
+
+        Raises BrokenWeights, BadSource, or ModelChanged where they are of another model than the one registered.
+        """
+        if folder := model_folder(self):
+            known = Description(self.model_type, self.d_model, self.num_layers, self.context_length)
+            check_files(folder, known)
 
     @transaction.atomic
     def unload(self) -> None:

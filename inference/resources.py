@@ -81,10 +81,13 @@ class ModelViewSet(_Resource):
         body.is_valid(raise_exception=True)
         return self.answer(body.save())
 
-    @extend_schema(request=None, responses={**MODEL, **errors(404)})
+    @extend_schema(request=None, responses={**MODEL, **errors(400, 404, 409)})
     @action(detail=True, methods=["post"])
     def load(self, request: Request, pk: str) -> Response:
-        """Make it current: workers download and load it; `status` and `progress` tell how far they are."""
+        """Make it current: workers download and load it; `status` and `progress` tell how far they are.
+
+        Files on this machine that cannot be loaded are refused, and what is served now stays.
+        """
         model = self.get_object()
         model.load()
         return self.answer(model)

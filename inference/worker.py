@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import uuid
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from inference import metrics, stream, traffic
 from inference.fetching import Unwanted, fetch, told_rows
 from inference.generation import EngineStatistics
+from inference.loading import rehearse
 from inference.memory import check_fits
 from inference.models import LanguageModel
 from inference.serving import Serving
@@ -106,9 +107,9 @@ class Worker:
             if self._status != "ready" or not self._row_told:  # broker or database were away when it should have opened
                 self._open(wanted)
             return
-        if self.serving is not None:
-            self._drop(take_no_more=True)
         if wanted is None:
+            if self.serving is not None:
+                self._drop(take_no_more=True)
             self._status, self._tried = "idle", None
         elif self._tried != _load(wanted):  # what failed is tried again when a load is asked for again
             self._tried = _load(wanted)
@@ -126,30 +127,50 @@ class Worker:
         return wanted is not None and _load(wanted) == _load(model) and not self._stopping.is_set()
 
     def _take_up(self, model: LanguageModel) -> None:
-        """Fetch and load the model, and take its tasks. The row says how far it is, and what went wrong."""
-        self._status, self._row_told = "loading", False
+        """Load the model and take its tasks; what was served before goes only when its files are here, and whole."""
+        if self.serving is None:
+            self._status = "loading"
+        self._row_told = False
+        if not self._goes_well(model, self._prepare):
+            return
+        if self.serving is not None:
+            self._tried = None  # should Redis be away just now, this begins anew
+            self._drop(take_no_more=True)
+            self._tried = _load(model)
+        self._status = "loading"
+        if self._goes_well(model, self._bring_up):
+            self._open(model)
+
+    def _prepare(self, model: LanguageModel) -> None:
+        model.local_path = fetch(model, lambda: self._is_wanted(model))
+        rehearse(model)
+        check_fits(model, in_place_of=self.serving.engine.model if self.serving else None)
+
+    def _bring_up(self, model: LanguageModel) -> None:
+        told_rows(model).update(status=LanguageModel.Status.LOADING, progress=None, error="")
+        logger.info("loading %s from %s", model, model.local_path)
+        check_fits(model)
+        self.serving = Serving(self.id, model)
+
+    def _goes_well(self, model: LanguageModel, step: Callable[[LanguageModel], None]) -> bool:
+        """Do a step of a load; the row says what went wrong."""
         try:
-            model.local_path = fetch(model, lambda: self._is_wanted(model))
-            told_rows(model).update(status=LanguageModel.Status.LOADING, progress=None, error="")
-            logger.info("loading %s from %s", model, model.local_path)
-            check_fits(model)
-            serving = Serving(self.id, model)
+            step(model)
         except Unwanted:
             logger.info("%s is not wanted any more", model)
-            return
         except DatabaseError:
             self._tried = None  # nothing is wrong with the model: it is tried again
             raise
         except Exception as error:
             logger.exception("%s cannot be served", model)
-            self._status = "error"
+            self._status = "error" if self.serving is None else "ready"
             _free_memory()
             connection.close()  # it may have been lost while the model was loaded
             told = f"{model.source} cannot be served: {error}"
             told_rows(model).update(status=LanguageModel.Status.ERROR, progress=None, error=told)
-            return
-        self.serving = serving
-        self._open(model)
+        else:
+            return True
+        return False
 
     def _open(self, model: LanguageModel) -> None:
         """Take the tasks of the model that is served, and say so. Raises RedisError: then it is to be tried again."""

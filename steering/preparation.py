@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 UPDATE_S = 0.5
 # A pickle must be asked for by its name; it is read with weights_only=True.
-FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/final.safetensors")
+FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 
 
 def prepare(sae_id: str) -> None:

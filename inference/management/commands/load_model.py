@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.following import follow
 from inference.models import LanguageModel
+from steering.errors import SteeringError
 
 
 class Command(BaseCommand):
@@ -20,7 +21,10 @@ class Command(BaseCommand):
         if model is None:
             known = ", ".join(LanguageModel.objects.values_list("name", flat=True)) or "none"
             raise CommandError(f"there is no model {options['name']!r}: known are {known}")
-        model.load()
+        try:
+            model.load()
+        except SteeringError as error:
+            raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:
             follow(model, self.stderr.write)
