@@ -22,7 +22,8 @@ from inference.openai.errors import OpenAIError
 logger = logging.getLogger(__name__)
 
 BLOCK_MS = 500
-TRIM_EVERY = 64  # entries; what was read is not needed any more
+TRIM_EVERY, TRIM_BYTES = 64, 2**20
+"""Entries and their characters, after which Redis drops what was read; in a silence it drops all of it."""
 SILENCE_S = 0.5
 LOOK_EVERY_S = 0.5
 ALIVE_TTL_S = 4.0
@@ -58,14 +59,15 @@ class Reply:
     _unread: "asyncio.Queue[Event | OpenAIError]" = field(default_factory=asyncio.Queue)
 
     def put(self, event: Event) -> None:
-        """One more, which is heard now; where too many are not read, all are dropped and it fails."""
+        """One more, which is heard now; where too many are not read already, all are dropped and it fails."""
         self.heard(event)
-        self._weight += _weight(event)
-        self._unread.put_nowait(event)
-        if self._weight > BACKLOG:
+        if self._weight > BACKLOG:  # before this one is counted: an echo may be larger, and nobody could have read it
             while not self._unread.empty():
                 self._unread.get_nowait()
             self.fail("client_too_slow", "The answer was not read while it was written: it was given up.")
+            return
+        self._weight += _weight(event)
+        self._unread.put_nowait(event)
 
     def fail(self, code: str, message: str) -> None:
         """Nothing comes any more; what came is still read."""
@@ -96,7 +98,7 @@ class Inbox:
         self._broker = ""
         # So many that a beat lies between them: a broker that stalls forgets heartbeats, and workers say them anew.
         self._looks: deque[Look] = deque(maxlen=1 + max(1, math.ceil(settings.INFERENCE_HEARTBEAT_S / LOOK_EVERY_S)))
-        self._last_id, self._untrimmed = "0", 0
+        self._last_id, self._untrimmed, self._untrimmed_bytes = "0", 0, 0
         self._read_at = self._looked_at = time.monotonic()
         self._tasks = [asyncio.create_task(_for_ever(step)) for step in (self._read, self._look)]
 
@@ -183,6 +185,7 @@ class Inbox:
         self._read_at = time.monotonic()
         for entry_id, fields in entries[0][1] if entries else []:
             self._last_id, self._untrimmed = entry_id, self._untrimmed + 1
+            self._untrimmed_bytes += sum(map(len, fields.values()))
             try:
                 events = [Event(*one) for one in json.loads(fields["events"])]
             except (LookupError, TypeError, ValueError):
@@ -193,9 +196,10 @@ class Inbox:
             for event in events:
                 self._hand_out(event)
             await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
-        if self._untrimmed >= TRIM_EVERY:
-            self._untrimmed = 0
-            await reader.xtrim(self.key, minid=self._last_id)
+        is_silent = not entries and self._untrimmed
+        if is_silent or self._untrimmed >= TRIM_EVERY or self._untrimmed_bytes >= TRIM_BYTES:
+            await reader.xtrim(self.key, minid=_after(self._last_id), approximate=False)
+            self._untrimmed = self._untrimmed_bytes = 0
 
     def _hand_out(self, event: Event) -> None:
         reply = self._replies.get(event.request_id)
@@ -216,7 +220,10 @@ class Inbox:
         Where the broker is another one than before, what that one held is lost.
         """
         began, reader = time.monotonic(), stream.async_connection()
-        await reader.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
+        async with reader.pipeline(transaction=False) as pipeline:
+            pipeline.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
+            pipeline.expire(self.key, stream.INBOX_KEPT_S)
+            await pipeline.execute()
         broker = (await reader.info("server"))["run_id"]
         if self._broker not in {"", broker}:
             logger.warning("the broker started anew: %d requests are lost", len(self._replies))
@@ -266,11 +273,19 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(SILENCE_S)
 
 
+def _after(entry_id: str) -> str:
+    """The smallest id of an entry behind this one."""
+    milliseconds, _, number = entry_id.partition("-")
+    return f"{milliseconds}-{int(number) + 1}"
+
+
 def _weight(event: Event) -> int:
-    """Its tokens and the alternatives to them."""
-    if event.kind != "delta":
+    """Its tokens and the alternatives to them; of an echo without them, as many as its text would have."""
+    if event.kind not in {"started", "delta"}:
         return 1
-    return len(event.data["token_ids"]) + sum(len(one["top_logprobs"] or ()) for one in event.data.get("logprobs", ()))
+    entries = event.data.get("logprobs", ())
+    tokens = len(event.data["token_ids"]) if event.kind == "delta" else 1 + len(event.data.get("echo", "")) // 4
+    return tokens + sum(len(one["top_logprobs"] or ()) for one in entries)
 
 
 def _failure(code: str, message: str) -> OpenAIError:

@@ -209,6 +209,7 @@ class Serving:
             ids = prompt_ids(self.tokenizer, prompt)
             max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids))
             if message["echo"]:
+                self._check_echo(ids)
                 if message["top_logprobs"] is not None:
                     entries += len(ids) * (1 + message["top_logprobs"]) * message["choices"]
                 if entries > ECHO_ENTRIES:
@@ -227,6 +228,12 @@ class Serving:
                 )
                 requests.append(request)
         return requests
+
+    def _check_echo(self, ids: list[int]) -> None:
+        """Raise ContextLengthExceeded: the engine, which checks the others, sees no prompt that is only echoed."""
+        if len(ids) > self.engine.context_length:
+            told = f"your prompt resulted in {len(ids)} tokens"
+            raise ContextLengthExceeded(self.engine.context_length, told, "prompt")
 
     def _echo(
         self, prompt: Mapping[str, Any], ids: list[int], spec: SteeringSpec | None, top: int | None
@@ -272,8 +279,8 @@ class Serving:
             if running is None or running.ended.is_set():
                 continue  # nobody waits for it any more
             data = {**event.data, "index": int(index)}
-            if event.kind == "started" and running.echoes:
-                data |= running.echoes[int(index) * len(running.echoes) // running.choices]
+            if event.kind == "started":
+                data |= running.take_echo(int(index))
             told.append((running.inbox, Event(request_id, event.kind, data)))
             if event.kind == "failed":
                 running.left, running.failed = 0, event.data["code"]

@@ -25,6 +25,7 @@ from inference.generation import Event
 logger = logging.getLogger(__name__)
 
 KEPT_S = math.ceil(settings.INFERENCE_REQUEST_TIMEOUT_S) + 300  # what is known of a request, until it is over for sure
+INBOX_KEPT_S = 60  # of a web process that is gone
 POLL_S = 0.5
 CANCELLATIONS = "millm:cancellations"
 WORKERS = "millm:workers"  # the ids of those that were alive lately
@@ -144,7 +145,7 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
     with connection.pipeline(transaction=False) as pipeline:
         for inbox, listed in by_inbox.items():
             pipeline.xadd(inbox, {"events": json.dumps(listed, default=dict)})
-            pipeline.expire(inbox, KEPT_S)  # its process may be gone
+            pipeline.expire(inbox, INBOX_KEPT_S)
         pipeline.execute()
 
 

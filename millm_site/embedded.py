@@ -60,6 +60,11 @@ def redis_url() -> str:
     return environment.text("REDIS_URL") or f"unix://{_redis_socket()}"
 
 
+def redis_max_bytes() -> int:
+    """What the embedded Redis may take of the memory."""
+    return environment.positive_int("MILLM_REDIS_MAX_BYTES", 2**28)
+
+
 def broker_url(url: str) -> str:
     """The same server in Celery's words, which are others for a socket."""
     if not url.startswith("unix://"):
@@ -170,7 +175,8 @@ def _start_redis() -> str:
 def _spawn_redis() -> None:
     log, socket = home() / "redis" / "redis.log", _redis_socket()
     options = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--save", ""]
-    options += ["--dir", str(home() / "redis"), "--maxmemory-policy", "noeviction", "--daemonize", "no"]
+    options += ["--dir", str(home() / "redis"), "--daemonize", "no"]
+    options += ["--maxmemory", str(redis_max_bytes()), "--maxmemory-policy", "noeviction"]
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal must reach it through its users only.
         server = subprocess.Popen([_redis_server(), *options], stdout=output, stderr=output, start_new_session=True)

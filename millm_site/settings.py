@@ -25,6 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MILLM_HOME = embedded.home()
 DATABASE_URL = embedded.database_url()
 REDIS_URL = environment.redis_url("REDIS_URL", embedded.redis_url())
+MILLM_REDIS_MAX_BYTES = embedded.redis_max_bytes()
 EMBEDDED = embedded.services()
 HOST = environment.host("HOST", "127.0.0.1")
 PORT = environment.port("PORT", 8000, least=1)

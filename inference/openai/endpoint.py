@@ -13,9 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError
 
 from inference.openai.authentication import Authenticate, by_key
-from inference.openai.errors import OpenAIError
+from inference.openai.errors import BROKER_FULL, OpenAIError
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,9 @@ def as_openai_error(error: Exception) -> OpenAIError:
     if isinstance(error, DatabaseError):
         logger.error("PostgreSQL: %s", error)
         return OpenAIError(503, "The database does not answer: try again.", code="database_unavailable")
+    if isinstance(error, OutOfMemoryError):
+        logger.error("Redis: %s", error)
+        return OpenAIError(503, BROKER_FULL, code="broker_full")
     if isinstance(error, RedisError | ConnectionError) or type(error).__module__.startswith("kombu"):
         logger.error("Redis: %s", error)
         return OpenAIError(503, "The broker does not answer: try again.", code="broker_unavailable")

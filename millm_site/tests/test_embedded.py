@@ -89,9 +89,11 @@ def test_celery_gets_the_broker_in_its_own_words() -> None:
     assert embedded.broker_url("redis://host:6379/1") == "redis://host:6379/1"
 
 
-def provided(home: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+MARKED = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
+
+
+def provided(home: Path, program: str = MARKED, **env: str) -> "subprocess.CompletedProcess[str]":
     """A process that asks for the servers, beside a database of its own."""
-    program = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
     given = os.environ | {"DATABASE_URL": "postgresql://me@there/db", embedded.MARK: "", "MILLM_HOME": str(home)}
     return subprocess.run([sys.executable, "-c", program], env=given | env, capture_output=True, text=True, timeout=60)
 
@@ -100,6 +102,14 @@ def test_children_are_told_which_servers_are_embedded(tmp_path: Path) -> None:
     done = provided(tmp_path, REDIS_URL="")
     assert done.stdout == "REDIS_URL\n", done.stderr
     assert servers(tmp_path) == []
+
+
+def test_the_memory_of_the_embedded_redis_has_a_bound(tmp_path: Path) -> None:
+    program = "from millm_site import embedded; embedded.provide(); import os, redis\n"
+    program += "print(redis.Redis.from_url(os.environ['REDIS_URL']).config_get('maxmemory*'))"
+    done = provided(tmp_path, program, REDIS_URL="", MILLM_REDIS_MAX_BYTES="20000000")
+    assert "'maxmemory': '20000000'" in done.stdout, done.stderr
+    assert "'maxmemory-policy': 'noeviction'" in done.stdout
 
 
 def test_a_machine_that_has_no_redis_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
