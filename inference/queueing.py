@@ -9,7 +9,6 @@ from inference import stream
 from inference.openai.errors import BROKER_FULL, OpenAIError
 from inference.tasks import generate
 
-
 FULL = 0.8
 """Of the memory that Redis may take: the rest is for heartbeats and answers, without which nothing goes on."""
 

@@ -12,7 +12,9 @@ STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
+    status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
     progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
+    error = serializers.CharField(read_only=True)
 
     class Meta:
         model = LanguageModel

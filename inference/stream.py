@@ -62,7 +62,7 @@ def async_connection() -> redis.asyncio.Redis:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a worker says of itself every `INFERENCE_HEARTBEAT_S`; silence for three of them means it is gone."""
+    """The state of a worker, written every `INFERENCE_HEARTBEAT_S`; after three without one the worker is gone."""
 
     worker: str
     model: str
@@ -75,6 +75,11 @@ class Heartbeat:
     memory_bytes: int = 0
     gpu_bytes: int | None = None
     """Of the tensors on its GPU; None on a CPU."""
+    load: str = ""
+    """The load that it serves, is at, or failed in: see `LanguageModel.load_id`."""
+    progress: float | None = None
+    """Of a download, from 0 to 1."""
+    error: str = ""
 
     def serves(self, model: str) -> bool:
         return self.model == model and self.status == "ready"

@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Collection, Mapping, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import redis
@@ -19,7 +19,7 @@ from django.db import DatabaseError, connection
 from kombu.exceptions import OperationalError
 
 from inference import metrics, stream, traffic
-from inference.fetching import Unwanted, fetch, told_rows
+from inference.fetching import Unwanted, fetch
 from inference.generation import EngineStatistics
 from inference.memory import check_fits
 from inference.models import LanguageModel
@@ -27,9 +27,9 @@ from inference.serving import Serving
 
 logger = logging.getLogger(__name__)
 
-Load = tuple[str, str, str, str, str, int]
 FOLLOW_S = 0.5
 REPLY_S = 5.0
+ERROR_LENGTH = 2000  # of what a heartbeat says
 
 
 class Worker:
@@ -40,9 +40,10 @@ class Worker:
         # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"
         self.serving: Serving | None = None
-        self._status = "loading"  # until the rows say that nothing is wanted: an idle worker is a ready one
-        self._tried: Load | None = None
-        self._row_told = False
+        # "loading" until the rows say that nothing is wanted: an idle worker is a ready one.
+        self._status, self._load, self._progress, self._error = "loading", "", cast(float | None, None), ""
+        self._saying = threading.Lock()
+        self._tried = ""
         self._counted_tokens = 0
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
@@ -102,16 +103,18 @@ class Worker:
     def _converge(self) -> None:
         wanted = self._wanted()
         serves = self.serving.model if self.serving else None
-        if wanted is not None and serves is not None and _load(wanted) == _load(serves):
-            if self._status != "ready" or not self._row_told:  # broker or database were away when it should have opened
+        if wanted is not None and serves is not None and wanted.load_id == serves.load_id:
+            if self._status != "ready":  # the broker was away when it should have opened
                 self._open(wanted)
             return
         if self.serving is not None:
             self._drop(take_no_more=True)
         if wanted is None:
-            self._status, self._tried = "idle", None
-        elif self._tried != _load(wanted):  # what failed is tried again when a load is asked for again
-            self._tried = _load(wanted)
+            self._tried = ""
+            if self._status != "idle":
+                self._say("idle")
+        elif self._tried != wanted.load_id:  # what failed is tried again when a load is asked for again
+            self._tried = wanted.load_id
             self._take_up(wanted)
 
     def _wanted(self) -> LanguageModel | None:
@@ -123,14 +126,16 @@ class Worker:
 
     def _is_wanted(self, model: LanguageModel) -> bool:
         wanted = self._wanted()
-        return wanted is not None and _load(wanted) == _load(model) and not self._stopping.is_set()
+        return wanted is not None and wanted.load_id == model.load_id and not self._stopping.is_set()
 
     def _take_up(self, model: LanguageModel) -> None:
-        """Fetch and load the model, and take its tasks. The row says how far it is, and what went wrong."""
-        self._status, self._row_told = "loading", False
+        """Fetch and load the model, and take its tasks. The heartbeat says how far it is, and what went wrong."""
+        self._say("loading", model)
         try:
-            model.local_path = fetch(model, lambda: self._is_wanted(model))
-            told_rows(model).update(status=LanguageModel.Status.LOADING, progress=None, error="")
+            model.local_path = fetch(
+                model, lambda: self._is_wanted(model), lambda done: self._say("downloading", model, done)
+            )
+            self._say("loading", model)
             logger.info("loading %s from %s", model, model.local_path)
             check_fits(model)
             serving = Serving(self.id, model)
@@ -138,15 +143,12 @@ class Worker:
             logger.info("%s is not wanted any more", model)
             return
         except DatabaseError:
-            self._tried = None  # nothing is wrong with the model: it is tried again
+            self._tried = ""  # nothing is wrong with the model: it is tried again
             raise
         except Exception as error:
             logger.exception("%s cannot be served", model)
-            self._status = "error"
             _free_memory()
-            connection.close()  # it may have been lost while the model was loaded
-            told = f"{model.source} cannot be served: {error}"
-            told_rows(model).update(status=LanguageModel.Status.ERROR, progress=None, error=told)
+            self._say("error", model, error=f"{model.source} cannot be served: {error}"[:ERROR_LENGTH])
             return
         self.serving = serving
         self._open(model)
@@ -156,10 +158,7 @@ class Worker:
         assert self.serving is not None
         self.serving.listen_for_cancellations()
         self._tell_celery("add_consumer", model.queue)
-        self._status = "ready"
-        self._write_heartbeat()  # from now on requests are sent here
-        told_rows(model).update(status=LanguageModel.Status.READY, progress=1.0, error="")
-        self._row_told = True
+        self._say("ready", model, 1.0)  # from now on requests are sent here
         logger.info("%s is ready", model)
 
     def _tell_celery(self, what: str, queue: str) -> None:
@@ -171,12 +170,13 @@ class Worker:
 
     def _drop(self, *, take_no_more: bool) -> None:
         """End what is served: no more tasks, what is running finishes, the memory is freed."""
-        serving, self._status = self.serving, "unloading"
+        serving = self.serving
+        if take_no_more and serving is not None:
+            self._status = "unloading"  # said once its tasks go to others
+            self._tell_celery("cancel_consumer", serving.model.queue)
+        self._say("unloading")
         if serving is None:
             return
-        if take_no_more:
-            self._tell_celery("cancel_consumer", serving.model.queue)
-        self._write_heartbeat()
         serving.close()
         self.serving = None
         del serving
@@ -213,7 +213,20 @@ class Worker:
         if not new or traffic.tokens_generated(new):
             self._counted_tokens = total
 
+    def _say(
+        self, status: str, model: LanguageModel | None = None, progress: float | None = None, error: str = ""
+    ) -> None:
+        """Change what the heartbeat says, at once."""
+        with self._saying:
+            self._status, self._load = status, model.load_id if model else ""
+            self._progress, self._error = progress, error
+        self._write_heartbeat()
+
     def _write_heartbeat(self) -> None:
+        with self._saying:  # so that none that was made before overwrites a later one
+            self._write_heartbeat_now()
+
+    def _write_heartbeat_now(self) -> None:
         serving = self.serving
         statistics = serving.engine.statistics() if serving else None
         heartbeat = stream.Heartbeat(
@@ -227,6 +240,9 @@ class Worker:
             generated_tokens=statistics.generated_tokens if statistics else 0,
             memory_bytes=psutil.Process().memory_info().rss,
             gpu_bytes=_gpu_bytes(serving.device) if serving else None,
+            load=self._load,
+            progress=self._progress,
+            error=self._error,
         )
         try:
             stream.write_heartbeat(heartbeat)
@@ -238,11 +254,6 @@ def _give_up(why: str) -> None:
     """End this process as a failure, for whoever starts it again; what is running finishes first."""
     logger.exception("%s: it stops", why)
     state.should_stop = EX_FAILURE  # type: ignore[assignment]  # None or a status
-
-
-def _load(model: LanguageModel) -> Load:
-    """What is loaded, and which asking for it; another one of these is another load."""
-    return model.name, model.source, model.revision, model.dtype, model.device, model.load_count
 
 
 def _gpu_bytes(device: str) -> int | None:

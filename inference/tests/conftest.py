@@ -6,12 +6,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import openai
 from django.conf import settings
+
+from inference import stream
+from inference.models import LanguageModel
 
 START_TIMEOUT_S = 90
 
@@ -55,6 +58,15 @@ def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> sub
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=output, stderr=output)
+
+
+def say(
+    model: LanguageModel, status: str, progress: float | None = None, error: str = "", worker: str = "said@test:1"
+) -> None:
+    """Play a worker that says this of its load of `model`, for a minute."""
+    beat = stream.Heartbeat(worker, model.name if status == "ready" else "", status, "cpu", 0, 0, 16, 0)
+    stream.write_heartbeat(replace(beat, load=model.load_id, progress=progress, error=error))
+    stream.connection.expire(f"millm:worker:{worker}", 60)
 
 
 def redis_url(database: int) -> str:
