@@ -122,6 +122,8 @@ class Loadable(models.Model):
         super().refresh_from_db(*args, **kwargs)
 
     def _is_at_this(self, worker: stream.Heartbeat) -> bool:
+        if not (self.is_current or worker.is_pinned):
+            return False  # it has not noticed yet that the model was unloaded
         if not worker.load:  # of an older version
             return worker.serves(self.name)
         return worker.load == self.load_id

@@ -80,6 +80,8 @@ class Heartbeat:
     progress: float | None = None
     """Of a download, from 0 to 1."""
     error: str = ""
+    is_pinned: bool = False
+    """By INFERENCE_MODEL: it serves its model whichever is current."""
 
     def serves(self, model: str) -> bool:
         return self.model == model and self.status == "ready"

@@ -243,6 +243,7 @@ class Worker:
             load=self._load,
             progress=self._progress,
             error=self._error,
+            is_pinned=bool(settings.INFERENCE_MODEL),
         )
         try:
             stream.write_heartbeat(heartbeat)

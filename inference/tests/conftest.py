@@ -63,9 +63,11 @@ def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Pope
 def say(
     model: LanguageModel, status: str, progress: float | None = None, error: str = "", worker: str = "said@test:1"
 ) -> None:
-    """Play a worker that says this of its load of `model`, for a minute."""
+    """Play a worker that says this of its load of `model`, for a minute; of one that is not current it is pinned to."""
     beat = stream.Heartbeat(worker, model.name if status == "ready" else "", status, "cpu", 0, 0, 16, 0)
-    stream.write_heartbeat(replace(beat, load=model.load_id, progress=progress, error=error))
+    stream.write_heartbeat(
+        replace(beat, load=model.load_id, progress=progress, error=error, is_pinned=not model.is_current)
+    )
     stream.connection.expire(f"millm:worker:{worker}", 60)
 
 

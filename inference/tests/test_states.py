@@ -70,6 +70,11 @@ def test_what_a_worker_says_of_an_earlier_load_is_not_of_this_one(model: Languag
     assert now(model) == ("queued", None, "")
 
 
+def test_an_unloaded_model_is_not_served_any_more_though_its_worker_has_not_noticed(model: LanguageModel) -> None:
+    model.unload()
+    assert now(model)[0] == "registered"
+
+
 def test_two_who_load_at_once_ask_for_one_load() -> None:
     LanguageModel.objects.create(name="tiny", source="owner/tiny", **SIZES)
     first, second = LanguageModel.objects.get(), LanguageModel.objects.get()
