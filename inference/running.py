@@ -55,9 +55,7 @@ class Running:
 
     def outcome(self) -> str:
         """How it ended, in a word."""
-        if self.left <= 0:
-            return self.failed or "answered"
-        return "cancelled" if self.ended.is_set() else "timed out"
+        return "cancelled" if self.left > 0 else self.failed or "answered"
 
 
 def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]:

@@ -25,6 +25,7 @@ from inference.generation import (
     GenerationError,
     GenerationRequest,
     SamplingParams,
+    TimedOut,
     WorkerLost,
 )
 from inference.loading import load
@@ -108,7 +109,7 @@ class Serving:
     # --- a task ---
 
     def answer(self, message: Mapping[str, Any]) -> None:
-        """Answer one request; every way out writes a last event.
+        """Answer one request; every way out writes a last event, but for a cancellation, after which nobody reads.
 
         `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
         None, sampling, stop, top_logprobs or None, schema (JSON text) or None, choices (the `n` of OpenAI, for
@@ -126,7 +127,8 @@ class Serving:
                     self.engine.submit(request)
             if stream.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
-            running.ended.wait(timeout=message["deadline"] - time.time())
+            if not running.ended.wait(timeout=message["deadline"] - time.time()):
+                raise TimedOut
             if running.error:
                 raise running.error
 
@@ -143,8 +145,10 @@ class Serving:
             for embeddings in self.encoder.embeddings(texts):
                 if running.error:
                     raise running.error
-                if running.ended.is_set() or time.time() > message["deadline"]:
+                if running.ended.is_set():
                     return
+                if time.time() > message["deadline"]:
+                    raise TimedOut
                 stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": embeddings}))])
             tokens = sum(map(len, texts))
             stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
@@ -186,6 +190,7 @@ class Serving:
             dropped = "cancelled before it began"
         elif time.time() > message["deadline"]:
             dropped = "too late"
+            stream.tell_failure(message["inbox"], request_id, TimedOut.code, str(TimedOut()))
         elif not stream.take(request_id, self.worker):
             dropped = "another worker's"
             if not stream.taker_is_alive(request_id):  # it died before it could say that it had it

@@ -117,6 +117,11 @@ class Loadable(models.Model):
         """Whether workers are bringing it up, so that its state changes by itself."""
         return self.status in UNDER_WAY
 
+    @property
+    def waits(self) -> bool:
+        """Whether no worker is at it."""
+        return self.status == Status.QUEUED
+
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         self.workers = None
         super().refresh_from_db(*args, **kwargs)

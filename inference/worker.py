@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from inference import metrics, stream, traffic
 from inference.fetching import Unwanted, fetch
 from inference.generation import EngineStatistics
+from inference.jobs import Jobs
 from inference.memory import check_fits
 from inference.models import LanguageModel
 from inference.serving import Serving
@@ -52,12 +53,14 @@ class Worker:
         ]
         for thread in self._threads:
             thread.start()
+        self._jobs = Jobs(self._stopping)
 
     def close(self) -> None:
         """Finish what is running, and end."""
         self._stopping.set()
         self._threads[0].join()
         self._drop(take_no_more=False)  # Celery has stopped taking tasks by now
+        self._jobs.join(timeout_s=1)
         self._closed.set()
         self._threads[1].join(timeout=5)
         stream.clear_heartbeat(self.id)

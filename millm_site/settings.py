@@ -218,7 +218,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": K
 
 # --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
 CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
-CELERY_TASK_DEFAULT_QUEUE = "millm.jobs"  # of every worker; each takes the queue of its model beside it
+CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # which a worker takes until it has a model, and which stays empty
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -263,6 +263,7 @@ INFERENCE_KEEPALIVE_S = positive_float("INFERENCE_KEEPALIVE_S", 10.0)
 INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
+INFERENCE_JOBS = boolean("INFERENCE_JOBS", True)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 
 METRICS_TOKEN = environment.secret("METRICS_TOKEN")

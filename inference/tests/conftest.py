@@ -51,7 +51,7 @@ def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> sub
     # Pinned to the demo, whose rows the tests take away and put back.
     own = {"INFERENCE_MODEL": "demo", "INFERENCE_BATCH_SIZE": "16"} | env
     if own["INFERENCE_MODEL"]:
-        options += ["--queues", "millm.none"]  # downloads are for the worker that a test starts with its own hub
+        own["INFERENCE_JOBS"] = "false"  # downloads are for the worker that a test starts with its own hub
     return start([*worker, *options, "--loglevel", "INFO"], own, logs / "worker.log")
 
 

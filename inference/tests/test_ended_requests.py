@@ -159,3 +159,22 @@ def test_a_prompt_is_echoed_once_however_many_choices_it_has(
         (4, None),
         (5, None),
     ]
+
+
+@pytest.mark.parametrize("left_s", [0.2, -1])
+def test_a_request_that_its_deadline_ends_is_told_so(serving: Serving, message: dict[str, Any], left_s: float) -> None:
+    serving.answer(message | {"deadline": time.time() + left_s})
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "timeout")
+    assert serving._running == {}
+
+
+def test_embeddings_that_their_deadline_ends_are_told_so(serving: Serving, message: dict[str, Any]) -> None:
+    def embeddings(texts: Any) -> Iterator[list[Any]]:
+        time.sleep(0.3)
+        yield [(0, "x")]
+
+    serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
+    serving.embed(message | {"deadline": time.time() + 0.2})
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "timeout")

@@ -9,7 +9,6 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from kombu.exceptions import OperationalError
 
 from inference.models import LanguageModel
 from inference.tests.conftest import say
@@ -108,21 +107,6 @@ def test_an_action_is_posted(admin_client: Client, model: LanguageModel, action:
     assert admin_client.get(f"{MODELS}{model.pk}/{action}/").status_code == 405
     model.refresh_from_db()
     assert model.is_current
-
-
-def test_a_ready_sae_that_no_worker_can_prepare_says_so(
-    admin_client: Client, sae: SAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
-        raise OperationalError("refused")
-
-    monkeypatch.setattr("steering.tasks.prepare_sae.delay", away)
-    monkeypatch.setattr("steering.saes.transaction.on_commit", lambda send, *_, **__: send())
-    told = text(admin_client.post(f"{SAES}s/download/", follow=True))
-    assert "The broker does not answer" in told
-    assert "A worker prepares" not in told
-    sae.refresh_from_db()
-    assert sae.status == "ready"
 
 
 # --- what ends is confirmed ---

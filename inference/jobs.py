@@ -1,0 +1,47 @@
+"""What a worker does beside serving, in threads of its own: SAEs are downloaded, and their fingerprints computed.
+
+The rows say what is to be done. Nothing is sent to a worker, so nothing is lost with one.
+"""
+
+import logging
+import threading
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from steering.preparation import take_up
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2  # so that a long download does not hold up a fingerprint
+POLL_S = 1.0
+
+
+class Jobs:
+    """Works until `stopping` is set."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._threads = [
+            threading.Thread(target=self._work, name=f"job-{number}", daemon=True)
+            for number in range(AT_ONCE if settings.INFERENCE_JOBS else 0)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                while not self._stopping.is_set() and take_up(self._stopping.is_set):
+                    pass
+            except DatabaseError as error:
+                logger.warning("no SAE can be prepared: %s", error)
+            except Exception:  # told on its row; the next one may do better
+                logger.exception("an SAE could not be prepared")
+            finally:
+                connection.close()
+            self._stopping.wait(POLL_S)
