@@ -18,6 +18,7 @@ from django.conf import settings
 from inference import stream
 from inference.generation import Event, EventsLost, WorkerLost
 from inference.openai.errors import OpenAIError
+from inference.shares import Shares
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Inbox:
         self.key = f"millm:inbox:{uuid.uuid4().hex}"
         self._replies: dict[str, Reply] = {}
         self._unwanted: set[str] = set()  # requests that are still to be cancelled
+        self.shares = Shares()
         self._broker = ""
         # So many that a beat lies between them: a broker that stalls forgets heartbeats, and workers say them anew.
         self._looks: deque[Look] = deque(maxlen=1 + max(1, math.ceil(settings.INFERENCE_HEARTBEAT_S / LOOK_EVERY_S)))
@@ -117,13 +119,14 @@ class Inbox:
             logger.warning("%s is cancelled later: %s", request_id, error)
             self._unwanted.add(request_id)
 
-    async def check_served(self, model: str) -> None:
-        """Raise OpenAIError 503 where no worker serves `model`, and RedisError where none can be seen."""
+    async def serving(self, model: str) -> list[stream.Heartbeat]:
+        """The workers that serve `model`. Raises OpenAIError 503 where none does, RedisError where none can be seen."""
         last = self._looks[-1] if self._looks else None
-        if last and last.serves(model) and time.monotonic() - last.began < 2 * settings.INFERENCE_HEARTBEAT_S:
-            return
-        if not Look(time.monotonic(), await stream.async_live_workers()).serves(model):  # one may be ready by now
+        if not last or not last.serves(model) or time.monotonic() - last.began > 2 * settings.INFERENCE_HEARTBEAT_S:
+            last = Look(time.monotonic(), await stream.async_live_workers())  # one may be ready by now
+        if not last.serves(model):
             raise _no_worker()
+        return [worker for worker in last.workers if worker.serves(model)]
 
     async def events(self, request_id: str, choices: int, model: str, timeout_s: float) -> AsyncGenerator[Event]:
         """The request's events, until the last of its `choices` answers is finished or a worker says that one failed.
@@ -224,7 +227,8 @@ class Inbox:
             pipeline.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
             pipeline.expire(self.key, stream.INBOX_KEPT_S)
             await pipeline.execute()
-        broker = (await reader.info("server"))["run_id"]
+        server = await reader.info("server")
+        broker = server["run_id"]
         if self._broker not in {"", broker}:
             logger.warning("the broker started anew: %d requests are lost", len(self._replies))
             self._fail_all(EventsLost.code, LOST)
@@ -233,6 +237,7 @@ class Inbox:
         if unwanted := [*self._unwanted]:
             await asyncio.to_thread(stream.cancel, *unwanted)
             self._unwanted.difference_update(unwanted)
+        await self.shares.renew(server["server_time_usec"] // 1000)
         self._looks.append(Look(began, await stream.async_live_workers()))
         self._looked_at = began
         await asyncio.sleep(LOOK_EVERY_S)

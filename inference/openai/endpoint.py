@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError
 
 from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import BROKER_FULL, OpenAIError
+from inference.shares import HOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
                     return HttpResponse(status=204, headers={"Allow": ", ".join([*methods, "OPTIONS"])})
                 _check_method(request, methods)
                 user = await in_database(authenticate, request)
+                key = getattr(request, "auth", None)
+                HOLDER.set(f"key:{key.pk}" if key else f"user:{user.pk}")
                 return await view(request, user, *args, **kwargs)
             except Exception as error:
                 return as_openai_error(error).response()

@@ -101,12 +101,12 @@ def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
 
 def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:
     async def test() -> None:
-        await inbox().check_served(MODEL)
+        await inbox().serving(MODEL)
         with pytest.raises(OpenAIError, match="No inference worker serves this model") as refused:
-            await inbox().check_served("unserved")
+            await inbox().serving("unserved")
         assert refused.value.status == 503
         stream.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
-        await inbox().check_served("unserved")  # whatever the inbox saw last
+        await inbox().serving("unserved")  # whatever the inbox saw last
 
     run(test)
 
@@ -241,7 +241,7 @@ def test_a_heartbeat_that_cannot_be_read_hides_nothing() -> None:
 
     async def test() -> list[str]:
         inbox().expect("r")
-        await inbox().check_served(MODEL)
+        await inbox().serving(MODEL)
         tell("r", "finished", **FINISHED)
         return await kinds("r")
 
