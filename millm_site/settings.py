@@ -218,6 +218,7 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": K
 
 # --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
 CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
+CELERY_BROKER_USE_SSL = embedded.broker_tls(REDIS_URL)
 CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # which a worker takes until it has a model, and which stays empty
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
