@@ -201,7 +201,7 @@ class Inbox:
             await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
         is_silent = not entries and self._untrimmed
         if is_silent or self._untrimmed >= TRIM_EVERY or self._untrimmed_bytes >= TRIM_BYTES:
-            await reader.xtrim(self.key, minid=_after(self._last_id), approximate=False)
+            await reader.xtrim(self.key, minid=stream.after(self._last_id), approximate=False)
             self._untrimmed = self._untrimmed_bytes = 0
 
     def _hand_out(self, event: Event) -> None:
@@ -276,12 +276,6 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
             else:
                 logger.exception("the inbox failed, and goes on")
             await asyncio.sleep(SILENCE_S)
-
-
-def _after(entry_id: str) -> str:
-    """The smallest id of an entry behind this one."""
-    milliseconds, _, number = entry_id.partition("-")
-    return f"{milliseconds}-{int(number) + 1}"
 
 
 def _weight(event: Event) -> int:

@@ -63,7 +63,10 @@ class NothingToCancel(SteeringError):
     status = 409
 
 
-class LanguageModelManager(models.Manager.from_queryset(LoadableQuerySet)):  # type: ignore[misc]
+class LanguageModelManager(models.Manager["LanguageModel"]):
+    def get_queryset(self) -> "models.QuerySet[LanguageModel]":
+        return LoadableQuerySet(self.model, using=self._db)
+
     def current(self) -> "LanguageModel | None":
         """The model that is served, if one is."""
         return self.filter(is_current=True).first()

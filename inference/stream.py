@@ -156,6 +156,12 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
         pipeline.execute()
 
 
+def after(entry_id: str) -> str:
+    """The smallest id of an entry of an inbox behind this one."""
+    milliseconds, _, number = entry_id.partition("-")
+    return f"{milliseconds}-{int(number) + 1}"
+
+
 def tell_failure(inbox: str, request_id: str, code: str, message: str, param: str | None = None) -> None:
     """The last event of a request, also when the broker is away just now."""
     event = Event(request_id, "failed", {"code": code, "message": message, "param": param})

@@ -1,7 +1,5 @@
 """The state of a model's load: each worker says its own, and what is shown is made of them."""
 
-from typing import Any
-
 import pytest
 import redis
 from django.contrib.auth.models import User
@@ -112,8 +110,13 @@ def test_without_redis_the_state_is_not_known_and_is_said_to_be_so(
 
 def test_a_list_looks_at_the_workers_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     LanguageModel.objects.bulk_create(LanguageModel(name=f"m{i}", source="/m", **SIZES) for i in range(10))
-    looks: list[Any] = []
-    live = stream.live_workers
-    monkeypatch.setattr(stream, "live_workers", lambda: looks.append(1) or live())
+    looks, live = 0, stream.live_workers
+
+    def look() -> list[stream.Heartbeat]:
+        nonlocal looks
+        looks += 1
+        return live()
+
+    monkeypatch.setattr(stream, "live_workers", look)
     assert [row.status for row in LanguageModel.objects.all()] == ["registered"] * 10 + ["ready"]
-    assert len(looks) == 1
+    assert looks == 1
