@@ -24,7 +24,7 @@ Status = LanguageModel.Status
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
-    list_filter = ["is_current", "status"]
+    list_filter = ["is_current"]
     search_fields = ["name", "source"]
     actions_row = ["load", "unload", "cancel"]
     mend = "Mend that, then load it again: a download continues where it ended."
@@ -38,7 +38,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def columns(self, request: HttpRequest) -> list[Any]:
         return [
             "about",
-            live("Status", self.state, "status"),
+            live("Status", self.state),
             "dtype",
             "device",
             "model_type",
@@ -49,10 +49,10 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         return "current" if model.is_current else ""
 
     def doable(self, model: LanguageModel) -> list[Control]:
-        if model.is_under_way:
-            return [Control("cancel", "Cancel")]
         if not model.is_current:
             return [Control("load", "Load", is_primary=True)]
+        if model.is_under_way:
+            return [Control("cancel", "Cancel")]
         again = [Control("load", "Load again", is_primary=True)] if model.status != Status.READY else []
         return [*again, Control("unload", "Unload")]
 
@@ -131,7 +131,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             object_id,
             LanguageModel.cancel,
             "The load of {} is cancelled; what was downloaded is kept.",
-            ends=consequences.of_unloading,
+            ends=lambda model: consequences.of_unloading(model) if model.is_under_way else [],
             asked="Cancel the load of {}?",
         )
 

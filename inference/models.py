@@ -1,6 +1,7 @@
 """The language models that can be served; at most one of them is current, and it may have an SAE attached."""
 
 import hashlib
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -13,6 +14,7 @@ from django.db.models import F, Q
 from django.utils.text import slugify
 
 from inference.description import Description, check_files, describe
+from inference.states import Loadable, LoadableQuerySet, Status
 from inference.weights import model_folder
 from profiles.models import Profile
 from steering.errors import SteeringError
@@ -63,6 +65,9 @@ class NothingToCancel(SteeringError):
 
 
 class LanguageModelManager(models.Manager["LanguageModel"]):
+    def get_queryset(self) -> "models.QuerySet[LanguageModel]":
+        return LoadableQuerySet(self.model, using=self._db)
+
     def current(self) -> "LanguageModel | None":
         """The model that is served, if one is."""
         return self.filter(is_current=True).first()
@@ -93,16 +98,10 @@ class InvalidModel(SteeringError):
     code = "invalid_model"
 
 
-class LanguageModel(models.Model):
+class LanguageModel(Loadable):
     """A causal language model from a Hugging Face hub id or a folder."""
 
-    class Status(models.TextChoices):
-        REGISTERED = "registered"
-        QUEUED = "queued"
-        DOWNLOADING = "downloading"
-        LOADING = "loading"
-        READY = "ready"
-        ERROR = "error"
+    Status = Status
 
     name = models.CharField(max_length=100, unique=True, help_text="The model id that API clients use.")
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
@@ -116,9 +115,6 @@ class LanguageModel(models.Model):
     )
     model_type = models.CharField("architecture", max_length=40, blank=True, editable=False)
     is_current = models.BooleanField(default=False, editable=False)
-    status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
-    progress = models.FloatField(null=True, editable=False)
-    error = models.TextField(blank=True, editable=False)
     d_model = models.PositiveIntegerField(help_text="Width of the residual stream.")
     num_layers = models.PositiveIntegerField(help_text="Number of decoder blocks.")
     context_length = models.PositiveIntegerField(help_text="Positions, prompt and answer together.")
@@ -140,9 +136,10 @@ class LanguageModel(models.Model):
         return self.name
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether workers are bringing it up, so that its row changes by itself."""
-        return self.status in {self.Status.QUEUED, self.Status.DOWNLOADING, self.Status.LOADING}
+    def load_id(self) -> str:
+        """The load that is wanted: what is loaded, and the request for it. Another one of these is another load."""
+        wanted = [self.name, self.source, self.revision, self.dtype, self.device, self.load_count]
+        return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
 
     @property
     def version(self) -> str:
@@ -183,20 +180,20 @@ class LanguageModel(models.Model):
         if LanguageModel.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ModelExists(f"name: a model {self.name!r} already exists", field="name")
 
-    @transaction.atomic
     def load(self) -> None:
-        """Serve this model from now on: workers fetch and load it, and the row says how far they are.
+        """Serve this model from now on: workers fetch and load it, and say how far they are.
 
         A load that is under way goes on; one that has come to its end, in whatever way, begins anew. Raises what
         `check_files` raises, and changes nothing then.
         """
         self.check_files()
-        self.make_current()
         self.refresh_from_db()
-        if self.is_under_way:
-            return
-        again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
-        LanguageModel.objects.filter(pk=self.pk).update(**again)
+        goes_on = self.is_current and self.is_under_way  # asks Redis, for which no transaction should wait
+        with transaction.atomic():
+            self.make_current()
+            if not goes_on:  # and nobody asked for it meanwhile
+                rows = LanguageModel.objects.filter(pk=self.pk, load_count=self.load_count)
+                rows.update(load_count=F("load_count") + 1)
         self.refresh_from_db()
 
     def check_files(self) -> None:
@@ -215,18 +212,15 @@ class LanguageModel(models.Model):
         self.refresh_from_db()
         if self.is_current:
             detach_sae()
-        LanguageModel.objects.filter(pk=self.pk).update(
-            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
-        )
+        LanguageModel.objects.filter(pk=self.pk).update(is_current=False)
         self.refresh_from_db()
 
-    @transaction.atomic
     def cancel(self) -> None:
-        """End the load that is under way. Raises NothingToCancel where it has come to its end."""
-        SteeringState.objects.lock()
+        """End the load that is under way. Raises NothingToCancel where it has come to its end, or none is known."""
         self.refresh_from_db()
-        if not self.is_under_way:
-            raise NothingToCancel(f"{self} is {self.get_status_display().lower()} already: nothing was cancelled")
+        if not (self.is_current and self.is_under_way):
+            told = self.error if self.status == Status.UNKNOWN else f"{self} is {self.status} already"
+            raise NothingToCancel(f"{told.rstrip('.')}: nothing was cancelled")
         self.unload()
 
     @transaction.atomic
@@ -236,9 +230,7 @@ class LanguageModel(models.Model):
         if LanguageModel.objects.filter(pk=self.pk, is_current=True).exists():
             return
         detach_sae()
-        LanguageModel.objects.filter(is_current=True).update(
-            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
-        )
+        LanguageModel.objects.filter(is_current=True).update(is_current=False)
         LanguageModel.objects.filter(pk=self.pk).update(is_current=True)
         self.is_current = True
 

@@ -28,6 +28,7 @@ class Running:
     inbox: str
     choices: int
     echoes: list[dict[str, Any]] = field(default_factory=list)
+    """Of each prompt; empty once it is told."""
     left: int = field(init=False)
     error: GenerationError | None = None
     """What ends it that the engine does not tell."""
@@ -44,11 +45,17 @@ class Running:
             self.error = error
             self.ended.set()
 
+    def take_echo(self, choice: int) -> dict[str, Any]:
+        """The echo of the prompt of this choice, once a prompt: the web repeats it for the choices beside it."""
+        if not self.echoes:
+            return {}
+        prompt = choice * len(self.echoes) // self.choices
+        echo, self.echoes[prompt] = self.echoes[prompt], {}
+        return echo
+
     def outcome(self) -> str:
         """How it ended, in a word."""
-        if self.left <= 0:
-            return self.failed or "answered"
-        return "cancelled" if self.ended.is_set() else "timed out"
+        return "cancelled" if self.left > 0 else self.failed or "answered"
 
 
 def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]:

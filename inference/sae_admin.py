@@ -124,7 +124,7 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     @posted_action("Download", permissions=["change"], icon="download")
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _prepare, "A worker prepares {} now.")
+        return self.act(request, object_id, SAE.prepare, "A worker prepares {} now.")
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -158,12 +158,6 @@ def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
 
 def _place(sae: SAE) -> str:
     return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
-
-
-def _prepare(sae: SAE) -> None:
-    sae.prepare()
-    if sae.error:
-        raise SteeringError(sae.error)
 
 
 def _cancel(sae: SAE) -> None:

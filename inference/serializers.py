@@ -14,8 +14,10 @@ STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
+    status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
     progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
     request_tokens = serializers.SerializerMethodField(help_text="Of prompt and answer of one request, together.")
+    error = serializers.CharField(read_only=True)
 
     class Meta:
         model = LanguageModel

@@ -88,7 +88,7 @@ def _served() -> Iterator[CheckMessage]:
         hint = "Register one and load it: the admin, `manage.py add_model` and `load_model`."
         yield Warning("No model is current.", hint=hint, id="millm.W004")
         return
-    if workers and not any(worker.model == model.name and worker.status == "ready" for worker in workers):
+    if workers and not any(worker.serves(model.name) for worker in workers):
         told = f" ({model.error})" if model.error else ""
         hint = "It may still be loading; the worker's log says what it does."
         yield Warning(f"No worker has {model} loaded: it is {model.status}{told}.", hint=hint, id="millm.W005")

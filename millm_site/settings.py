@@ -25,6 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MILLM_HOME = embedded.home()
 DATABASE_URL = embedded.database_url()
 REDIS_URL = environment.redis_url("REDIS_URL", embedded.redis_url())
+MILLM_REDIS_MAX_BYTES = embedded.redis_max_bytes()
 EMBEDDED = embedded.services()
 HOST = environment.host("HOST", "127.0.0.1")
 PORT = environment.port("PORT", 8000, least=1)
@@ -217,7 +218,8 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": K
 
 # --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
 CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
-CELERY_TASK_DEFAULT_QUEUE = "millm.jobs"  # of every worker; each takes the queue of its model beside it
+CELERY_BROKER_USE_SSL = embedded.broker_tls(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # which a worker takes until it has a model, and which stays empty
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -256,14 +258,16 @@ INFERENCE_BATCH_SIZE = positive_int("INFERENCE_BATCH_SIZE", 32)
 INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
 INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
 INFERENCE_MAX_QUEUE = positive_int("INFERENCE_MAX_QUEUE", 256)
+INFERENCE_KEY_SHARE = positive_float("INFERENCE_KEY_SHARE", 0.75)
 INFERENCE_MAX_CHOICES = positive_int("INFERENCE_MAX_CHOICES", 16)
 INFERENCE_MAX_EMBEDDINGS = positive_int("INFERENCE_MAX_EMBEDDINGS", 2048)
-INFERENCE_MAX_JOBS = positive_int("INFERENCE_MAX_JOBS", 16)
+INFERENCE_MAX_EMBEDDING_REQUESTS = positive_int("INFERENCE_MAX_JOBS", 16)
 INFERENCE_KEEPALIVE_S = positive_float("INFERENCE_KEEPALIVE_S", 10.0)
 INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_STEP_TIMEOUT_S = positive_float("INFERENCE_STEP_TIMEOUT_S", 300.0)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
+INFERENCE_JOBS = boolean("INFERENCE_JOBS", True)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 
 METRICS_TOKEN = environment.secret("METRICS_TOKEN")

@@ -13,9 +13,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError
 
 from inference.openai.authentication import Authenticate, by_key
-from inference.openai.errors import OpenAIError
+from inference.openai.errors import BROKER_FULL, OpenAIError
+from inference.shares import HOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
                     return HttpResponse(status=204, headers={"Allow": ", ".join([*methods, "OPTIONS"])})
                 _check_method(request, methods)
                 user = await in_database(authenticate, request)
+                key = getattr(request, "auth", None)
+                HOLDER.set(f"key:{key.pk}" if key else f"user:{user.pk}")
                 return await view(request, user, *args, **kwargs)
             except Exception as error:
                 return as_openai_error(error).response()
@@ -90,6 +94,9 @@ def as_openai_error(error: Exception) -> OpenAIError:
     if isinstance(error, DatabaseError):
         logger.error("PostgreSQL: %s", error)
         return OpenAIError(503, "The database does not answer: try again.", code="database_unavailable")
+    if isinstance(error, OutOfMemoryError):
+        logger.error("Redis: %s", error)
+        return OpenAIError(503, BROKER_FULL, code="broker_full")
     if isinstance(error, RedisError | ConnectionError) or type(error).__module__.startswith("kombu"):
         logger.error("Redis: %s", error)
         return OpenAIError(503, "The broker does not answer: try again.", code="broker_unavailable")

@@ -26,6 +26,7 @@ FAILURES = {
     "timeout": 504,
 }
 RETRY_AFTER_S = 1
+BROKER_FULL = "Redis has no memory left for more requests: try again later."
 
 
 class OpenAIError(Exception):

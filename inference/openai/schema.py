@@ -20,7 +20,7 @@ REFUSALS = {
     409: "The profile does not fit what is here now",
     413: "The body is larger than this server takes",
     415: "The body is not JSON",
-    429: "Too many requests are waiting: come back after `Retry-After` seconds",
+    429: "Too many requests are waiting, or under way for this key: come back after `Retry-After` seconds",
     503: "The database, the broker or the worker is away",
 }
 

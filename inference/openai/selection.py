@@ -136,7 +136,7 @@ def model_entries() -> Iterator[dict[str, Any]]:
 
 def _others() -> "QuerySet[LanguageModel]":
     """Models that are not current and that workers serve all the same."""
-    served = {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.status == "ready"}
+    served = {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.serves_any}
     return LanguageModel.objects.filter(is_current=False, name__in=served)
 
 

@@ -114,6 +114,39 @@ def test_a_repository_without_weights_that_are_loaded_is_refused(server: Server,
         LanguageModel.objects.register(REPO)
 
 
+def test_downloads_of_a_killed_worker_are_continued_by_another(
+    server: Server,
+    hub: Hub,
+    tmp_path: Path,
+    tiny: Path,  # noqa: F811
+) -> None:
+    def start() -> Any:
+        return server.start_worker(INFERENCE_MODEL="", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "cache"))
+
+    def now() -> SAE:
+        sae.refresh_from_db()
+        return sae
+
+    first = start()
+    hub.bytes_per_s = 10_000
+    model, sae = LanguageModel.objects.register(REPO), SAE.objects.register(REPO, path="layer-1")
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.02)
+    eventually(lambda: now().status == "downloading" and (sae.progress or 0) > 0.1)
+    first.kill()
+    first.wait()
+    eventually(lambda: status(model) == "queued", 10)
+    eventually(lambda: now().waits, 15)
+    hub.bytes_per_s = None
+    second = start()
+    eventually(lambda: status(model) == "ready")
+    eventually(lambda: now().status == "ready" and bool(sae.fingerprint))
+    assert any(hub.fetched("model.safetensors")[1:]), "it goes on where the first worker was killed"
+    assert sae.fingerprint == decoder_fingerprint(read_config(tiny / "sae"))
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=60) == 0
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB for the downloads."""
