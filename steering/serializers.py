@@ -9,6 +9,8 @@ from steering.history import Door
 from steering.label_serializers import Labels
 from steering.models import SAE, SteeringState, active_profile
 
+UNKNOWN_SHOWN = 20  # an answer is not larger than what it answers
+
 
 class StrictMixin(serializers.Serializer[Any]):
     """Refuses fields it does not know: a misspelled field is not silently ignored."""
@@ -16,7 +18,7 @@ class StrictMixin(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
-            raise serializers.ValidationError({name: ["This field is unknown."] for name in unknown})
+            raise serializers.ValidationError({name[:100]: ["This field is unknown."] for name in unknown[:UNKNOWN_SHOWN]})
         return super().to_internal_value(data)
 
 

@@ -21,7 +21,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise ValueError(f"the key {key!r} is given twice in one object")
+            raise ValueError(f"the key {key!r:.100} is given twice in one object")
         made[key] = value
     return made
 

@@ -1,7 +1,7 @@
 """The messages of a chat. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
 
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -53,9 +53,9 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart | RefusalPart] | None = Field(None, union_mode="left_to_right")
+    content: str | Annotated[list[TextPart | RefusalPart], Field(fail_fast=True)] | None = Field(None, union_mode="left_to_right")
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
     audio: None = None
     function_call: None = None
