@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from steering.errors import SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.sources import is_folder, local_folder
+from steering.statements import may_take_long
 
 
 class SAEInUse(SteeringError):
@@ -120,6 +121,7 @@ class SAE(models.Model):
         from steering.models import SteeringState
 
         SteeringState.objects.lock()
+        may_take_long()  # it may have a million labels
         if fresh := SAE.objects.filter(pk=self.pk).first():
             fresh.check_deletable()
         return super().delete(*args, **kwargs)

@@ -18,7 +18,9 @@ class StrictMixin(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
-            raise serializers.ValidationError({name[:100]: ["This field is unknown."] for name in unknown[:UNKNOWN_SHOWN]})
+            raise serializers.ValidationError(
+                {name[:100]: ["This field is unknown."] for name in unknown[:UNKNOWN_SHOWN]}
+            )
         return super().to_internal_value(data)
 
 

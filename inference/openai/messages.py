@@ -53,7 +53,9 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart | RefusalPart], Field(fail_fast=True)] | None = Field(None, union_mode="left_to_right")
+    content: str | Annotated[list[TextPart | RefusalPart], Field(fail_fast=True)] | None = Field(
+        None, union_mode="left_to_right"
+    )
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
