@@ -87,7 +87,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "simple_history",
     "corsheaders",
     "csp",
     "axes",
@@ -97,6 +96,7 @@ INSTALLED_APPS = [
     "profiles",
     "inference",
     "millm_site",
+    "simple_history",  # after ours, which has commands of the same names
 ]
 
 MIDDLEWARE = [

@@ -81,6 +81,6 @@ class HistoryActions:
 
 def known(pk: str) -> str:
     """The id of a profile that is here or was. Raises ProfileNotFound."""
-    if not ID.match(pk) or not Profile.history.filter(id=pk).exists():
+    if not ID.match(pk) or not (Profile.objects.filter(pk=pk).exists() or Profile.history.filter(id=pk).exists()):
         raise ProfileNotFound(f"there is and was no profile {pk!r}")
     return pk
