@@ -21,7 +21,7 @@ from inference.serializers import (
     SAESerializer,
 )
 from steering.models import SAE
-from steering.permissions import ModelPermissions
+from steering.permissions import ModelPermissions, visible
 from steering.schema import errors
 from steering.sources import is_folder, local_folder
 
@@ -50,10 +50,12 @@ class _Resource(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Destroy
         """Register one; its description is read at once, its files come later."""
         body = self.register_serializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return Response(self.get_serializer(body.save()).data, status=status.HTTP_201_CREATED)
+        return self.answer(body.save(), status.HTTP_201_CREATED)
 
-    def answer(self, row: Any) -> Response:
-        return Response(self.get_serializer(row).data)
+    def answer(self, row: Any, code: int = status.HTTP_200_OK) -> Response:
+        """The row; for who may not view it what it is called, and how far it is."""
+        data = self.get_serializer(row).data
+        return Response(visible(self.request.user, type(row), data, "id", "name", "status"), status=code)
 
 
 MODEL = {200: ModelSerializer}

@@ -9,10 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
+NAME_LENGTH, DESCRIPTION_LENGTH = 100, 4000
+"""Characters of a profile's name and description."""
 Ignored = Annotated[Any, Field(exclude=True)]
 Located = tuple[tuple[str, ...], dict[str, Any]]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=100)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=NAME_LENGTH)]
 Text = StrictStr | None
+Description = Annotated[StrictStr, Field(max_length=DESCRIPTION_LENGTH)] | None
 Layer = Annotated[StrictInt, Field(ge=0, lt=2**31)] | None
 
 
@@ -70,7 +73,7 @@ class Stamp(Part):
 
 class Content(Part):
     name: Name
-    description: Text = None
+    description: Description = None
     model: Text = None
     sae: Text = None
     sae_fingerprint: StrictStr = ""
@@ -118,7 +121,7 @@ class Flat(Form, Stamp):
 
     version: Literal["1.0"] = "1.0"
     name: Name
-    description: Text = None
+    description: Description = None
     id: Ignored = None
     is_active: Ignored = None
     feature_count: Ignored = None
@@ -228,7 +231,7 @@ class Cluster(Form):
     kind: Literal["mistudio.cluster-definition", "mistudio.cluster-definition/v1"] = "mistudio.cluster-definition"
     schema_version: Literal["1"] = "1"
     name: Name
-    narrative: Text = None
+    narrative: Description = None
     display_token: Ignored = None
     model: ClusterModel = ClusterModel()
     sae: ClusterSAE = ClusterSAE()

@@ -9,6 +9,8 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 
 from profiles.errors import ProfileExists, ProfileNotFound
+from profiles.file_forms import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
+from profiles.file_forms import NAME_LENGTH as NAME_LENGTH
 from profiles.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
 from steering.models import SAE, SteeringState, current_model
@@ -16,7 +18,6 @@ from steering.models import SAE, SteeringState, current_model
 if TYPE_CHECKING:
     from profiles.models import Profile
 
-NAME_LENGTH = 100
 # PostgreSQL's text holds neither NUL nor half a surrogate pair: no profile has such a name.
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)

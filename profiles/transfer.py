@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from profiles.models import Profile
 
 MAX_PROFILES = 1000  # of one file: an import holds the lock of the steering
+ZEROS_NAMED = 10  # features of strength 0 of each profile, in the notes
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,8 @@ class ProfileFile:
         for own_path, fields in form.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            zeros = [index for index, strength in fields["steering"].items() if strength == 0]
-            notes += [
-                f"{fields['name']}: feature {index} has strength 0, which steers nothing: left out" for index in zeros
-            ]
+            if zeros := [index for index, strength in fields["steering"].items() if strength == 0]:
+                notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
         _refuse_repeated_names(profiles)
         return cls(tuple(profiles), tuple(notes), bool(form.several))
 
@@ -128,6 +127,13 @@ def _form_of(document: Mapping[str, Any]) -> type[Form]:
     if "steering" in document:
         return FlatForm
     raise InvalidProfileFile("type: this is no profile file: expected type, kind, steering or features", field="type")
+
+
+def _named(indices: list[str]) -> str:
+    """`feature 9 has`, or of several the first ones."""
+    if len(indices) == 1:
+        return f"feature {indices[0]} has"
+    return f"features {', '.join(indices[:ZEROS_NAMED])}{' …' if len(indices) > ZEROS_NAMED else ''} have"
 
 
 def _refuse_repeated_names(profiles: list[tuple[str, dict[str, Any]]]) -> None:

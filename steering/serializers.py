@@ -80,7 +80,7 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
 
 
 class SteeringVersionSerializer(serializers.Serializer[Any]):
-    """One version of the live steering, and who made it so."""
+    """One version of the live steering in the list: who made it so, and without its values, which may be many."""
 
     version = serializers.IntegerField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
@@ -88,9 +88,14 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
     door = serializers.ChoiceField(choices=Door.choices)
     agent = serializers.CharField()
     enabled = serializers.BooleanField()
+    sae_id = serializers.CharField()
+
+
+class WholeSteeringVersionSerializer(SteeringVersionSerializer):
+    """The same, with its values."""
+
     values = FeatureStrengths()
     labels = Labels("values")
-    sae_id = serializers.CharField()
 
 
 class RestoreSteeringSerializer(StrictMixin):
