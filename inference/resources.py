@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -116,6 +117,14 @@ class SAEViewSet(_Resource):
     serializer_class = SAESerializer
     register_serializer = RegisterSAESerializer
     lookup_value_regex = r"[-a-zA-Z0-9_]{1,200}"
+
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete it with its labels, which needs the permission to delete these too; its files stay."""
+        sae = self.get_object()
+        if not sae.may_be_deleted_by(request.user):
+            raise PermissionDenied("It has labels: to delete it needs the permission steering.delete_featurelabel too.")
+        sae.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])

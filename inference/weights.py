@@ -1,9 +1,12 @@
 """The files of a model's weights on this machine. Free of torch."""
 
+import re
 from pathlib import Path
 
 from inference.models import LanguageModel
-from steering.sources import is_folder, read_json_file
+from steering.sources import BadSource, is_folder, read_json_file
+
+FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
 
 
 def weights_size(model: LanguageModel) -> int | None:
@@ -15,11 +18,25 @@ def weights_size(model: LanguageModel) -> int | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads; a repository can have the same weights in another form beside them."""
+    """The files that transformers loads; a repository can have the same weights in another form beside them.
+
+    Raises BadSource where the index of a model in several files is not one, or names files elsewhere.
+    """
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
-        return [folder / name for name in sorted(set(read_json_file(index).get("weight_map", {}).values()))]
+        return [folder / name for name in _indexed(index)]
     return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+
+
+def _indexed(index: Path) -> list[str]:
+    named = read_json_file(index).get("weight_map")
+    if not isinstance(named, dict):
+        raise BadSource(f"source: {index.name} has no weight_map: fetch it again")
+    for name in named.values():
+        if not isinstance(name, str) or not FILE_NAME.match(name):
+            told = f"source: {index.name} names the file {name!r:.100}, expected one in the same folder"
+            raise BadSource(f"{told}, like model-00001-of-00002.safetensors")
+    return sorted(set(named.values()))
 
 
 def _folder(model: LanguageModel) -> Path | None:

@@ -126,6 +126,10 @@ class SAE(models.Model):
             fresh.check_deletable()
         return super().delete(*args, **kwargs)
 
+    def may_be_deleted_by(self, user: Any) -> bool:
+        """Whether `user` may delete what goes with it: its labels."""
+        return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()  # type: ignore[attr-defined]
+
     def check_deletable(self) -> None:
         """Raises SAEInUse."""
         if self.is_attached:
