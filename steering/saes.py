@@ -128,7 +128,7 @@ class SAE(models.Model):
 
     def may_be_deleted_by(self, user: Any) -> bool:
         """Whether `user` may delete what goes with it: its labels."""
-        return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()  # type: ignore[attr-defined]
+        return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()
 
     def check_deletable(self) -> None:
         """Raises SAEInUse."""

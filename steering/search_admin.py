@@ -13,7 +13,7 @@ Found = tuple[QuerySet[Any], bool]
 
 
 class BoundedSearch(ModelAdmin):
-    """A search for too many words finds nothing, and the page says why. Subclasses that search otherwise have `find`."""
+    """A search for too many words finds nothing, and the page says why. Who searches otherwise overrides `find`."""
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Found:
         try:

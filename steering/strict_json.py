@@ -9,7 +9,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 
-# Where none of this is, no string can hold half a pair. Half of one is no text: neither PostgreSQL nor an answer takes it.
+# Where none of this is, no string holds half a pair, which neither PostgreSQL nor an answer takes.
 MAYBE_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 

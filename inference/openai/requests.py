@@ -36,7 +36,7 @@ HARMLESS = {
     *("user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier"),
     *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
 }
-# Of a list the first wrong element is reported and no other: pydantic would make kilobytes of error for each of millions.
+# Of a list the first wrong element is reported and no other: pydantic would make kilobytes of error for each.
 Several = Field(min_length=1, fail_fast=True)
 TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Several]
 Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenIds], Several]

@@ -57,14 +57,14 @@ def test_a_fault_of_ours_is_a_500_with_a_log(error: Exception, caplog: pytest.Lo
     assert failure_of("request", error)[0] == "internal_error"
     assert caplog.records[-1].exc_info
     request = RequestFactory().get("/api/profiles")
-    assert OutageMiddleware(lambda request: None).process_exception(request, error) is None  # type: ignore[arg-type,return-value]
+    assert OutageMiddleware(lambda request: None).process_exception(request, error) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("error", "code"), AWAY)
 def test_an_outage_is_a_503_and_says_what_is_away(error: Exception, code: str) -> None:
     told = as_openai_error(error)
     assert (told.status, told.code) == (503, code)
-    answer: Any = OutageMiddleware(lambda request: None).process_exception(  # type: ignore[arg-type,return-value]
+    answer: Any = OutageMiddleware(lambda request: None).process_exception(  # type: ignore[arg-type]
         RequestFactory().get("/api/profiles"), error
     )
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
@@ -88,7 +88,7 @@ def test_a_worker_goes_on_in_an_outage_only(
     monkeypatch.setattr(worker, "_give_up", given_up.append)
     made = worker.Worker.__new__(worker.Worker)
     rounds = iter([False, True])
-    made._stopping = type("Event", (), {"is_set": lambda self: next(rounds), "wait": lambda self, s: None})()  # type: ignore[assignment]
+    made._stopping = type("Event", (), {"is_set": lambda self: next(rounds), "wait": lambda self, s: None})()
 
     def fail() -> None:
         raise error

@@ -1,4 +1,4 @@
-"""A statement of the web that takes too long is given up, and whoever waits for it is told; commands have their time."""
+"""A statement of the web that takes too long is given up, and who waits for it is told; commands have their time."""
 
 import signal
 from collections.abc import Iterator
@@ -46,7 +46,8 @@ def test_every_part_of_the_web_is_told(web: Web, demo: LanguageModel, api_key: s
 
 
 def test_commands_have_no_limit(db: None) -> None:
-    ask = "from django.db import connection as c; k = c.cursor(); k.execute('SHOW statement_timeout'); print(k.fetchone())"
+    ask = "from django.db import connection; c = connection.cursor(); c.execute('SHOW statement_timeout'); "
+    ask += "print(c.fetchone())"
     assert manage("shell", "--no-imports", "-c", ask, DATABASE_STATEMENT_TIMEOUT_S="1").stdout == "('0',)\n"
 
 

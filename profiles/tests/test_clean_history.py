@@ -31,7 +31,7 @@ def old(profile: Profile, gone: Profile) -> None:
     profile.activate()
     profile.deactivate()
     for model in (Profile, SteeringState):
-        history: Any = model.history  # type: ignore[attr-defined]
+        history: Any = model.history
         assert history.count() > 2 - (model is SteeringState)
         history.update(history_date=timezone.now() - timedelta(days=400))
 

@@ -30,7 +30,7 @@ def test_the_model_refuses_a_longer_one(profile: Profile) -> None:
     profile.description = LONGEST
     profile.save()
     profile.description = TOO_LONG
-    with pytest.raises(InvalidProfile, match="description: .*at most 4000 characters"):
+    with pytest.raises(InvalidProfile, match=r"description: .*at most 4000 characters"):
         profile.save()
 
 
