@@ -43,9 +43,7 @@ Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenI
 """A text or its token ids, or several of either."""
 FIELD = re.compile(r"(?!str\Z|int\Z)[\w-]+\Z")
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
-MAX_BIASES = 10_000
-STOP_LENGTH = 1000
-"""Characters of a stop string: what may be the beginning of one is held back, and looked at again with each token."""
+MAX_BIASES, STOP_LENGTH = 10_000, 1000  # what may begin a stop string is looked at again with each token
 
 
 class StreamOptions(BaseModel):
@@ -151,7 +149,7 @@ class AnswerRequest(Body):
         stops = [value] if isinstance(value, str) else value or []
         if len(stops) > 4 or not all(stops):
             raise ValueError("expected up to 4 non-empty strings")
-        if longest := max((len(stop) for stop in stops if len(stop) > STOP_LENGTH), default=0):
+        if (longest := max(map(len, stops), default=0)) > STOP_LENGTH:
             raise ValueError(f"got a string of {longest} characters, expected at most {STOP_LENGTH}")
         return value
 
