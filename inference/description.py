@@ -79,5 +79,5 @@ def _described(config: Mapping[str, Any]) -> Description:
 def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
     value = next((config[name] for name in names if config.get(name) is not None), None)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise BadSource(f"source: config.json has {names[0]} {value!r}, expected a whole number above 0")
+        raise BadSource(f"source: config.json has {names[0]} {value!r:.100}, expected a whole number above 0")
     return value

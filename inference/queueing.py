@@ -5,8 +5,8 @@ from typing import Any
 from celery import Task
 from django.conf import settings
 
-from inference import stream
-from inference.openai.errors import BROKER_FULL, OpenAIError
+from inference import outages, stream
+from inference.openai.errors import OpenAIError
 from inference.tasks import generate
 
 FULL = 0.8
@@ -18,7 +18,7 @@ def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = genera
     with stream.connection.pipeline(transaction=False) as pipeline:
         waiting, memory = pipeline.llen(queue).info("memory").execute()
     if memory["maxmemory"] and memory["used_memory"] > FULL * memory["maxmemory"]:
-        raise OpenAIError(503, BROKER_FULL, code="broker_full")
+        raise OpenAIError(503, outages.FULL.told, code=outages.FULL.code)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
     task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # type: ignore[call-arg]  # no prompts in monitors

@@ -5,10 +5,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
-from django.db import DatabaseError
-
 from inference.generation import EventsLost, GenerationError
+from inference.outages import REDIS, outage_of
 from steering.errors import SteeringError
 
 logger = logging.getLogger(__name__)
@@ -64,10 +62,8 @@ def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]
         return error.code, str(error), getattr(error, "param", None)
     if isinstance(error, SteeringError):
         return "sae_unavailable", str(error), None
-    if isinstance(error, redis.RedisError):
-        return EventsLost.code, str(EventsLost()), None
-    if isinstance(error, DatabaseError):
-        logger.error("%s: PostgreSQL: %s", request_id, error)
-        return "database_unavailable", "The worker's database does not answer: try again.", None
+    if (outage := outage_of(error)) is not None:
+        logger.error("%s: %s: %s", request_id, outage.service, error)
+        return (EventsLost.code, str(EventsLost()), None) if outage is REDIS else (outage.code, outage.told, None)
     logger.error("request %s failed", request_id, exc_info=error)
     return "internal_error", "The worker failed on this request; its log says why.", None

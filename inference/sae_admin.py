@@ -132,6 +132,15 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     # --- deleting ---
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Labels go too: who may not delete these is refused."""
+        rows = list(objs)
+        told, counts, needed, refused = super().get_deleted_objects(rows, request)
+        for sae in rows:
+            if not sae.may_be_deleted_by(request.user):
+                refused.append(f"SAE {sae} has labels: to delete it needs the permission to delete these too")
+        return told, counts, needed, refused
+
     def goes(self, rows: list[SAE]) -> list[str]:
         labelled = FeatureLabel.objects.filter(sae__in=rows).order_by().values("sae").annotate(count=Count("pk"))
         counts = {one["sae"]: one["count"] for one in labelled}

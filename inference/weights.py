@@ -1,9 +1,10 @@
 """The files of a model's weights on this machine, and what their headers say. Free of torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from steering.errors import SteeringError
 from steering.sources import BadSource, is_folder, read_json_file
 
+FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # of Llama and most others, GPT-2, GPT-NeoX
 
@@ -76,7 +78,7 @@ def named_files(index: Mapping[str, Any]) -> list[str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise BrokenWeights(f"{INDEX} has no weight_map: expected an object of tensors and their files")
     for name in weight_map.values():
-        if not isinstance(name, str) or PurePosixPath(name).name != name or not name.endswith(".safetensors"):
+        if not isinstance(name, str) or not FILE_NAME.match(name):
             raise BrokenWeights(f"{INDEX} names the file {name!r:.200}: expected a *.safetensors beside it")
     return sorted(set(weight_map.values()))
 

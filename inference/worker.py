@@ -15,8 +15,7 @@ from celery import current_app
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from django.conf import settings
-from django.db import DatabaseError, connection
-from kombu.exceptions import OperationalError
+from django.db import connection
 
 from inference import metrics, stream, traffic
 from inference.fetching import Unwanted, fetch
@@ -25,6 +24,7 @@ from inference.jobs import Jobs
 from inference.loading import rehearse
 from inference.memory import check_fits
 from inference.models import LanguageModel
+from inference.outages import outage_of
 from inference.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -96,11 +96,11 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._converge()
-            except (DatabaseError, redis.RedisError, OperationalError, ConnectionError) as error:
+            except Exception as error:
+                if outage_of(error) is None and not isinstance(error, ConnectionError):
+                    _give_up("this worker cannot follow the rows")
+                    return
                 logger.warning("the rows cannot be followed: %s", error)
-            except Exception:
-                _give_up("this worker cannot follow the rows")
-                return
             finally:
                 connection.close()
             self._stopping.wait(FOLLOW_S)
@@ -165,10 +165,10 @@ class Worker:
             step(model)
         except Unwanted:
             logger.info("%s is not wanted any more", model)
-        except DatabaseError:
-            self._tried = ""  # nothing is wrong with the model: it is tried again
-            raise
         except Exception as error:
+            if outage_of(error) is not None:
+                self._tried = ""  # nothing is wrong with the model: it is tried again
+                raise
             logger.exception("%s cannot be served", model)
             _free_memory()
             self._say("error", model, error=f"{model.source} cannot be served: {error}"[:ERROR_LENGTH])

@@ -88,7 +88,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "simple_history",
     "corsheaders",
     "csp",
     "axes",
@@ -98,6 +97,7 @@ INSTALLED_APPS = [
     "profiles",
     "inference",
     "millm_site",
+    "simple_history",  # after ours, which has commands of the same names
 ]
 
 MIDDLEWARE = [
@@ -166,6 +166,7 @@ _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnec
 _patience = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _patience["tcp_user_timeout"] = 10_000
 _options = {**_patience, **_database.get("OPTIONS", {}), "pool": _pool}
+DATABASE_STATEMENT_TIMEOUT_S = positive_int("DATABASE_STATEMENT_TIMEOUT_S", 30, most=86_400)  # of the web: see asgi.py
 # The pool's connections are tried when they are taken: after a restart of PostgreSQL each would fail a request.
 _host = _database["HOST"] or _options.get("host", "")  # of a socket: `manage.py dbshell` does not look into the options
 DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}

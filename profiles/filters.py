@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from profiles.models import Profile
+from steering.search import check_number
 
 MAX_INDEX = 2**31 - 1
 PARAMETERS = ("search", "ordering", "page", "page_size", "format")
@@ -46,7 +47,7 @@ class Search(filters.SearchFilter):
     def get_search_terms(self, request: Request) -> Any:
         if "\0" in request.query_params.get(self.search_param, ""):
             raise ValidationError({self.search_param: ["Null characters are not allowed."]})
-        return super().get_search_terms(request)
+        return check_number(list(super().get_search_terms(request)))
 
 
 class Ordering(filters.OrderingFilter):
@@ -57,6 +58,9 @@ class Ordering(filters.OrderingFilter):
         if asked is not None:
             fields = [field.strip() for field in asked.split(",")]
             allowed = view.ordering_fields
+            if len(fields) > len(allowed):
+                told = f"Got {len(fields)} fields, expected at most {len(allowed)}: each once."
+                raise ValidationError({self.ordering_param: [told]})
             if unknown := [field for field in fields if field.removeprefix("-") not in allowed]:
                 told = f"Got {unknown[0]!r}, expected {', '.join(allowed)}, each with - before it to reverse."
                 raise ValidationError({self.ordering_param: [told]})

@@ -72,7 +72,7 @@ class HistoryAdmin(ModelAdmin):
         pk = unquote(object_id)
         rows, now = self.versions(pk), self._seen(request, pk)
         page = Paginator(rows, self.versions_per_page).get_page(request.GET.get("page"))
-        shown = list(rows[page.start_index() - 1 : page.end_index() + 1])  # with the one before the last one
+        shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])  # with the one before the last one
         versions, before = shown[: len(page)], [*shown[1:], None]
         told = differences(zip(before, versions, strict=False), self.compared, self.strengths, FEATURES_SHOWN)
         context = {

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 
-from profiles.errors import ProfileExists, ProfileNotFound
+from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
+from profiles.file_forms import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
+from profiles.file_forms import NAME_LENGTH as NAME_LENGTH
 from profiles.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
 from steering.models import SAE, SteeringState, current_model
@@ -16,7 +18,6 @@ from steering.models import SAE, SteeringState, current_model
 if TYPE_CHECKING:
     from profiles.models import Profile
 
-NAME_LENGTH = 100
 # PostgreSQL's text holds neither NUL nor half a surrogate pair: no profile has such a name.
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
@@ -91,10 +92,14 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         }
 
     def save_current(self, **fields: Any) -> "Profile":
-        """The live steering as a new profile. Raises NoSAEAttached where there is nothing it would be for."""
-        if SAE.objects.attached() is None:
-            raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-        return self.create_from(**fields)
+        """The live steering as a new profile. Raises NoSAEAttached or NothingLive where there is nothing to save."""
+        with transaction.atomic():
+            state = SteeringState.objects.lock()
+            if SAE.objects.attached() is None:
+                raise NoSAEAttached("no SAE is attached: there is no live steering to save")
+            if not state.values:
+                raise NothingLive("no feature is set: there is no live steering to save. Set one first")
+            return self.create_from(**fields)
 
     def free_name(self, name: str) -> str:
         """`name`, or the first of "name (2)", "name (3)" … that no profile has, cut to what a name may have."""

@@ -48,6 +48,18 @@ def _os_user() -> str:
         return ""
 
 
+def superseded(history: Any) -> "models.QuerySet[Any]":
+    """Of a model of versions, those that are not the newest of their object."""
+    row = history.instance_type._meta.pk.attname
+    later = history.objects.filter(
+        **{row: models.OuterRef(row)},
+        history_date__gte=models.OuterRef("history_date"),  # a clock may jump: neither is the newest by its number
+        history_id__gt=models.OuterRef("history_id"),
+    )
+    found: models.QuerySet[Any] = history.objects.filter(models.Exists(later))
+    return found
+
+
 class Origin(models.Model):
     """The columns of a version that say where the change came from; filled in when a version is made."""
 

@@ -15,7 +15,6 @@ from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
@@ -25,6 +24,7 @@ from steering.label_files import SOURCE_LENGTH, LabelFile
 from steering.label_pages import BoundedPaginator
 from steering.labels import FeatureLabel, ImportedLabels
 from steering.models import SAE
+from steering.search_admin import BoundedSearch, Found
 
 DELETED_SHOWN = 100
 
@@ -56,14 +56,14 @@ class ImportLabelsForm(forms.Form):
 
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(ModelAdmin):
+class FeatureLabelAdmin(BoundedSearch):
     list_display = ["index", "label", "source", "of_sae"]
     list_display_links = ["index", "label"]
     list_filter = [("sae", AutocompleteSelectFilter)]
     list_filter_submit = True
     sortable_by: list[str] = []  # of a million rows; and what a search finds, it has ranked
     fields = ["sae", "index", "label", "source"]
-    search_fields = ["label"]  # shows the field; how it is searched, get_search_results says
+    search_fields = ["label"]  # shows the field; how it is searched, `find` says
     search_help_text = "All these words, the last one maybe unfinished. The best are first."
     show_full_result_count = False
     list_max_show_all = 0
@@ -75,9 +75,7 @@ class FeatureLabelAdmin(ModelAdmin):
     def of_sae(self, label: FeatureLabel) -> str:
         return label.sae_id
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[FeatureLabel], search_term: str
-    ) -> tuple[QuerySet[FeatureLabel], bool]:
+    def find(self, request: HttpRequest, queryset: QuerySet[FeatureLabel], search_term: str) -> Found:
         found: Any = queryset
         return (found.search(search_term) if search_term.strip() else queryset), False
 

@@ -13,6 +13,7 @@ from django.utils.text import slugify
 from steering.errors import SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.sources import is_folder, local_folder
+from steering.statements import may_take_long
 
 
 class SAEInUse(SteeringError):
@@ -127,9 +128,14 @@ class SAE(models.Model):
         from steering.models import SteeringState
 
         SteeringState.objects.lock()
+        may_take_long()  # it may have a million labels
         if fresh := SAE.objects.filter(pk=self.pk).first():
             fresh.check_deletable()
         return super().delete(*args, **kwargs)
+
+    def may_be_deleted_by(self, user: Any) -> bool:
+        """Whether `user` may delete what goes with it: its labels."""
+        return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()
 
     def check_deletable(self) -> None:
         """Raises SAEInUse."""

@@ -11,6 +11,7 @@ urlpatterns = [
     path("steering/disable", View.as_view({"post": "disable"})),
     path("steering/clear", View.as_view({"post": "clear"})),
     path("steering/history", View.as_view({"get": "history"})),
+    path("steering/history/<int:version>", View.as_view({"get": "past"})),
     path("steering/restore", View.as_view({"post": "restore"})),
     path("saes/<slug:id>/labels", Labels.as_view({"get": "list", "delete": "destroy"})),
     path("saes/<slug:id>/labels/import", Labels.as_view({"post": "import_"}), name="labels_import"),

@@ -21,7 +21,7 @@ from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
 from inference.openai.exchange import exchange, first_event
-from inference.openai.requests import Body, Prompts, as_prompts
+from inference.openai.requests import Body, Prompts, as_prompts, check_number
 from inference.openai.selection import Selection, served_model
 
 
@@ -40,13 +40,10 @@ class EmbeddingRequest(Body):
         if value is not None:
             raise ValueError("embeddings are not steered: leave it out")
 
-    @field_validator("input")
+    @field_validator("input", mode="before")
     @classmethod
     def _within_bound(cls, value: Any) -> Any:
-        if len(as_prompts(value)) > settings.INFERENCE_MAX_EMBEDDINGS:
-            expected = f"expected at most {settings.INFERENCE_MAX_EMBEDDINGS}"
-            raise ValueError(f"got {len(as_prompts(value))} texts, {expected}")
-        return value
+        return check_number(value, settings.INFERENCE_MAX_EMBEDDINGS)
 
 
 @openai_view("POST")

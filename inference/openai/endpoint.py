@@ -8,15 +8,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
-from redis import RedisError
-from redis.exceptions import OutOfMemoryError
 
 from inference.openai.authentication import Authenticate, by_key
-from inference.openai.errors import BROKER_FULL, OpenAIError
+from inference.openai.errors import OpenAIError
+from inference.outages import REDIS, outage_of
 from inference.shares import HOLDER
 
 logger = logging.getLogger(__name__)
@@ -91,15 +90,10 @@ def as_openai_error(error: Exception) -> OpenAIError:
         return error
     if isinstance(error, UnreadablePostError):
         return OpenAIError(400, "The body ended early.", code="invalid_request")
-    if isinstance(error, DatabaseError):
-        logger.error("PostgreSQL: %s", error)
-        return OpenAIError(503, "The database does not answer: try again.", code="database_unavailable")
-    if isinstance(error, OutOfMemoryError):
-        logger.error("Redis: %s", error)
-        return OpenAIError(503, BROKER_FULL, code="broker_full")
-    if isinstance(error, RedisError | ConnectionError) or type(error).__module__.startswith("kombu"):
-        logger.error("Redis: %s", error)
-        return OpenAIError(503, "The broker does not answer: try again.", code="broker_unavailable")
+    outage = REDIS if isinstance(error, ConnectionError) else outage_of(error)
+    if outage is not None:
+        logger.error("%s: %s", outage.service, error)
+        return OpenAIError(503, outage.told, code=outage.code)
     logger.error("an error of ours", exc_info=error)
     return OpenAIError(500, "The server failed on this request; its log says why.", code="internal_error")
 

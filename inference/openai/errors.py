@@ -22,11 +22,12 @@ FAILURES = {
     "no_worker": 503,
     "worker_lost": 503,
     "broker_unavailable": 503,
+    "database_busy": 503,
     "database_unavailable": 503,
+    "statement_timeout": 503,
     "timeout": 504,
 }
 RETRY_AFTER_S = 1
-BROKER_FULL = "Redis has no memory left for more requests: try again later."
 
 
 class OpenAIError(Exception):

@@ -47,9 +47,9 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = Field(None, union_mode="left_to_right")
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(None, union_mode="left_to_right")
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
     audio: None = None
     function_call: None = None

@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
-from django.db import DatabaseError
+from django.db import OperationalError
 from django.test import Client
 
 from inference.tests.conftest import Server
@@ -193,7 +193,7 @@ def test_beyond_the_limit_of_label_files_a_file_is_refused_too(settings: Any, de
 
 def test_where_it_cannot_be_known_who_sends_it_the_outage_is_told(api_key: str, monkeypatch: Any) -> None:
     def away(*args: Any) -> None:
-        raise DatabaseError
+        raise OperationalError
 
     monkeypatch.setattr(body_limit, "limit_for_sender", away)
     answer = post_in_process(api_key, b"x" * 5 * MIB)

@@ -300,8 +300,8 @@ def test_the_label_of_the_source_that_came_last_is_shown(sae: SAE) -> None:
 def test_labels_are_shown_with_the_live_steering_and_with_profiles(client: APIClient, words: None) -> None:
     answer = client.put("/api/steering", {"values": {"2": 4, "50": 1}}).json()
     assert answer["labels"] == client.get("/api/steering").json()["labels"] == {"2": "a whale"}
-    history = client.get("/api/steering/history").json()["results"]
-    assert history[0]["labels"] == {"2": "a whale"}
+    past = client.get(f"/api/steering/history/{answer['version']}").json()
+    assert past["labels"] == {"2": "a whale"}
     made = client.post("/api/profiles", {"name": "ocean", "steering": {"6": 1.0, "2": 1.0}}).json()
     assert made["labels"] == {"2": "a whale", "6": "Zürich"}
     read = client.get(f"/api/profiles/{made['id']}").json()
