@@ -53,6 +53,7 @@ SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) * HTTPS  # 0: non
 # The middleware of axes would only replace the login page, on which our form says what is wrong.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
+REQUEST_READ_S = positive_float("REQUEST_READ_S", 30.0)
 APPEND_SLASH = False
 ROOT_URLCONF = "millm_site.urls"
 ASGI_APPLICATION = "millm_site.asgi.application"

@@ -24,7 +24,9 @@ WRONG = {
     **dict.fromkeys(("DEBUG", "HTTPS", "HF_HUB_OFFLINE"), "maybe"),
     **{name: "many" for name in read_variables().keys() - FREE if name.startswith("INFERENCE_")},
     **dict.fromkeys(("DATABASE_POOL_SIZE", "LABELS_MAX_BYTES", "LOGIN_FAILURES", "MAX_BODY_BYTES", "PORT"), "0"),
-    **dict.fromkeys(("HSTS_SECONDS", "METRICS_PORT", "STEERING_MAX_FEATURES", "STEERING_MAX_STRENGTH"), "-1"),
+    **dict.fromkeys(
+        ("HSTS_SECONDS", "METRICS_PORT", "REQUEST_READ_S", "STEERING_MAX_FEATURES", "STEERING_MAX_STRENGTH"), "-1"
+    ),
     "LOGIN_LOCKOUT_MINUTES": "99999999999999",
     "HOST": "http://127.0.0.1",
     "ALLOWED_HOSTS": "https://x/",
