@@ -113,6 +113,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "millm_site.body_limit.refuses_bodies",
+    "millm_site.bad_request.refuses_nul",
     "millm_site.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
@@ -183,6 +184,8 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there; the address is
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # of who logs in without a page to go on to
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

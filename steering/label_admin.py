@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import DELETION, LogEntry
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +14,6 @@ from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
@@ -25,17 +23,16 @@ from steering.label_files import SOURCE_LENGTH, LabelFile
 from steering.label_pages import BoundedPaginator
 from steering.labels import FeatureLabel, ImportedLabels
 from steering.models import SAE
+from steering.selections import ChecksSelection, RowChoice, RowSelect
 
 DELETED_SHOWN = 100
 
 
 class ImportLabelsForm(forms.Form):
-    sae = forms.ModelChoiceField(
+    sae = RowChoice(
         SAE.objects.all(),
         label="SAE",
-        widget=AutocompleteSelect(
-            FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}
-        ),
+        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
     )
     file = forms.FileField(
         help_text="Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]); gzipped or not.",
@@ -56,7 +53,7 @@ class ImportLabelsForm(forms.Form):
 
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(ModelAdmin):
+class FeatureLabelAdmin(ChecksSelection):
     list_display = ["index", "label", "source", "of_sae"]
     list_display_links = ["index", "label"]
     list_filter = [("sae", AutocompleteSelectFilter)]
