@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from millm_site import access
 from millm_site.access_forms import PermissionsField, PermissionsForm, UserForm
 from steering.search_admin import BoundedSearch
+from steering.selections import ChecksSelection
 
 WORDS = {
     "is_active": ("Active", "An inactive user cannot log in, and the API keys do not work."),
@@ -26,7 +27,7 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class ManagedAdmin(BoundedSearch):
+class ManagedAdmin(ChecksSelection, BoundedSearch):
     """Users and groups: offered is what one may give, and who may do more than oneself is only seen."""
 
     filter_horizontal: Any = ()

@@ -30,6 +30,15 @@ def known_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [Warning(f"{name} is no setting of miLLM.", hint=_hint(name, known), id="millm.W001") for name in unknown]
 
 
+@register("millm")
+def trusted_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever trusts no proxy takes every request for plain HTTP, and sends it to HTTPS for ever."""
+    if not settings.HTTPS or settings.FORWARDED_ALLOW_IPS:
+        return []
+    hint = "Set FORWARDED_ALLOW_IPS to the addresses of the proxy that ends TLS: see docs/operating.md."
+    return [Warning("HTTPS is on, and no proxy is believed: no page will be shown.", hint=hint, id="millm.W008")]
+
+
 def _hint(name: str, known: set[str]) -> str:
     near = get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]}?" if near else "docs/settings.md lists all."

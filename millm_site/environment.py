@@ -112,9 +112,9 @@ def hosts(name: str, default: Iterable[str]) -> list[str]:
     return given
 
 
-def addresses(name: str, default: Iterable[str]) -> list[str]:
+def addresses(name: str) -> list[str]:
     """Addresses and networks between commas; all of them, which would be no choice, are refused."""
-    given = words(name, default)
+    given = words(name)
     for one in given:
         try:
             every = ipaddress.ip_network(one).prefixlen == 0

@@ -48,12 +48,13 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "E
 HTTPS = boolean("HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
-FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
+FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS")  # proxies that tell scheme and client
 SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) * HTTPS  # 0: none
 # Whether the other hosts of the domain have HTTPS too is not ours to say.
 # The middleware of axes would only replace the login page, on which our form says what is wrong.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
+REQUEST_READ_S = positive_float("REQUEST_READ_S", 30.0)
 APPEND_SLASH = False
 ROOT_URLCONF = "millm_site.urls"
 ASGI_APPLICATION = "millm_site.asgi.application"
@@ -113,6 +114,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "millm_site.body_limit.refuses_bodies",
+    "millm_site.bad_request.refuses_nul",
     "millm_site.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
@@ -171,9 +173,12 @@ DATABASE_STATEMENT_TIMEOUT_S = positive_int("DATABASE_STATEMENT_TIMEOUT_S", 30, 
 _host = _database["HOST"] or _options.get("host", "")  # of a socket: `manage.py dbshell` does not look into the options
 DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
 
-# Too many failed logins with one name from one address are refused for a while.
+# Too many failed logins with one name from one address, or from one address, are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HANDLER = "millm_site.throttling.Throttle"
+AXES_CLIENT_IP_CALLABLE = "millm_site.throttling.address_of"
+LOGIN_FAILURES_PER_ADDRESS = positive_int("LOGIN_FAILURES_PER_ADDRESS", 50)
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))
 AXES_RESET_ON_SUCCESS = True
@@ -181,6 +186,8 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there; the address is
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # of who logs in without a page to go on to
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

@@ -35,6 +35,7 @@ from steering.admin_actions import posted_action
 from steering.errors import SteeringError
 from steering.models import SteeringState
 from steering.search_admin import BoundedSearch, Found
+from steering.selections import ChecksSelection
 
 DELETED_SHOWN = 100
 # Unfold renders a template for each of these cells, which a page of rows makes slow.
@@ -79,7 +80,7 @@ class ProfileChangeList(ChangeList):
         self.result_list = rows
 
 
-class ProfileListAdmin(BoundedSearch):
+class ProfileListAdmin(ChecksSelection, BoundedSearch):
     list_display = ["titled", "status", "features", "made_for", "updated"]
     list_filter = LIST_FILTERS
     list_filter_submit = True

@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import DELETION, LogEntry
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -25,17 +24,16 @@ from steering.label_pages import BoundedPaginator
 from steering.labels import FeatureLabel, ImportedLabels
 from steering.models import SAE
 from steering.search_admin import BoundedSearch, Found
+from steering.selections import ChecksSelection, RowChoice, RowSelect
 
 DELETED_SHOWN = 100
 
 
 class ImportLabelsForm(forms.Form):
-    sae = forms.ModelChoiceField(
+    sae = RowChoice(
         SAE.objects.all(),
         label="SAE",
-        widget=AutocompleteSelect(
-            FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}
-        ),
+        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
     )
     file = forms.FileField(
         help_text="Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]); gzipped or not.",
@@ -56,7 +54,7 @@ class ImportLabelsForm(forms.Form):
 
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(BoundedSearch):
+class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
     list_display = ["index", "label", "source", "of_sae"]
     list_display_links = ["index", "label"]
     list_filter = [("sae", AutocompleteSelectFilter)]

@@ -55,6 +55,10 @@ def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> sub
     return start([*worker, *options, "--loglevel", "INFO"], own, logs / "worker.log")
 
 
+def start_web(port: int, env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
+    return start(["django", "run", "web"], env | {"PORT": str(port)}, logs / "web.log")
+
+
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=output, stderr=output)

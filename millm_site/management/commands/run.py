@@ -96,11 +96,14 @@ def _run_web(host: str, port: int) -> None:
         raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
     from inference.openai.exchange import SEND_S
     from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
+    from millm_site.protocol import BoundedProtocol
 
     config = uvicorn.Config(
         application,
         host=host,
         port=port,
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,  # Django's LOGGING has all loggers
         access_log=False,
         forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
