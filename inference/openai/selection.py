@@ -8,9 +8,11 @@ the activation comes when a worker has begun to answer (`activate`), so that a r
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -179,15 +181,25 @@ def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
     raise OpenAIError(404, message, param="model", code="model_not_found")
 
 
-def model_entries() -> Iterator[dict[str, Any]]:
-    """What /v1/models lists: the current model, it with each profile that fits it now, other models that are served."""
+def model_list() -> dict[str, Any]:
+    """What /v1/models answers: the current model, it with profiles that fit it now, other models that are served.
+
+    Of the profiles the active one comes first, then the one that was changed last. `has_more` says that more fit than
+    INFERENCE_MAX_LISTED_PROFILES: these are not listed, and served all the same.
+    """
+    others = list(_others())
     current = LanguageModel.objects.current()
+    listed: list[dict[str, Any]] = []
+    profiles: list[tuple[str, datetime]] = []
     if current is not None:
-        yield entry(current.name, current)
-        for profile in Profile.objects.fitting(current, SAE.objects.attached()):
-            yield entry(f"{current.name}:{profile.name}", profile)
-    for model in _others():
-        yield entry(model.name, model)
+        fitting = Profile.objects.fitting(current, SAE.objects.attached()).values_list("name", "created_at")
+        latest = fitting.filter(is_active=False).order_by("-updated_at")
+        most = settings.INFERENCE_MAX_LISTED_PROFILES
+        profiles = [*fitting.filter(is_active=True), *latest[: most + 1]]
+        listed = [entry(f"{current.name}:{name}", created_at) for name, created_at in profiles[:most]]
+        listed.insert(0, entry(current.name, current.created_at))
+    listed += [entry(model.name, model.created_at) for model in others]
+    return {"object": "list", "data": listed, "has_more": len(profiles) > settings.INFERENCE_MAX_LISTED_PROFILES}
 
 
 def _others() -> "QuerySet[LanguageModel]":
@@ -200,5 +212,5 @@ def _served() -> set[str]:
     return {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.status == "ready"}
 
 
-def entry(model_id: str, made: LanguageModel | Profile) -> dict[str, Any]:
-    return {"id": model_id, "object": "model", "created": int(made.created_at.timestamp()), "owned_by": "millm"}
+def entry(model_id: str, created_at: datetime) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": int(created_at.timestamp()), "owned_by": "millm"}

@@ -16,7 +16,7 @@ from inference.openai.endpoint import as_openai_error, in_database, is_strict, j
 from inference.openai.exchange import exchange, first_event, stream_failed
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
-from inference.openai.selection import Selection, activate, entry, model_entries, select, served_model
+from inference.openai.selection import Selection, activate, entry, model_list, select, served_model
 
 
 @openai_view("POST")
@@ -40,15 +40,14 @@ async def completions(request: HttpRequest, user: Any) -> HttpResponseBase:
 
 @openai_view("GET")
 async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """The ids that can be asked for: the served model first, then it with each profile that fits."""
-    data = await in_database(lambda: list(model_entries()))
-    return JsonResponse({"object": "list", "data": data})
+    """The ids that can be asked for: the served model first, then it with profiles that fit."""
+    return JsonResponse(await in_database(model_list))
 
 
 @openai_view("GET")
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
     current, profile = await in_database(served_model, name)
-    return JsonResponse(entry(name, profile or current))
+    return JsonResponse(entry(name, (profile or current).created_at))
 
 
 async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:
