@@ -14,7 +14,7 @@ from django.utils.text import slugify
 
 from inference.description import describe
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import NothingToCancel, SteeringError
 from steering.models import SAE, SteeringState
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -51,13 +51,6 @@ class ModelInUse(SteeringError):
 
 class ModelExists(SteeringError):
     code = "model_exists"
-    status = 409
-
-
-class NothingToCancel(SteeringError):
-    """A load that has ended already."""
-
-    code = "nothing_to_cancel"
     status = 409
 
 
@@ -195,6 +188,25 @@ class LanguageModel(models.Model):
         again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
         LanguageModel.objects.filter(pk=self.pk).update(**again)
         self.refresh_from_db()
+
+    @transaction.atomic
+    def change_options(self, **options: str) -> bool:
+        """Load it by these `dtype` and `device` from now on; where it is current, workers load it again.
+
+        Returns whether they do. Raises InvalidModel, and changes nothing then.
+        """
+        SteeringState.objects.lock()
+        self.refresh_from_db()
+        changed = [name for name, value in options.items() if getattr(self, name) != value]
+        for name in changed:
+            setattr(self, name, options[name])
+        self.check_rules()
+        if not changed:
+            return False
+        self.save(update_fields=[*changed, "updated_at"])  # these alone: a worker may be writing the others just now
+        if self.is_current:
+            self.load()
+        return self.is_current
 
     @transaction.atomic
     def unload(self) -> None:

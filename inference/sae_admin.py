@@ -124,11 +124,11 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     @posted_action("Download", permissions=["change"], icon="download")
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _prepare, "A worker prepares {} now.")
+        return self.act(request, object_id, SAE.download, "A worker prepares {} now.")
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _cancel, "The download of {} is cancelled; what has come is kept.")
+        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what has come is kept.")
 
     # --- deleting ---
 
@@ -158,18 +158,6 @@ def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
 
 def _place(sae: SAE) -> str:
     return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
-
-
-def _prepare(sae: SAE) -> None:
-    sae.prepare()
-    if sae.error:
-        raise SteeringError(sae.error)
-
-
-def _cancel(sae: SAE) -> None:
-    sae.cancel()
-    if sae.status != Status.REGISTERED:
-        raise SteeringError(f"SAE {sae} is {sae.get_status_display().lower()} already: nothing was cancelled")
 
 
 def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:

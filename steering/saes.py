@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.text import slugify
 from kombu.exceptions import OperationalError
 
-from steering.errors import SteeringError
+from steering.errors import BrokerAway, NothingToCancel, SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.sources import is_folder, local_folder
 
@@ -95,6 +95,9 @@ class SAE(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
+    untold = ""
+    """Why no worker could be told to prepare it, when this instance last asked for that."""
+
     FROM_FILES = ("format", "architecture", "d_in", "d_sae", "layer", "hook_name", "model_name")
     objects = SAEManager()
 
@@ -152,6 +155,7 @@ class SAE(models.Model):
         """Have a worker download what is missing and compute the fingerprint; `error` tells where none can be told."""
         from steering.tasks import prepare_sae
 
+        self.untold = ""
         # What failed begins anew: its files may be other ones by now.
         anew = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
         queued = {"hook_name": "", "status": self.Status.QUEUED, "progress": None, "error": ""}
@@ -165,14 +169,23 @@ class SAE(models.Model):
                 prepare_sae.delay(self.pk)
             except OperationalError as error:
                 told = f"The broker does not answer, so no worker prepares it: try again. ({error})"
+                self.untold = told
                 row.update(progress=None, error=told)
                 row.filter(status=self.Status.QUEUED).update(status=self.Status.ERROR)  # a ready one still is
 
         transaction.on_commit(send)
         self.refresh_from_db()
 
+    def download(self) -> None:
+        """`prepare`, for whoever waits to hear that a worker has been told. Raises BrokerAway."""
+        self.prepare()
+        if self.untold:
+            raise BrokerAway(self.untold)
+
     def cancel(self) -> None:
-        """End its download, if one waits or is under way; what has come is kept for the next time."""
-        under_way = [self.Status.QUEUED, self.Status.DOWNLOADING]
-        SAE.objects.filter(pk=self.pk, status__in=under_way).update(status=self.Status.REGISTERED, progress=None)
+        """End its download; what has come is kept for the next time. Raises NothingToCancel where none is under way."""
+        row = SAE.objects.filter(pk=self.pk, status__in=[self.Status.QUEUED, self.Status.DOWNLOADING])
+        cancelled = row.update(status=self.Status.REGISTERED, progress=None)
         self.refresh_from_db()
+        if not cancelled:
+            raise NothingToCancel(f"SAE {self} is {self.get_status_display().lower()} already: nothing was cancelled")
