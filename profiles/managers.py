@@ -150,11 +150,17 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     @transaction.atomic
     def restore(self, profile_id: str, version: int) -> "Profile":
-        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion."""
+        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion.
+
+        Where another profile has the version's name by now, it gets a free name like it.
+        """
         SteeringState.objects.lock()
         past = self.version(profile_id, version)
         profile = self.filter(pk=profile_id).first() or self.model(id=profile_id)
-        return self._save_as(f"version {version} restored", profile, {name: getattr(past, name) for name in CONTENT})
+        content = {name: getattr(past, name) for name in CONTENT}
+        if self.model.objects.filter(name=past.name).exclude(pk=profile_id).exists():
+            content["name"] = self.free_name(past.name)
+        return self._save_as(f"version {version} restored", profile, content)
 
     def version(self, profile_id: str, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""
