@@ -137,6 +137,16 @@ class LanguageModel(models.Model):
         return self.status in {self.Status.QUEUED, self.Status.DOWNLOADING, self.Status.LOADING}
 
     @property
+    def why_unserved(self) -> str:
+        """The reason why no worker answers for it, in words, as far as its row says."""
+        if self.status == self.Status.ERROR:
+            return f"{self} failed to load: {self.error}"
+        if self.status == self.Status.READY:  # its workers are gone
+            return f"No worker has {self} ready: start one."
+        share = "" if self.progress is None else f", {self.progress:.0%}"
+        return f"No worker has {self} ready: it is {self.status}{share}."
+
+    @property
     def version(self) -> str:
         """What makes its answers: where it is from, and how it is loaded."""
         return "|".join([self.name, self.source, self.revision, self.dtype])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from django.conf import settings
@@ -29,6 +29,9 @@ from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
+Chosen = tuple[SteeringSpec | None, str | None, str | None]
+"""What steers; the name of the profile it is of, if any; the id of the profile to activate, if any."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -42,6 +45,12 @@ class Selection:
     profile: str | None
     activates: str | None = None
     """The id of the profile that is to be activated when the request is accepted."""
+    why_unserved: str = ""
+    """What to tell the client where no worker has the model."""
+
+    @classmethod
+    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = (None, None, None)) -> Self:
+        return cls(model_id, model.name, model.version, model.queue, *chosen, model.why_unserved)
 
     def headers(self) -> dict[str, str]:
         """What made the answer, for those who keep it; the profile's name is percent-encoded, empty without one."""
@@ -64,12 +73,11 @@ def select(
             if found := _of_current(current, model_id):
                 model, own_profile = found
                 _check_one_of(own_profile, profile_name, steering)
-                chosen = _chosen(user, own_profile, profile_name, steering)
-                return Selection(model_id, model.name, model.version, model.queue, *chosen)
+                return Selection.of(model_id, model, _chosen(user, own_profile, profile_name, steering))
         model = _other(model_id, current)  # after the transaction, which should not wait for Redis
         _check_one_of(None, profile_name, steering)
         _refuse_steering(model, param if profile_name is not None or steering else None)
-        return Selection(model_id, model.name, model.version, model.queue, steering=None, profile=None)
+        return Selection.of(model_id, model)
     except SteeringError as error:
         raise OpenAIError.from_steering(error, param) from error
 
@@ -110,10 +118,6 @@ def _refuse_steering(model: LanguageModel, param: str | None) -> None:
     if param is not None:
         message = f"`{model.name}` is not the current model: nothing steers it. Leave out `{param}`, or load the model."
         raise OpenAIError(409, message, param=param, code="not_current_model")
-
-
-Chosen = tuple[SteeringSpec | None, str | None, str | None]
-"""What steers; the name of the profile it is of, if any; the id of the profile to activate, if any."""
 
 
 def _chosen(
@@ -177,7 +181,13 @@ def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
         return model
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")
-    message = f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
+    profile = model_id.removeprefix(f"{current.name}:")
+    if profile not in {"", model_id}:
+        message = f"There is no profile `{profile}` that fits `{current.name}`. GET /v1/models lists those that do."
+    else:
+        message = (
+            f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
+        )
     raise OpenAIError(404, message, param="model", code="model_not_found")
 
 

@@ -76,6 +76,12 @@ def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel)
     other = LanguageModel.objects.create(name="other", source="/x", d_model=8, num_layers=1, context_length=64)
     other.make_current()
     assert now(viewer)["problem"] == "No worker has other ready: it is registered."
+    LanguageModel.objects.filter(pk=other.pk).update(status="downloading", progress=0.25)
+    assert now(viewer)["problem"] == "No worker has other ready: it is downloading, 25%."
+    LanguageModel.objects.filter(pk=other.pk).update(status="error", error="/x cannot be served: it is cut off")
+    assert now(viewer)["problem"] == "other failed to load: /x cannot be served: it is cut off"
+    LanguageModel.objects.filter(pk=other.pk).update(status="ready", error="")
+    assert now(viewer)["problem"] == "No worker has other ready: start one."
 
 
 def test_many_profiles_are_offered_bit_by_bit(viewer: Client, django_assert_max_num_queries: Any) -> None:

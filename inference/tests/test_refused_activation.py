@@ -170,6 +170,15 @@ def test_without_a_worker_nothing_is_activated(played: Played) -> None:
     assert nothing_changed()
 
 
+def test_a_model_that_failed_to_load_is_told_to_whoever_asks_it(played: Played) -> None:
+    stream.clear_heartbeat(played.model.name)
+    LanguageModel.objects.filter(pk=played.model.pk).update(status="error", error="the file is cut off")
+    answer = played.run()
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "no_worker")
+    assert error["message"] == f"{played.model.name} failed to load: the file is cut off"
+
+
 def test_a_full_queue_activates_nothing(played: Played, settings: Any) -> None:
     settings.INFERENCE_MAX_QUEUE = 1
     stream.connection.rpush(played.model.queue, "waits")
