@@ -185,9 +185,8 @@ def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
     if profile not in {"", model_id}:
         message = f"There is no profile `{profile}` that fits `{current.name}`. GET /v1/models lists those that do."
     else:
-        message = (
-            f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
-        )
+        serves = f"this server serves `{current.name}`. GET /v1/models lists all."
+        message = f"The model `{model_id}` does not exist: {serves}"
     raise OpenAIError(404, message, param="model", code="model_not_found")
 
 

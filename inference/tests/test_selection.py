@@ -46,7 +46,7 @@ def test_no_transaction_is_open_while_redis_is_asked(monkeypatch: pytest.MonkeyP
         return []
 
     monkeypatch.setattr(stream, "live_workers", live)
-    with pytest.raises(OpenAIError, match="does not exist"):
+    with pytest.raises(OpenAIError, match="There is no profile `unknown`"):
         chosen("demo:unknown")
     assert asked == [False]
 
