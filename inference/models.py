@@ -141,10 +141,9 @@ class LanguageModel(models.Model):
         """The reason why no worker answers for it, in words, as far as its row says."""
         if self.status == self.Status.ERROR:
             return f"{self} failed to load: {self.error}"
-        if self.status == self.Status.READY:  # its workers are gone
-            return f"No worker has {self} ready: start one."
         share = "" if self.progress is None else f", {self.progress:.0%}"
-        return f"No worker has {self} ready: it is {self.status}{share}."
+        is_gone = self.status == self.Status.READY
+        return f"No worker has {self} ready: " + ("start one." if is_gone else f"it is {self.status}{share}.")
 
     @property
     def version(self) -> str:
@@ -201,10 +200,7 @@ class LanguageModel(models.Model):
 
     @transaction.atomic
     def change_options(self, **options: str) -> bool:
-        """Load it by these `dtype` and `device` from now on; where it is current, workers load it again.
-
-        Returns whether they do. Raises InvalidModel, and changes nothing then.
-        """
+        """Load it by these `dtype` and `device` from now on; returns whether workers do so now. Raises InvalidModel."""
         SteeringState.objects.lock()
         self.refresh_from_db()
         changed = [name for name, value in options.items() if getattr(self, name) != value]
