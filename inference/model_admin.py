@@ -16,7 +16,6 @@ from inference.weights import weights_size
 from profiles.models import Profile
 from steering.admin_actions import posted_action
 from steering.errors import SteeringError
-from steering.models import SteeringState
 from steering.sources import is_folder
 
 Status = LanguageModel.Status
@@ -88,17 +87,13 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: bool) -> None:
         if not change or not form.changed_data:  # a new one is registered by its form
             return
-        SteeringState.objects.lock()  # before the row, as everywhere
-        # These alone: a worker may be writing the others just now.
-        obj.save(update_fields=[*form.changed_data, "updated_at"])
-        obj.refresh_from_db(fields=["is_current"])
-        if obj.is_current:
-            try:
-                obj.load()
-            except SteeringError as error:
-                self.message_user(request, f"The options are saved, and it cannot be loaded: {error}", messages.ERROR)
-            else:
-                self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
+        try:
+            is_loaded = obj.change_options(**{name: form.cleaned_data[name] for name in form.changed_data})
+        except SteeringError as error:
+            self.message_user(request, f"Nothing was changed, since it cannot be loaded: {error}", messages.ERROR)
+            return
+        if is_loaded:
+            self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
 
     # --- what is done ---
 

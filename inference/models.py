@@ -17,7 +17,7 @@ from inference.description import Description, check_files, describe
 from inference.states import Loadable, LoadableQuerySet, Status
 from inference.weights import model_folder
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import NothingToCancel, SteeringError
 from steering.models import SAE, SteeringState
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -54,13 +54,6 @@ class ModelInUse(SteeringError):
 
 class ModelExists(SteeringError):
     code = "model_exists"
-    status = 409
-
-
-class NothingToCancel(SteeringError):
-    """A load that has ended already."""
-
-    code = "nothing_to_cancel"
     status = 409
 
 
@@ -142,6 +135,15 @@ class LanguageModel(Loadable):
         return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
 
     @property
+    def why_unserved(self) -> str:
+        """The reason why no worker answers for it, in words, as far as its row says."""
+        if self.status == self.Status.ERROR:
+            return f"{self} failed to load: {self.error}"
+        share = "" if self.progress is None else f", {self.progress:.0%}"
+        is_gone = self.status == self.Status.READY
+        return f"No worker has {self} ready: " + ("start one." if is_gone else f"it is {self.status}{share}.")
+
+    @property
     def version(self) -> str:
         """What makes its answers: where it is from, and how it is loaded."""
         return "|".join([self.name, self.source, self.revision, self.dtype])
@@ -204,6 +206,22 @@ class LanguageModel(Loadable):
         if folder := model_folder(self):
             known = Description(self.model_type, self.d_model, self.num_layers, self.context_length)
             check_files(folder, known)
+
+    @transaction.atomic
+    def change_options(self, **options: str) -> bool:
+        """Load it by these `dtype` and `device` from now on; returns whether workers do so now. Raises InvalidModel."""
+        SteeringState.objects.lock()
+        self.refresh_from_db()
+        changed = [name for name, value in options.items() if getattr(self, name) != value]
+        for name in changed:
+            setattr(self, name, options[name])
+        self.check_rules()
+        if not changed:
+            return False
+        self.save(update_fields=[*changed, "updated_at"])  # these alone: a worker may be writing the others just now
+        if self.is_current:
+            self.load()
+        return self.is_current
 
     @transaction.atomic
     def unload(self) -> None:

@@ -103,6 +103,14 @@ class ModelViewSet(_Resource):
         model.unload()
         return self.answer(model)
 
+    @extend_schema(request=None, responses={**MODEL, **errors(404, 409)})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End the load that is under way, and serve no model; what was downloaded is kept."""
+        model = self.get_object()
+        model.cancel()
+        return self.answer(model)
+
 
 SAE_ANSWER = {200: SAESerializer}
 
@@ -146,7 +154,7 @@ class SAEViewSet(_Resource):
         sae.refresh_from_db()
         return self.answer(sae)
 
-    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
+    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 503)})
     @action(detail=True, methods=["post"])
     def download(self, request: Request, pk: str) -> Response:
         """Have a worker bring its files here and compute its fingerprint; `status` and `progress` tell how far."""
@@ -154,7 +162,7 @@ class SAEViewSet(_Resource):
         sae.prepare()
         return self.answer(sae)
 
-    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
+    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End its download; what has come is kept, and the next download continues there."""

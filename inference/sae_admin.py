@@ -128,7 +128,7 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _cancel, "The download of {} is cancelled; what has come is kept.")
+        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what has come is kept.")
 
     # --- deleting ---
 
@@ -167,12 +167,6 @@ def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
 
 def _place(sae: SAE) -> str:
     return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
-
-
-def _cancel(sae: SAE) -> None:
-    sae.cancel()
-    if sae.status != Status.REGISTERED:
-        raise SteeringError(f"SAE {sae} is {sae.get_status_display().lower()} already: nothing was cancelled")
 
 
 def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:

@@ -53,10 +53,7 @@ class LoadOptionsSerializer(StrictMixin):
     device = serializers.CharField(max_length=20, required=False)
 
     def update(self, instance: LanguageModel, validated_data: dict[str, Any]) -> LanguageModel:
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
-        instance.check_rules()
-        instance.save(update_fields=[*validated_data, "updated_at"])
+        instance.change_options(**validated_data)
         return instance
 
 

@@ -22,13 +22,28 @@ class IntegerFilter(django_filters.Filter):
     field_class = forms.IntegerField
 
 
+class FlagFilter(django_filters.ChoiceFilter):
+    """`true` or `false`; any where it is left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=[(word, word) for word in BOOLEANS], empty_label="any", **kwargs)
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        filtered: QuerySet[Any] = super().filter(qs, BOOLEANS.get(value, value))
+        return filtered
+
+
 class ProfileFilter(django_filters.FilterSet):
-    is_active = django_filters.TypedChoiceFilter(choices=[(word, word) for word in BOOLEANS], coerce=BOOLEANS.get)
+    is_active = FlagFilter()
     model_id = django_filters.CharFilter()
     sae_id = django_filters.CharFilter()
     layer = IntegerFilter(min_value=0, max_value=MAX_INDEX)
     feature = IntegerFilter(
-        min_value=0, max_value=MAX_INDEX, method="filter_feature", help_text="Profiles that steer this feature index."
+        min_value=0,
+        max_value=MAX_INDEX,
+        method="filter_feature",
+        label="Feature",
+        help_text="Profiles that steer this feature index.",
     )
 
     class Meta:

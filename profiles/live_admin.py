@@ -227,8 +227,9 @@ class LiveSteeringAdmin(HistoryAdmin):
     def now(self, pk: str) -> SteeringState:
         return SteeringState.objects.load()
 
-    def restore(self, pk: str, number: int) -> None:
+    def restore(self, pk: str, number: int) -> str:
         SteeringState.objects.load().restore(number)
+        return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
         if past.enabled and past.values:

@@ -69,7 +69,7 @@ class DuplicateSerializer(StrictMixin):
 class ImportedSerializer(ProfileSerializer):
     """A profile that an import made."""
 
-    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced"], read_only=True)
+    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced", "unchanged"], read_only=True)
 
     class Meta(ProfileSerializer.Meta):
         fields = [*ProfileSerializer.Meta.fields, "outcome"]

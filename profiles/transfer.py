@@ -74,9 +74,9 @@ class ProfileFile:
 
 @dataclass(frozen=True)
 class Imported:
-    """A profile that an import made, or would make; `outcome` is created, renamed or replaced.
+    """A profile that an import made, or would make; `outcome` is created, renamed, replaced or unchanged.
 
-    `before` is the one that was replaced, as it was.
+    `before` is the one that had the name, as it was, where it was replaced or is the same.
     """
 
     profile: "Profile"

@@ -1,6 +1,8 @@
 """Who changed a row, when, and by which door: django-simple-history with two columns of ours."""
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import models
@@ -19,6 +21,17 @@ class Door(models.TextChoices):
 def _request() -> Any:
     """The request that is being answered, which HistoryRequestMiddleware keeps; None outside of one."""
     return getattr(HistoricalRecords.context, "request", None)
+
+
+@contextmanager
+def on_behalf_of(request: Any) -> Iterator[None]:
+    """Changes in the block are `request`'s, also after the middleware has let go of it."""
+    before = _request()
+    HistoricalRecords.context.request = request
+    try:
+        yield
+    finally:
+        HistoricalRecords.context.request = before
 
 
 def current_door() -> str:

@@ -52,6 +52,16 @@ class ImportLabelsForm(forms.Form):
         widget=UnfoldBooleanSwitchWidget,
     )
 
+    def __init__(self, *args: Any, may_replace: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.may_replace = may_replace
+
+    def clean_replace(self) -> bool:
+        replace: bool = self.cleaned_data["replace"]
+        if replace and not self.may_replace:
+            raise forms.ValidationError("To replace labels needs the permission steering.delete_featurelabel.")
+        return replace
+
 
 @admin.register(FeatureLabel)
 class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
@@ -110,14 +120,15 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
         return named, {self.opts.verbose_name_plural: count}, refused, []
 
     def has_import_permission(self, request: HttpRequest) -> bool:
-        needed = [f"steering.{action}_featurelabel" for action in ("add", "change", "delete")]
+        needed = [f"steering.{action}_featurelabel" for action in ("add", "change")]  # it may overwrite
         return request.user.has_perms(needed)
 
     @action(description="Import labels", permissions=["import"], url_path="import", icon="upload")
     def import_labels(self, request: HttpRequest) -> HttpResponse:
         """The page on which a file is imported."""
         chosen = {"sae": request.GET.get("sae", "").replace("\0", "")}
-        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen)
+        may_replace = self.has_delete_permission(request)
+        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen, may_replace=may_replace)
         if request.method == "POST" and form.is_valid() and (imported := self._imported(form)):
             self.message_user(request, _told(form.cleaned_data["sae"], imported), messages.SUCCESS)
             only = urlencode({"sae__id__exact": form.cleaned_data["sae"].pk})

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import slugify
 
-from steering.errors import SteeringError
+from steering.errors import NothingToCancel, SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.sources import is_folder, local_folder
 from steering.statements import may_take_long
@@ -98,6 +98,8 @@ class SAE(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
+    """Why no worker could be told to prepare it, when this instance last asked for that."""
+
     FROM_FILES = ("format", "architecture", "d_in", "d_sae", "layer", "hook_name", "model_name")
     objects = SAEManager()
 
@@ -174,9 +176,9 @@ class SAE(models.Model):
         self.refresh_from_db()
 
     def cancel(self) -> None:
-        """End its download, if one waits or is under way; what has come is kept for the next time."""
-        under_way = [self.Status.QUEUED, self.Status.DOWNLOADING]
-        SAE.objects.filter(pk=self.pk, status__in=under_way).update(
-            status=self.Status.REGISTERED, progress=None, due_at=None
-        )
+        """End its download; what has come is kept for the next time. Raises NothingToCancel where none is under way."""
+        row = SAE.objects.filter(pk=self.pk, status__in=[self.Status.QUEUED, self.Status.DOWNLOADING])
+        cancelled = row.update(status=self.Status.REGISTERED, progress=None, due_at=None)
         self.refresh_from_db()
+        if not cancelled:
+            raise NothingToCancel(f"SAE {self} is {self.get_status_display().lower()} already: nothing was cancelled")

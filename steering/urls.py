@@ -6,7 +6,7 @@ from steering.label_views import FeatureLabelViewSet as Labels
 from steering.views import LiveSteeringViewSet as View
 
 urlpatterns = [
-    path("steering", View.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"})),
+    path("steering", View.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"}), name="steering"),
     path("steering/enable", View.as_view({"post": "enable"})),
     path("steering/disable", View.as_view({"post": "disable"})),
     path("steering/clear", View.as_view({"post": "clear"})),

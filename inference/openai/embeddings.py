@@ -51,7 +51,7 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Embed texts."""
     asked = EmbeddingRequest.parse(json_body(request), strict=is_strict(request))
     model = await in_database(_model, asked)
-    selection = Selection(asked.model, model.name, model.version, model.queue, steering=None, profile=None)
+    selection = Selection.of(asked.model, model)
     prompts = as_prompts(asked.input)
     events = await exchange(tasks.embed, f"embd-{uuid.uuid4().hex}", selection, {"prompts": prompts})
     event = await first_event(events, waits=False)

@@ -150,7 +150,12 @@ async def exchange(
     """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
     opened = Exchange(request_id, selection.served, selection.version, choices, selection.profile)
     _call.get().exchange = opened
-    await opened.send(task, selection.queue, message)
+    try:
+        await opened.send(task, selection.queue, message)
+    except OpenAIError as error:
+        if error.code == "no_worker" and selection.why_unserved:
+            raise OpenAIError(error.status, selection.why_unserved, code=error.code) from error
+        raise
     return opened.events()
 
 

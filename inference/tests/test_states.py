@@ -7,8 +7,9 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from inference import stream
-from inference.models import LanguageModel, NothingToCancel
+from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
+from steering.errors import NothingToCancel
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_redis")]
 SIZES = {"d_model": 16, "num_layers": 4, "context_length": 512}

@@ -96,11 +96,12 @@ def test_another_profiles_version_is_not_restored(client: APIClient, profile: Pr
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_version")
 
 
-def test_restoring_over_a_taken_name_is_a_conflict(client: APIClient, profile: Profile) -> None:
+def test_a_version_whose_name_is_taken_is_restored_under_a_free_one(client: APIClient, profile: Profile) -> None:
     version = history(client, profile)[0]["version"]
     client.delete(f"{URL}/{profile.pk}")
     Profile.objects.create_from(name="ocean", steering={})
-    assert client.post(f"{URL}/{profile.pk}/restore", {"version": version}).status_code == 409
+    restored = client.post(f"{URL}/{profile.pk}/restore", {"version": version})
+    assert (restored.status_code, restored.json()["id"], restored.json()["name"]) == (200, profile.pk, "ocean (2)")
 
 
 def test_profiles_and_versions_are_compared(client: APIClient, profile: Profile) -> None:

@@ -390,6 +390,26 @@ def test_the_admin_imports_for_those_only_who_may(client: Client, sae: SAE) -> N
     assert browser.get("/admin/steering/featurelabel/import/").status_code == 403
 
 
+def test_the_admin_and_rest_want_the_same_permissions_for_an_import(sae: SAE) -> None:
+    user = get_user_model().objects.create_user("someone", is_staff=True)
+    browser = Client()
+    browser.force_login(user)
+
+    def imported(*actions: str, **fields: str) -> tuple[int, str]:
+        names = [f"{action}_featurelabel" for action in ("view", *actions)]
+        user.user_permissions.set(Permission.objects.filter(codename__in=names))
+        form = {"sae": "s", "source": "me", "file": SimpleUploadedFile("a.csv", b"index,label\n1,a"), **fields}
+        answer = browser.post("/admin/steering/featurelabel/import/", form)
+        return answer.status_code, answer.content.decode()
+
+    assert imported("add")[0] == 403  # it may overwrite
+    assert imported("add", "change")[0] == 302
+    status, page = imported("add", "change", replace="on")
+    assert status == 200
+    assert "needs the permission steering.delete_featurelabel" in page
+    assert imported("add", "change", "delete", replace="on")[0] == 302
+
+
 # --- command ---
 
 
