@@ -1,5 +1,6 @@
 """The rows that a person chose in the admin: Django looks for what was sent unchecked, which fails in the database."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -30,11 +31,12 @@ class ChecksSelection(ModelAdmin):
         return super().response_action(request, queryset)
 
 
-class RowChoice(forms.ModelChoiceField):
+class RowChoice(forms.ModelChoiceField[Any]):
     """The choice of a row."""
 
     def to_python(self, value: Any) -> Any:
-        if value and not is_id(self.queryset.model._meta.pk, str(value)):
+        rows: Any = self.queryset
+        if value and not is_id(rows.model._meta.pk, str(value)):
             raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice", params={"value": value})
         return super().to_python(value)
 
@@ -42,6 +44,6 @@ class RowChoice(forms.ModelChoiceField):
 class RowSelect(AutocompleteSelect):
     """The widget of such a choice, which shows what was sent again."""
 
-    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         key = self.field.remote_field.model._meta.pk
         return super().optgroups(name, [one for one in value if is_id(key, one)], attr)
