@@ -25,8 +25,9 @@ class ChecksSelection(ModelAdmin):
     """A list whose rows are chosen for an action."""
 
     def response_action(self, request: HttpRequest, queryset: Any) -> Any:
+        of_all = forms.BooleanField(required=False).to_python(request.POST.get("select_across"))  # whatever is chosen
         for sent in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            if not is_id(self.opts.pk, sent):
+            if not of_all and not is_id(self.opts.pk, sent):
                 raise BadRequest(f"{sent!r} is no id of a row")
         return super().response_action(request, queryset)
 
