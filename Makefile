@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint format hooks screenshots bench
+.PHONY: help run test coverage lint audit format hooks screenshots bench
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,6 +28,16 @@ lint: $(VENV)/.installed-dev  ## style, types, the files of deployments
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/mypy .
+
+# Beside lint: it asks https://api.osv.dev, which not every machine reaches, and tells today's news, not our faults.
+audit: $(VENV)/.installed .clients/audit/.installed  ## known vulnerabilities of what is installed
+	.clients/audit/bin/pip-audit --progress-spinner off --vulnerability-service osv --path $(VENV)/lib/python*/site-packages || \
+		{ echo "make audit: vulnerabilities were found, or api.osv.dev does not answer: see above" >&2; exit 1; }
+
+.clients/audit/.installed: Makefile
+	$(PYTHON) -m venv .clients/audit
+	.clients/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
 
 format: $(VENV)/.installed-dev  ## repair the style
 	$(BIN)/ruff check --fix .

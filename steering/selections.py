@@ -1,5 +1,6 @@
 """The rows that a person chose in the admin: Django looks for what was sent unchecked, which fails in the database."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -24,17 +25,19 @@ class ChecksSelection(ModelAdmin):
     """A list whose rows are chosen for an action."""
 
     def response_action(self, request: HttpRequest, queryset: Any) -> Any:
+        of_all = forms.BooleanField(required=False).to_python(request.POST.get("select_across"))  # whatever is chosen
         for sent in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            if not is_id(self.opts.pk, sent):
+            if not of_all and not is_id(self.opts.pk, sent):
                 raise BadRequest(f"{sent!r} is no id of a row")
         return super().response_action(request, queryset)
 
 
-class RowChoice(forms.ModelChoiceField):
+class RowChoice(forms.ModelChoiceField[Any]):
     """The choice of a row."""
 
     def to_python(self, value: Any) -> Any:
-        if value and not is_id(self.queryset.model._meta.pk, str(value)):
+        rows: Any = self.queryset
+        if value and not is_id(rows.model._meta.pk, str(value)):
             raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice", params={"value": value})
         return super().to_python(value)
 
@@ -42,6 +45,6 @@ class RowChoice(forms.ModelChoiceField):
 class RowSelect(AutocompleteSelect):
     """The widget of such a choice, which shows what was sent again."""
 
-    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         key = self.field.remote_field.model._meta.pk
         return super().optgroups(name, [one for one in value if is_id(key, one)], attr)

@@ -21,6 +21,7 @@ from inference.tests.test_logs import lines_with
 from millm_site import body_limit
 from millm_site.body_limit import limits_bodies
 from millm_site.models import APIKey
+from millm_site.tests.test_processes import Web
 from steering.labels import FeatureLabel
 
 MIB = 2**20
@@ -33,7 +34,7 @@ FORM = "multipart/form-data; boundary=x"
 class Sender(http.client.HTTPConnection):
     """Sends a body, or only says how long it is, and does not end it."""
 
-    def __init__(self, server: Server, path: str, size: int | None, **headers: str) -> None:
+    def __init__(self, server: Server | Web, path: str, size: int | None, **headers: str) -> None:
         super().__init__(urlsplit(server.url).netloc, timeout=20)
         self.putrequest("POST", path)
         length = {"Transfer-Encoding": "chunked"} if size is None else {"Content-Length": str(size)}

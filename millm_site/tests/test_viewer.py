@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.core import serializers
 from django.db import models
@@ -151,6 +152,29 @@ def test_a_viewer_changes_nothing_at_any_address(viewer: User) -> None:
             if status not in expected and not PUBLIC.fullmatch(address.path):
                 allowed.append(f"{method} {address.path} ({address.view}): {status}")
     assert allowed == []
+    assert content() == before
+
+
+def test_a_viewer_changes_nothing_by_the_actions_of_lists_and_rows(viewer: User) -> None:
+    client = Client()
+    client.force_login(viewer)
+    Profile.objects.named("ocean").activate()  # so that there is something to deactivate
+    before, tried = content(), set()
+    paths = [address.path for address in addresses() if address.is_admin]
+    registry: dict[Any, Any] = {**admin.site._registry}
+    for model, model_admin in registry.items():
+        page = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        rows = {"_selected_action": [row.pk for row in model._base_manager.all()], "index": "0", "post": "yes"}
+        for action in {"delete_selected", *(getattr(one, "__name__", one) for one in model_admin.actions or [])}:
+            client.post(page, rows | {"action": action})
+            client.post(page, rows | {"action": action, "select_across": "1"})
+            tried.add(action)
+        for action in (*model_admin.actions_row, *model_admin.actions_detail, *model_admin.actions_list):
+            path = getattr(getattr(model_admin, str(action), None), "url_path", None) or str(action)
+            assert any(path.replace("_", "-") in one.replace("_", "-") for one in paths), (
+                f"{page}: {action} was not tried"
+            )
+    assert tried >= {"delete_selected", "export_selected", "deactivate_selected"}
     assert content() == before
 
 
