@@ -1,6 +1,6 @@
 /* The dashboard: what htmx brings every few seconds, the charts, and the choice of another profile.
  * The combobox: https://www.w3.org/WAI/ARIA/apg/patterns/combobox/ */
-(function (millm) {
+((millm) => {
   "use strict";
 
   const TYPING_MS = 200;
@@ -40,11 +40,16 @@
       let found = { names: [], has_more: false };
       let hint = "";
       try {
-        const response = await fetch(`${this.$root.dataset.offered}?${new URLSearchParams({ search: this.name.trim() })}`);
+        const response = await fetch(
+          `${this.$root.dataset.offered}?${new URLSearchParams({ search: this.name.trim() })}`,
+        );
         if (!response.ok || response.redirected) throw new Error(`the server answered ${response.status}`);
         found = await response.json();
         hint = found.has_more ? "There are more: type a part of the name." : "";
-        if (!found.names.length) hint = this.name.trim() ? "No profile that fits here has this in its name." : "No other profile fits what is served.";
+        if (!found.names.length)
+          hint = this.name.trim()
+            ? "No profile that fits here has this in its name."
+            : "No other profile fits what is served.";
       } catch {
         hint = "The profiles could not be searched just now; a name can be typed all the same.";
       }
@@ -57,7 +62,8 @@
     move(step) {
       this.open();
       if (!this.names.length) return;
-      this.at = this.at < 0 && step < 0 ? this.names.length - 1 : (this.at + step + this.names.length) % this.names.length;
+      this.at =
+        this.at < 0 && step < 0 ? this.names.length - 1 : (this.at + step + this.names.length) % this.names.length;
     },
 
     enter(event) {
@@ -99,7 +105,8 @@
     if (!xhr.status) return "the server does not answer. This page goes on by itself when it does.";
     if (!new URL(xhr.responseURL).pathname.includes("/dashboard/")) return "nobody is logged in any more.";
     if (xhr.status === 403) return "you may not do this any more.";
-    if (xhr.status >= 500) return `the server answered ${xhr.status}, its database may be away. This page goes on by itself when it is back.`;
+    if (xhr.status >= 500)
+      return `the server answered ${xhr.status}, its database may be away. This page goes on by itself when it is back.`;
     return xhr.status === 200 ? "" : `the server answered ${xhr.status}.`;
   }
 
@@ -120,7 +127,7 @@
   /* What is as it was stays, with a selection or a pointer that is on it. */
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const { target, fragment } = event.detail;
-    event.detail.shouldSwap = target.innerHTML !== fragment.innerHTML;
+    event.detail.shouldSwap = target.innerHTML.trim() !== fragment.innerHTML.trim();
   });
 
   document.addEventListener("htmx:sendError", (event) => {

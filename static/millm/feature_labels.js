@@ -1,7 +1,7 @@
 /* The part of the feature table (features.js) that reads labels: of rows that have none yet, and those a search finds. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const TYPING_MS = 200;
@@ -32,7 +32,9 @@ window.millm = window.millm || {};
       clearTimeout(this.labelTimer);
       this.labelTimer = setTimeout(async () => {
         const sae = this.options.sae;
-        const missing = this.rows.map((row) => row.index).filter((index) => this.isIndex(index) && !this.asked.has(index));
+        const missing = this.rows
+          .map((row) => row.index)
+          .filter((index) => this.isIndex(index) && !this.asked.has(index));
         missing.forEach((index) => this.asked.add(index));
         try {
           while (missing.length && sae === this.options.sae) {
@@ -64,7 +66,8 @@ window.millm = window.millm || {};
     },
 
     async searchNow(query) {
-      const own = (this.searching = new AbortController());
+      const own = new AbortController();
+      this.searching = own;
       const wanted = this.isIndex(query) ? ["index", query] : ["search", query];
       try {
         const labels = await this.readLabels([wanted, ["page_size", OFFERED]], own.signal);
@@ -72,7 +75,8 @@ window.millm = window.millm || {};
         this.searched = query;
         this.chosen = this.isIndex(query) || !labels.length ? -1 : 0;
       } catch (error) {
-        if (error.name !== "AbortError") this.refusal = "The labels could not be searched; an index can be added all the same.";
+        if (error.name !== "AbortError")
+          this.refusal = "The labels could not be searched; an index can be added all the same.";
       }
     },
 
@@ -87,7 +91,9 @@ window.millm = window.millm || {};
     },
 
     nothingFound() {
-      return Boolean(this.searched && this.searched === this.query.trim() && !this.found.length && !this.isIndex(this.searched));
+      return Boolean(
+        this.searched && this.searched === this.query.trim() && !this.found.length && !this.isIndex(this.searched),
+      );
     },
 
     /* Enter in the box: the offered feature that is chosen, or the index that was typed, maybe with its strength. */
@@ -100,7 +106,8 @@ window.millm = window.millm || {};
       } else {
         const { entries, problems } = millm.parseStrengths(query);
         if (entries.length === 1 && !problems.length) this.add(...entries[0]);
-        else if (query) this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
+        else if (query)
+          this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
       }
     },
 

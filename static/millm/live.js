@@ -5,7 +5,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const POLL_MS = 2000;
@@ -81,7 +81,9 @@ window.millm = window.millm || {};
         this.base = this.wanted = values;
         this.sae = sae;
         this.setting = this.moving = this.invalid = false;
-        window.dispatchEvent(new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }));
+        window.dispatchEvent(
+          new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }),
+        );
       },
 
       /* The try-it. */
@@ -110,7 +112,8 @@ window.millm = window.millm || {};
           const state = await this.ask(this.$root.dataset.stateUrl, { headers: { Accept: "application/json" } });
           if (posted !== this.posted) return;
           const { version, changed } = state;
-          if (version > this.live.version) this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
+          if (version > this.live.version)
+            this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
           this.show(state);
           if (this.lost) this.problem = "";
           this.lost = Alpine.store("profile").unreachable = false;
@@ -126,7 +129,11 @@ window.millm = window.millm || {};
         });
         if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
           const refused = response.redirected || response.status === 403;
-          throw new Error(refused ? "Your session has ended, or you may not do this: reload the page." : `The server answered ${response.status}.`);
+          throw new Error(
+            refused
+              ? "Your session has ended, or you may not do this: reload the page."
+              : `The server answered ${response.status}.`,
+          );
         }
         const body = await response.json();
         if (!response.ok) throw Object.assign(new Error(body.detail), { field: body.field });

@@ -1,7 +1,7 @@
 /* The playground: one conversation, answered by two panes. A turn is a message and the answer of each pane to it. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const POLL_MS = 5000;

@@ -4,7 +4,7 @@
  * elements with data-live take the place of those here. Only what differs is touched: selection, focus and the movement
  * of a bar are kept. When nothing is under way any more, nothing is asked.
  */
-(function () {
+(() => {
   "use strict";
 
   const SOON_MS = 1000;
@@ -17,7 +17,8 @@
       old.replaceWith(fresh);
     } else if (old.nodeType === Node.ELEMENT_NODE) {
       for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-      for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      for (const { name, value } of fresh.attributes)
+        if (old.getAttribute(name) !== value) old.setAttribute(name, value);
       const children = [...fresh.childNodes];
       [...old.childNodes].forEach((child, at) => update(child, children[at]));
     } else {
@@ -72,7 +73,7 @@
     setTimeout(poll, wait);
   }
 
-  document.addEventListener("DOMContentLoaded", function () {
+  document.addEventListener("DOMContentLoaded", () => {
     document.querySelector("#content").prepend(announcer);
     setTimeout(poll, wait);
   });

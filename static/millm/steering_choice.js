@@ -2,13 +2,13 @@
  * https://www.w3.org/WAI/ARIA/apg/patterns/combobox/ */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const FIXED = ["live", "none"].map((kind) => ({ kind, name: "" }));
 
   /* What is served and steers now, and the profiles with `search` in their name. Throws ChatError. */
-  millm.playgroundNow = async function (search) {
+  millm.playgroundNow = async (search) => {
     let response;
     try {
       response = await fetch(`/admin/playground/now?${new URLSearchParams({ search })}`);
