@@ -40,8 +40,7 @@ window.millm = window.millm || {};
         this.base = this.wanted = this.live.values;
         this.sae = this.live.sae; // that of the table
         this.tell(this.live);
-        this.poll();
-        document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+        millm.poll(() => this.refresh(), POLL_MS);
       },
 
       /* --- the table --- */
@@ -99,11 +98,6 @@ window.millm = window.millm || {};
         this.tell(state);
         const editing = this.moving || this.invalid || !same(this.base, this.wanted);
         if (!editing && (saeChanged || !same(state.values, this.wanted))) this.setTable(state);
-      },
-
-      async poll() {
-        if (!document.hidden) await this.refresh();
-        setTimeout(() => this.poll(), POLL_MS);
       },
 
       async refresh() {
