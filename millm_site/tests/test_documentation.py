@@ -9,6 +9,7 @@ from pathlib import Path
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
+from bench import table as performance
 from millm_site.tests.variables import ROOT, defaults, read_variables
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -65,6 +66,13 @@ def is_told(told: str, default: object) -> bool:
     if isinstance(default, int | float):
         return float(told) == default
     return told == ((",".join(default) if isinstance(default, list) else str(default)) or "empty")
+
+
+# --- figures ---
+
+
+def test_the_page_of_figures_is_what_the_benchmarks_wrote() -> None:
+    assert performance.PAGE.read_text() == performance.page(), "write it: .venv/bin/python -m bench.table"
 
 
 # --- commands ---
