@@ -84,6 +84,7 @@ bench: $(VENV)/.installed-dev  ## the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.labels
 	$(BIN)/python -m bench.admin

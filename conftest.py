@@ -19,7 +19,7 @@ from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from inference import stream
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 
 # Files whose tests start processes: they come first, so that no worker of pytest-xdist is left with one at the end.
 SLOW = re.compile("test_(outages|loading|rolling_upgrade|load|processes|downloads|clients|body_limit)|browser/")
@@ -83,8 +83,7 @@ def processes(
     server = Server(
         f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs
     )
-    command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
-    web = start(command, env, logs / "web.log")
+    web = start_web(port, env, logs)
     try:
         server.wait_until_ready()
         yield server

@@ -42,8 +42,8 @@ class Served:
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = os.environ | {name: str(value) for name, value in limits.items()}
         worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
-        web = ["uvicorn", "millm_site.asgi:application", "--port", self.url.rpartition(":")[2], "--no-access-log"]
-        commands = [[*worker, "--without-gossip", "--without-mingle"], [*web, "--log-level", "error"]]
+        environment |= {"PORT": self.url.rpartition(":")[2], "LOG_LEVEL": "ERROR"}
+        commands = [[*worker, "--without-gossip", "--without-mingle"], ["django", "run", "web"]]
         self.processes = [
             subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
             for command in commands

@@ -121,7 +121,7 @@ def main() -> None:
     from profiles.models import Profile
 
     register_demo()
-    served = Served.of({"INFERENCE_MAX_QUEUE": 2 * STREAMS})
+    served = Served.of({"INFERENCE_MAX_QUEUE": 2 * STREAMS, "INFERENCE_KEY_SHARE": STREAMS})
     try:
         served.client.get("/api/profiles").raise_for_status()
         ids = list(Profile.objects.values_list("pk", flat=True))

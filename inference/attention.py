@@ -4,6 +4,9 @@ transformers' own way with `sdpa` packs the keys of all requests into one row an
 of 16 requests pays for the keys of all 16. Here the requests that decode attend as one padded batch, those of
 similar length together, and each prompt attends by itself. Only for caches whose layers all have full attention;
 others keep transformers' way.
+
+And attention with a soft cap (Gemma 2, https://arxiv.org/abs/2408.00118), which torch's has not. transformers'
+`paged|eager` leaves it out without a word, so that name is ours too: see CAPPED.
 """
 
 from collections import defaultdict
@@ -14,11 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.cache_allocators.full_attention import FullAttentionCacheAllocator
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask
 
+CAPPED = "paged|eager"
+"""What classes load with that cannot `sdpa`: of the names that continuous batching takes, one of its own for them."""
+CAPPED_ROWS = 256  # of scores that are in memory at once, for each head
 KEYS = "attention_plan"
 """The attribute of the cache that holds the plan of the step, None where transformers' way is taken."""
 
@@ -30,6 +37,47 @@ class Share:
     past: int
     query: int
     blocks: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The arithmetic of attention, for shapes (batch, heads, tokens, d_head); query heads may share a key head."""
+
+    scale: float | None = None
+    softcap: float | None = None
+
+    def __call__(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, is_causal: bool = False
+    ) -> Tensor:
+        """`mask` is of booleans or is added; `is_causal` is for as many keys as queries."""
+        if self.softcap is None:
+            options: dict[str, Any] = {"scale": self.scale, "enable_gqa": queries.size(1) != keys.size(1)}
+            mixed: Tensor = scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask, is_causal=is_causal, **options
+            )
+            return mixed
+        if is_causal:
+            mask = torch.ones(queries.size(2), keys.size(2), dtype=torch.bool, device=keys.device).tril()
+        if mask is not None:
+            mask = mask.expand(*mask.shape[:-2], queries.size(2), keys.size(2))
+        rows = [slice(start, start + CAPPED_ROWS) for start in range(0, queries.size(2), CAPPED_ROWS)]
+        blocks = [
+            self._capped(queries[:, :, row], keys, values, None if mask is None else mask[..., row, :]) for row in rows
+        ]
+        return torch.cat(blocks, dim=2)
+
+    def _capped(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        batch, heads, tokens, size = queries.shape
+        grouped = queries.reshape(batch, keys.size(1), -1, size)  # those that share a key head are rows of one matrix
+        scores = grouped @ keys.transpose(-1, -2) * (size**-0.5 if self.scale is None else self.scale)
+        assert self.softcap is not None
+        scores = (scores / self.softcap).tanh() * self.softcap
+        scores = scores.view(batch, heads, tokens, -1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+        mixed = weights.view(batch, keys.size(1), -1, keys.size(2)) @ values
+        return mixed.view(batch, heads, tokens, -1)
 
 
 @dataclass(frozen=True)
@@ -45,13 +93,13 @@ class Decodes:
     index: Tensor
     mask: Tensor | None
 
-    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], mix: "Mix") -> Tensor:
         """(requests, heads, d_head) for `query` (tokens, heads, d_head) of the whole step."""
         keys, values = (self._read(one) for one in cached)
         own = query if self.tokens is None else query.index_select(0, self.tokens)
         # Query heads that share a key head are rows of one small query matrix.
         queries = own.reshape(self.requests, keys.size(1), -1, query.size(-1))
-        mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask, scale=scale)
+        mixed = mix(queries, keys, values, self.mask)
         return mixed.reshape(self.requests, query.size(1), query.size(-1))
 
     def _read(self, cached: Tensor) -> Tensor:
@@ -68,15 +116,13 @@ class Prompt:
     index: Tensor | None
     mask: Tensor | None
 
-    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], mix: "Mix") -> Tensor:
         if self.index is None:
             keys, values = (one[self.tokens].transpose(0, 1).unsqueeze(0) for one in new)
         else:
             keys, values = (one.index_select(0, self.index).transpose(0, 1).unsqueeze(0) for one in cached)
         queries = query[self.tokens].transpose(0, 1).unsqueeze(0)
-        mixed = scaled_dot_product_attention(
-            queries, keys, values, attn_mask=self.mask, is_causal=self.mask is None, scale=scale, enable_gqa=True
-        )
+        mixed = mix(queries, keys, values, self.mask, is_causal=self.mask is None)
         return mixed[0].transpose(0, 1)
 
 
@@ -102,15 +148,15 @@ class Plan:
         decodes = [_decodes(group, start, allocator) for group in alike.values()]
         return cls(write_index, (*decodes, *parts))
 
-    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], scale: Any) -> Tensor:
+    def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], mix: "Mix") -> Tensor:
         """(tokens, heads, d_head); `query` and `new` are of the step's tokens, `cached` is one layer of the cache."""
         for old, one in zip(cached, new, strict=True):
             old.index_copy_(0, self.write_index, one)
         if len(self.parts) == 1:
-            return self.parts[0].attend(query, new, cached, scale)
+            return self.parts[0].attend(query, new, cached, mix)
         mixed = torch.empty_like(query)
         for part in self.parts:
-            mixed[part.tokens] = part.attend(query, new, cached, scale)
+            mixed[part.tokens] = part.attend(query, new, cached, mix)
         return mixed
 
 
@@ -155,20 +201,36 @@ def takes(cache: PagedAttentionCache) -> bool:
 def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """transformers' `sdpa` attention, but by the plan where the cache has one; shapes (1, heads, tokens, d_head)."""
-    plan: Plan | None = getattr(kwargs.get("cache"), KEYS, None)
-    if plan is None:
+    """transformers' `sdpa` attention, but by the plan where the cache has one, and with soft caps.
+
+    Shapes are (1, heads, tokens, d_head) with a paged cache, (batch, heads, tokens, d_head) without one.
+    """
+    cache = kwargs.get("cache")
+    plan: Plan | None = getattr(cache, KEYS, None)
+    mix = Mix(kwargs.get("scaling"), kwargs.get("softcap"))
+    if kwargs.get("s_aux") is not None:
+        raise ValueError("attention sinks are not supported: sdpa would leave them out")
+    if plan is None and mix.softcap is None:
         answer: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return answer
-    if kwargs.get("softcap") is not None or kwargs.get("position_bias") is not None:
-        raise ValueError("sdpa attention supports neither softcap nor position_bias")
+    if kwargs.get("position_bias") is not None:
+        raise ValueError("a position_bias is not supported with a soft cap, nor on a CPU")
+    if plan is None:
+        if cache is not None:
+            key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs)
+        return mix(query, key, value, attention_mask).transpose(1, 2).contiguous(), None
     [allocator] = kwargs["cache"].cache_allocators.values()
     new = key[0].transpose(0, 1), value[0].transpose(0, 1)
     cached = allocator._kv_token_views[module.layer_idx]
-    mixed = plan.attend(query[0].transpose(0, 1), new, cached, kwargs.get("scaling"))
+    mixed = plan.attend(query[0].transpose(0, 1), new, cached, mix)
     return mixed.unsqueeze(0), None
 
 
 def install() -> None:
     """Make it this process's `sdpa`."""
     AttentionInterface.register("sdpa", attention)
+
+
+AttentionInterface.register(CAPPED, attention)
+# Always a mask, never a word on causality that only torch's attention knows of; the engine brings its own.
+AttentionMaskInterface.register(CAPPED, eager_mask)

@@ -10,12 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 
 from steering.errors import SteeringError
+from steering.selections import ChecksSelection
 
 
-class DeletionAdmin(ModelAdmin):
+class DeletionAdmin(ChecksSelection):
     """The rows have `check_deletable`, and a `delete` that asks it."""
 
     delete_confirmation_template = "admin/inference/delete.html"

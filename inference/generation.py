@@ -33,6 +33,15 @@ class WorkerLost(GenerationError):
         super().__init__("The inference worker died before the answer was complete: try again.")
 
 
+class TimedOut(GenerationError):
+    """The deadline of a request has passed."""
+
+    code = "timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The answer was not finished in time.")
+
+
 class ContextLengthExceeded(GenerationError):
     """More tokens than the model has positions for; the words are OpenAI's, by which LiteLLM and LangChain know it."""
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import DatabaseError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, JsonResponse
 from redis import RedisError
 
@@ -83,6 +83,6 @@ async def _problem(ask: Callable[[], str | None], told: str) -> str | None:
     try:
         async with asyncio.timeout(PROBE_S):
             return await asyncio.get_running_loop().run_in_executor(_threads, call)
-    except (DatabaseError, RedisError, TimeoutError) as error:
+    except (OperationalError, InterfaceError, RedisError, TimeoutError) as error:
         logger.error("%s: %s", told, error or f"silent for {PROBE_S:g} s")
         return told

@@ -18,11 +18,13 @@ from django.conf import settings
 from inference import stream
 from inference.generation import Event, EventsLost, WorkerLost
 from inference.openai.errors import OpenAIError
+from inference.shares import Shares
 
 logger = logging.getLogger(__name__)
 
 BLOCK_MS = 500
-TRIM_EVERY = 64  # entries; what was read is not needed any more
+TRIM_EVERY, TRIM_BYTES = 64, 2**20
+"""Entries and their characters, after which Redis drops what was read; in a silence it drops all of it."""
 SILENCE_S = 0.5
 LOOK_EVERY_S = 0.5
 ALIVE_TTL_S = 4.0
@@ -58,14 +60,15 @@ class Reply:
     _unread: "asyncio.Queue[Event | OpenAIError]" = field(default_factory=asyncio.Queue)
 
     def put(self, event: Event) -> None:
-        """One more, which is heard now; where too many are not read, all are dropped and it fails."""
+        """One more, which is heard now; where too many are not read already, all are dropped and it fails."""
         self.heard(event)
-        self._weight += _weight(event)
-        self._unread.put_nowait(event)
-        if self._weight > BACKLOG:
+        if self._weight > BACKLOG:  # before this one is counted: an echo may be larger, and nobody could have read it
             while not self._unread.empty():
                 self._unread.get_nowait()
             self.fail("client_too_slow", "The answer was not read while it was written: it was given up.")
+            return
+        self._weight += _weight(event)
+        self._unread.put_nowait(event)
 
     def fail(self, code: str, message: str) -> None:
         """Nothing comes any more; what came is still read."""
@@ -93,10 +96,11 @@ class Inbox:
         self.key = f"millm:inbox:{uuid.uuid4().hex}"
         self._replies: dict[str, Reply] = {}
         self._unwanted: set[str] = set()  # requests that are still to be cancelled
+        self.shares = Shares()
         self._broker = ""
         # So many that a beat lies between them: a broker that stalls forgets heartbeats, and workers say them anew.
         self._looks: deque[Look] = deque(maxlen=1 + max(1, math.ceil(settings.INFERENCE_HEARTBEAT_S / LOOK_EVERY_S)))
-        self._last_id, self._untrimmed = "0", 0
+        self._last_id, self._untrimmed, self._untrimmed_bytes = "0", 0, 0
         self._read_at = self._looked_at = time.monotonic()
         self._tasks = [asyncio.create_task(_for_ever(step)) for step in (self._read, self._look)]
 
@@ -115,13 +119,14 @@ class Inbox:
             logger.warning("%s is cancelled later: %s", request_id, error)
             self._unwanted.add(request_id)
 
-    async def check_served(self, model: str) -> None:
-        """Raise OpenAIError 503 where no worker serves `model`, and RedisError where none can be seen."""
+    async def serving(self, model: str) -> list[stream.Heartbeat]:
+        """The workers that serve `model`. Raises OpenAIError 503 where none does, RedisError where none can be seen."""
         last = self._looks[-1] if self._looks else None
-        if last and last.serves(model) and time.monotonic() - last.began < 2 * settings.INFERENCE_HEARTBEAT_S:
-            return
-        if not Look(time.monotonic(), await stream.async_live_workers()).serves(model):  # one may be ready by now
+        if not last or not last.serves(model) or time.monotonic() - last.began > 2 * settings.INFERENCE_HEARTBEAT_S:
+            last = Look(time.monotonic(), await stream.async_live_workers())  # one may be ready by now
+        if not last.serves(model):
             raise _no_worker()
+        return [worker for worker in last.workers if worker.serves(model)]
 
     async def events(self, request_id: str, choices: int, model: str, timeout_s: float) -> AsyncGenerator[Event]:
         """The request's events, until the last of its `choices` answers is finished or a worker says that one failed.
@@ -183,6 +188,7 @@ class Inbox:
         self._read_at = time.monotonic()
         for entry_id, fields in entries[0][1] if entries else []:
             self._last_id, self._untrimmed = entry_id, self._untrimmed + 1
+            self._untrimmed_bytes += sum(map(len, fields.values()))
             try:
                 events = [Event(*one) for one in json.loads(fields["events"])]
             except (LookupError, TypeError, ValueError):
@@ -193,9 +199,10 @@ class Inbox:
             for event in events:
                 self._hand_out(event)
             await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
-        if self._untrimmed >= TRIM_EVERY:
-            self._untrimmed = 0
-            await reader.xtrim(self.key, minid=self._last_id)
+        is_silent = not entries and self._untrimmed
+        if is_silent or self._untrimmed >= TRIM_EVERY or self._untrimmed_bytes >= TRIM_BYTES:
+            await reader.xtrim(self.key, minid=stream.after(self._last_id), approximate=False)
+            self._untrimmed = self._untrimmed_bytes = 0
 
     def _hand_out(self, event: Event) -> None:
         reply = self._replies.get(event.request_id)
@@ -216,8 +223,12 @@ class Inbox:
         Where the broker is another one than before, what that one held is lost.
         """
         began, reader = time.monotonic(), stream.async_connection()
-        await reader.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
-        broker = (await reader.info("server"))["run_id"]
+        async with reader.pipeline(transaction=False) as pipeline:
+            pipeline.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
+            pipeline.expire(self.key, stream.INBOX_KEPT_S)
+            await pipeline.execute()
+        server = await reader.info("server")
+        broker = server["run_id"]
         if self._broker not in {"", broker}:
             logger.warning("the broker started anew: %d requests are lost", len(self._replies))
             self._fail_all(EventsLost.code, LOST)
@@ -226,6 +237,7 @@ class Inbox:
         if unwanted := [*self._unwanted]:
             await asyncio.to_thread(stream.cancel, *unwanted)
             self._unwanted.difference_update(unwanted)
+        await self.shares.renew(server["server_time_usec"] // 1000)
         self._looks.append(Look(began, await stream.async_live_workers()))
         self._looked_at = began
         await asyncio.sleep(LOOK_EVERY_S)
@@ -267,10 +279,12 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
 
 
 def _weight(event: Event) -> int:
-    """Its tokens and the alternatives to them."""
-    if event.kind != "delta":
+    """Its tokens and the alternatives to them; of an echo without them, as many as its text would have."""
+    if event.kind not in {"started", "delta"}:
         return 1
-    return len(event.data["token_ids"]) + sum(len(one["top_logprobs"] or ()) for one in event.data.get("logprobs", ()))
+    entries = event.data.get("logprobs", ())
+    tokens = len(event.data["token_ids"]) if event.kind == "delta" else 1 + len(event.data.get("echo", "")) // 4
+    return tokens + sum(len(one["top_logprobs"] or ()) for one in entries)
 
 
 def _failure(code: str, message: str) -> OpenAIError:

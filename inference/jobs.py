@@ -1,32 +1,47 @@
-"""Work beside the batch that must not take the threads of chats."""
+"""What a worker does beside serving, in threads of its own: SAEs are downloaded, and their fingerprints computed.
 
+The rows say what is to be done. Nothing is sent to a worker, so nothing is lost with one.
+"""
+
+import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from inference.generation import EngineBusy
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from steering.preparation import take_up
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2  # so that a long download does not hold up a fingerprint
+POLL_S = 1.0
 
 
 class Jobs:
-    """Runs jobs of one kind one after another, in a thread of their own; `waiting` of them may wait for it."""
+    """Works until `stopping` is set."""
 
-    def __init__(self, kind: str, waiting: int) -> None:
-        self._kind, self._waiting = kind, waiting
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=kind)
-        self._places = threading.BoundedSemaphore(1 + waiting)
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._threads = [
+            threading.Thread(target=self._work, name=f"job-{number}", daemon=True)
+            for number in range(AT_ONCE if settings.INFERENCE_JOBS else 0)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Queue `job`. Raises EngineBusy."""
-        if not self._places.acquire(blocking=False):
-            raise EngineBusy(f"{self._waiting} requests for {self._kind} are waiting already: try again later")
-        self._thread.submit(self._run, job)
+    def join(self, timeout_s: float) -> None:
+        for thread in self._threads:
+            thread.join(timeout_s)
 
-    def _run(self, job: Callable[[], None]) -> None:
-        try:
-            job()
-        finally:
-            self._places.release()
-
-    def close(self) -> None:
-        """Drop the jobs that wait and let the running one finish."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                while not self._stopping.is_set() and take_up(self._stopping.is_set):
+                    pass
+            except DatabaseError as error:
+                logger.warning("no SAE can be prepared: %s", error)
+            except Exception:  # told on its row; the next one may do better
+                logger.exception("an SAE could not be prepared")
+            finally:
+                connection.close()
+            self._stopping.wait(POLL_S)

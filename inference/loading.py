@@ -1,38 +1,104 @@
 """From a row to a model in memory: transformers, safetensors only, never code from a repository."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.modeling_utils import str_to_torch_dtype
 from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
+from inference.attention import CAPPED
 from inference.models import LanguageModel
+from inference.weights import BrokenWeights, StoredWeight, shape_told, stored_weights
+from steering.architectures import architecture
+
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+FLASH_DTYPES = (torch.float16, torch.bfloat16)  # all that FlashAttention computes in
 
 
 def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """The model, in `row.dtype` on `row.device`, and its tokenizer."""
+    """The model, in `row.dtype` on `row.device`, and its tokenizer. Raises BrokenWeights."""
+    tokenizer = AutoTokenizer.from_pretrained(row.path, **LOCAL)
+    # Straight to the device: the host's memory need not hold it.
+    model = _from_pretrained(row, stored_weights(row.path), pick_device(row.device))
+    if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
+        raise BrokenWeights(f"the weights of {broken} are not finite")
+    return model.eval(), tokenizer
+
+
+def rehearse(row: LanguageModel) -> None:
+    """Do all that `load` does but read the weights: what would fail there fails here, while another model is served.
+
+    transformers' own loading compares what the headers say with the model that the configuration makes.
+    Raises BrokenWeights, or what transformers raises.
+    """
+    AutoTokenizer.from_pretrained(row.path, **LOCAL)
+    stored = stored_weights(row.path)
+    empty = {name: torch.empty(one.shape, dtype=torch_dtype(name, one), device="meta") for name, one in stored.items()}
+    _from_pretrained(row, stored, torch.device("meta"), state_dict=empty)
+
+
+def _from_pretrained(
+    row: LanguageModel, stored: Mapping[str, StoredWeight], device: torch.device, **options: Any
+) -> PreTrainedModel:
     disable_progress_bar()  # a worker's log is no terminal
-    device = pick_device(row.device)
-    options = {"trust_remote_code": False, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(row.path, **options)
-    # A shape that is not the configuration's is an error here, and missing weights are no random ones.
-    model, told = AutoModelForCausalLM.from_pretrained(
-        row.path,
-        dtype=pick_dtype(row.dtype, device),
+    config = read_config(row)
+    target = pick_device(row.device)
+    dtype = pick_dtype(row.dtype, target, config, stored)
+    model, told = model_class(config).from_pretrained(
+        None if "state_dict" in options else row.path,
+        config=config,
+        dtype=dtype,
         use_safetensors=True,
-        attn_implementation=pick_attention(device),
+        attn_implementation=pick_attention(model_class(config), target, dtype),
+        device_map={"": device},
+        # Both are errors, told below: transformers says of the first in its log only which they are.
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # transformers' own error does not say which: it is below
+        **LOCAL,
         **options,
     )
-    if mismatched := sorted(told["mismatched_keys"]):
-        name, found, expected = mismatched[0]
-        shapes = f"{name} has the shape {list(found)} in the files, {list(expected)} by config.json"
-        raise ValueError(f"{len(mismatched)} weights have another shape than the configuration says: {shapes}")
+    if wrong := sorted(told["mismatched_keys"]):
+        raise BrokenWeights(_several(shape_told(*wrong[0]), len(wrong)))
     if missing := sorted(told["missing_keys"]):
-        raise ValueError(f"the files lack {len(missing)} weights, {missing[0]} among them")
-    if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
-        raise ValueError(f"the weights of {broken} are not finite")
-    return model.to(device).eval(), tokenizer
+        raise BrokenWeights(f"the files lack {len(missing)} weights, {missing[0]} among them")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _several(told: str, count: int) -> str:
+    return told if count == 1 else f"{told}; so are {count - 1} more"
+
+
+def torch_dtype(name: str, weight: StoredWeight) -> torch.dtype:
+    """What a tensor of the files is of. Raises BrokenWeights where torch has no such numbers."""
+    if weight.dtype not in str_to_torch_dtype:
+        known = ", ".join(sorted(str_to_torch_dtype))
+        raise BrokenWeights(f"{name} in {weight.file} is of {weight.dtype}: expected one of {known}")
+    found: torch.dtype = str_to_torch_dtype[weight.dtype]
+    return found
+
+
+def read_config(row: LanguageModel) -> PreTrainedConfig:
+    """What `config.json` says. Raises UnsupportedArchitecture, or what transformers raises."""
+    config = AutoConfig.from_pretrained(row.path, **LOCAL)
+    architecture(config.model_type)
+    return config
+
+
+def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """transformers' class for the configuration, with a language model's head."""
+    found: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return found
 
 
 def pick_device(name: str) -> torch.device:
@@ -44,19 +110,37 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def pick_attention(device: torch.device) -> str:
-    """FlashAttention where it is installed and there is a GPU for it, else torch's own."""
-    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+def pick_attention(model: type[PreTrainedModel], device: torch.device, dtype: torch.dtype) -> str:
+    """FlashAttention where it is installed and can compute this, else torch's own, else ours: see `CAPPED`."""
+    can_flash = device.type == "cuda" and dtype in FLASH_DTYPES and model._supports_flash_attn
+    if can_flash and is_flash_attn_2_available():
+        return "flash_attention_2"
+    return "sdpa" if model._supports_sdpa else CAPPED
 
 
-def pick_dtype(name: str, device: torch.device) -> "torch.dtype | str":
+def pick_dtype(
+    name: str, device: torch.device, config: PreTrainedConfig, stored: Mapping[str, StoredWeight]
+) -> torch.dtype:
     """`auto` is the dtype of the files; on a CPU that has no bfloat16 of its own, where it is slow, float32."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" and not _cpu_has_bfloat16() else "auto"
+        if device.type == "cpu" and not _cpu_has_bfloat16():
+            return torch.float32
+        said = getattr(config, "dtype", None)
+        return said if isinstance(said, torch.dtype) else _stored_dtype(stored)
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"dtype {name!r} is unknown: expected auto, float32, bfloat16 or float16")
     return dtype
+
+
+def _stored_dtype(stored: Mapping[str, StoredWeight]) -> torch.dtype:
+    """That of most numbers of the files; other than of floats they do not count."""
+    sizes: dict[torch.dtype, int] = {}
+    for name, weight in stored.items():
+        dtype = torch_dtype(name, weight)
+        if dtype.is_floating_point:
+            sizes[dtype] = sizes.get(dtype, 0) + weight.size
+    return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
 
 
 def _cpu_has_bfloat16() -> bool:

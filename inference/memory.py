@@ -1,22 +1,20 @@
 """Whether a model fits into memory, told before it is loaded."""
 
-import json
-from pathlib import Path
-
 import psutil
 import torch
 from django.conf import settings
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from inference import cgroup
-from inference.loading import pick_device, pick_dtype
+from inference.loading import pick_device, pick_dtype, read_config, torch_dtype
 from inference.models import LanguageModel
-from inference.weights import gib, weight_files
+from inference.weights import gib, stored_weights
 from steering.errors import SteeringError
 
 HEADROOM = 1.1
 """Activations, hooks and what a framework keeps for itself, over weights and cache."""
+IN_FLIGHT = 4
+"""Tensors in the host's memory at once, on their way to a GPU: transformers loads in so many threads."""
 
 
 class NotEnoughMemory(SteeringError):
@@ -26,56 +24,44 @@ class NotEnoughMemory(SteeringError):
     status = 409
 
 
-class BrokenWeights(SteeringError):
-    """Files of weights that cannot be read."""
-
-    code = "broken_weights"
-
-
-def check_fits(model: LanguageModel) -> None:
-    """Refuse to load what does not fit. Raises NotEnoughMemory or BrokenWeights."""
-    device = pick_device(model.device)
-    needed = estimate_bytes(model.path, model.dtype, device)
-    free = free_bytes(device)
-    if needed > free:
-        raise NotEnoughMemory(
-            f"{model} needs about {gib(needed)} on {device}, and {gib(free)} are free: "
-            "unload another model, choose a smaller dtype, or set INFERENCE_CACHE_TOKENS lower"
-        )
+def check_fits(row: LanguageModel, in_place_of: PreTrainedModel | None = None) -> None:
+    """Refuse to load what does not fit, once `in_place_of` is unloaded. Raises NotEnoughMemory or BrokenWeights."""
+    for device, needed in needs(row).items():
+        freed = taken(in_place_of) if in_place_of is not None and in_place_of.device == device else 0
+        free = free_bytes(device) + freed
+        if needed > free:
+            where = device if device == pick_device(row.device) else "the host, to load it,"
+            after = " when what is served now is unloaded" if freed else ""
+            raise NotEnoughMemory(
+                f"{row} needs about {gib(needed)} on {where}, and {gib(free)} are free{after}: "
+                "unload another model, choose a smaller dtype, or set INFERENCE_CACHE_TOKENS lower"
+            )
 
 
-def estimate_bytes(folder: Path, dtype: str, device: torch.device) -> int:
-    """Weights, KV cache of INFERENCE_CACHE_TOKENS and some headroom, in bytes."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
-    chosen = pick_dtype(dtype, device)
-    stored = getattr(config, "dtype", None)
-    loaded = chosen if isinstance(chosen, torch.dtype) else stored if isinstance(stored, torch.dtype) else torch.float32
-    heads = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    keys = getattr(config, "num_key_value_heads", None) or heads
-    cache = 2 * settings.INFERENCE_CACHE_TOKENS * config.num_hidden_layers * keys * head_size
-    return int((parameters(folder) + cache) * loaded.itemsize * HEADROOM)
+def needs(row: LanguageModel) -> dict[torch.device, int]:
+    """The bytes that a model takes on its device, and on the host while it is loaded from there to a GPU."""
+    config, stored, device = read_config(row), stored_weights(row.path), pick_device(row.device)
+    dtype = pick_dtype(row.dtype, device, config, stored)
+    needed = {device: estimate_bytes(config, sum(weight.size for weight in stored.values()), dtype)}
+    if device.type == "cuda":
+        sizes = sorted(weight.size * torch_dtype(name, weight).itemsize for name, weight in stored.items())
+        needed[torch.device("cpu")] = sum(sizes[-IN_FLIGHT:])
+    return needed
 
 
-def parameters(folder: Path) -> int:
-    """How many numbers the weights have, from the headers of the files. Raises BrokenWeights."""
-    total = 0
-    for path in weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                total += sum(_count(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-        except (SafetensorError, OSError, json.JSONDecodeError) as error:
-            raise BrokenWeights(f"{path.name} cannot be read as safetensors: {error}") from error
-    if not total:
-        raise BrokenWeights(f"{folder} has no *.safetensors with weights")
-    return total
+def taken(model: PreTrainedModel) -> int:
+    """The bytes that a loaded model and its engine take."""
+    return estimate_bytes(model.config, sum(weights.numel() for weights in model.parameters()), model.dtype)
 
 
-def _count(shape: list[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+def estimate_bytes(config: PreTrainedConfig, weights: int, dtype: torch.dtype) -> int:
+    """So many weights, the KV cache of INFERENCE_CACHE_TOKENS and some headroom, in bytes."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    keys = getattr(text, "num_key_value_heads", None) or heads
+    cache = 2 * settings.INFERENCE_CACHE_TOKENS * text.num_hidden_layers * keys * head_size
+    return int((weights + cache) * dtype.itemsize * HEADROOM)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -153,11 +153,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _queues(workers: list[stream.Heartbeat]) -> list[str]:
-    """The queues of jobs and of all models that workers have or had: not from PostgreSQL, which may be away."""
+    """The queues of all models that workers have or had: not from PostgreSQL, which may be away."""
     from inference.models import LanguageModel
 
     _models.update(one.model for one in workers if one.model)
-    return [settings.CELERY_TASK_DEFAULT_QUEUE, *(LanguageModel(name=name).queue for name in sorted(_models))]
+    return [LanguageModel(name=name).queue for name in sorted(_models)]
 
 
 def _gauge(name: str, about: str, label: str, values: dict[str, Any]) -> GaugeMetricFamily:

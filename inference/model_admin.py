@@ -16,7 +16,6 @@ from inference.weights import weights_size
 from profiles.models import Profile
 from steering.admin_actions import posted_action
 from steering.errors import SteeringError
-from steering.models import SteeringState
 from steering.sources import is_folder
 
 Status = LanguageModel.Status
@@ -24,7 +23,7 @@ Status = LanguageModel.Status
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
-    list_filter = ["is_current", "status"]
+    list_filter = ["is_current"]
     search_fields = ["name", "source"]
     actions_row = ["load", "unload", "cancel"]
     mend = "Mend that, then load it again: a download continues where it ended."
@@ -38,7 +37,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def columns(self, request: HttpRequest) -> list[Any]:
         return [
             "about",
-            live("Status", self.state, "status"),
+            live("Status", self.state),
             "dtype",
             "device",
             "model_type",
@@ -49,10 +48,10 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         return "current" if model.is_current else ""
 
     def doable(self, model: LanguageModel) -> list[Control]:
-        if model.is_under_way:
-            return [Control("cancel", "Cancel")]
         if not model.is_current:
             return [Control("load", "Load", is_primary=True)]
+        if model.is_under_way:
+            return [Control("cancel", "Cancel")]
         again = [Control("load", "Load again", is_primary=True)] if model.status != Status.READY else []
         return [*again, Control("unload", "Unload")]
 
@@ -88,12 +87,12 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: bool) -> None:
         if not change or not form.changed_data:  # a new one is registered by its form
             return
-        SteeringState.objects.lock()  # before the row, as everywhere
-        # These alone: a worker may be writing the others just now.
-        obj.save(update_fields=[*form.changed_data, "updated_at"])
-        obj.refresh_from_db(fields=["is_current"])
-        if obj.is_current:
-            obj.load()
+        try:
+            is_loaded = obj.change_options(**{name: form.cleaned_data[name] for name in form.changed_data})
+        except SteeringError as error:
+            self.message_user(request, f"Nothing was changed, since it cannot be loaded: {error}", messages.ERROR)
+            return
+        if is_loaded:
             self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
 
     # --- what is done ---
@@ -127,7 +126,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             object_id,
             LanguageModel.cancel,
             "The load of {} is cancelled; what was downloaded is kept.",
-            ends=consequences.of_unloading,
+            ends=lambda model: consequences.of_unloading(model) if model.is_under_way else [],
             asked="Cancel the load of {}?",
         )
 

@@ -1,6 +1,7 @@
 """The language models that can be served; at most one of them is current, and it may have an SAE attached."""
 
 import hashlib
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -12,9 +13,11 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
-from inference.description import describe
+from inference.description import Description, check_files, describe
+from inference.states import Loadable, LoadableQuerySet, Status
+from inference.weights import model_folder
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import NothingToCancel, SteeringError
 from steering.models import SAE, SteeringState
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -54,14 +57,10 @@ class ModelExists(SteeringError):
     status = 409
 
 
-class NothingToCancel(SteeringError):
-    """A load that has ended already."""
-
-    code = "nothing_to_cancel"
-    status = 409
-
-
 class LanguageModelManager(models.Manager["LanguageModel"]):
+    def get_queryset(self) -> "models.QuerySet[LanguageModel]":
+        return LoadableQuerySet(self.model, using=self._db)
+
     def current(self) -> "LanguageModel | None":
         """The model that is served, if one is."""
         return self.filter(is_current=True).first()
@@ -92,16 +91,10 @@ class InvalidModel(SteeringError):
     code = "invalid_model"
 
 
-class LanguageModel(models.Model):
+class LanguageModel(Loadable):
     """A causal language model from a Hugging Face hub id or a folder."""
 
-    class Status(models.TextChoices):
-        REGISTERED = "registered"
-        QUEUED = "queued"
-        DOWNLOADING = "downloading"
-        LOADING = "loading"
-        READY = "ready"
-        ERROR = "error"
+    Status = Status
 
     name = models.CharField(max_length=100, unique=True, help_text="The model id that API clients use.")
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
@@ -115,9 +108,6 @@ class LanguageModel(models.Model):
     )
     model_type = models.CharField("architecture", max_length=40, blank=True, editable=False)
     is_current = models.BooleanField(default=False, editable=False)
-    status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
-    progress = models.FloatField(null=True, editable=False)
-    error = models.TextField(blank=True, editable=False)
     d_model = models.PositiveIntegerField(help_text="Width of the residual stream.")
     num_layers = models.PositiveIntegerField(help_text="Number of decoder blocks.")
     context_length = models.PositiveIntegerField(help_text="Positions, prompt and answer together.")
@@ -139,9 +129,19 @@ class LanguageModel(models.Model):
         return self.name
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether workers are bringing it up, so that its row changes by itself."""
-        return self.status in {self.Status.QUEUED, self.Status.DOWNLOADING, self.Status.LOADING}
+    def load_id(self) -> str:
+        """The load that is wanted: what is loaded, and the request for it. Another one of these is another load."""
+        wanted = [self.name, self.source, self.revision, self.dtype, self.device, self.load_count]
+        return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
+
+    @property
+    def why_unserved(self) -> str:
+        """The reason why no worker answers for it, in words, as far as its row says."""
+        if self.status == self.Status.ERROR:
+            return f"{self} failed to load: {self.error}"
+        share = "" if self.progress is None else f", {self.progress:.0%}"
+        is_gone = self.status == self.Status.READY
+        return f"No worker has {self} ready: " + ("start one." if is_gone else f"it is {self.status}{share}.")
 
     @property
     def version(self) -> str:
@@ -182,19 +182,46 @@ class LanguageModel(models.Model):
         if LanguageModel.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ModelExists(f"name: a model {self.name!r} already exists", field="name")
 
-    @transaction.atomic
     def load(self) -> None:
-        """Serve this model from now on: workers fetch and load it, and the row says how far they are.
+        """Serve this model from now on: workers fetch and load it, and say how far they are.
 
-        A load that is under way goes on; one that has come to its end, in whatever way, begins anew.
+        A load that is under way goes on; one that has come to its end, in whatever way, begins anew. Raises what
+        `check_files` raises, and changes nothing then.
         """
-        self.make_current()
+        self.check_files()
         self.refresh_from_db()
-        if self.is_under_way:
-            return
-        again = {"status": self.Status.QUEUED, "progress": None, "error": "", "load_count": F("load_count") + 1}
-        LanguageModel.objects.filter(pk=self.pk).update(**again)
+        goes_on = self.is_current and self.is_under_way  # asks Redis, for which no transaction should wait
+        with transaction.atomic():
+            self.make_current()
+            if not goes_on:  # and nobody asked for it meanwhile
+                rows = LanguageModel.objects.filter(pk=self.pk, load_count=self.load_count)
+                rows.update(load_count=F("load_count") + 1)
         self.refresh_from_db()
+
+    def check_files(self) -> None:
+        """Refuse files on this machine that no worker could load; those of the hub that are not here come whole.
+
+        Raises BrokenWeights, BadSource, or ModelChanged where they are of another model than the one registered.
+        """
+        if folder := model_folder(self):
+            known = Description(self.model_type, self.d_model, self.num_layers, self.context_length)
+            check_files(folder, known)
+
+    @transaction.atomic
+    def change_options(self, **options: str) -> bool:
+        """Load it by these `dtype` and `device` from now on; returns whether workers do so now. Raises InvalidModel."""
+        SteeringState.objects.lock()
+        self.refresh_from_db()
+        changed = [name for name, value in options.items() if getattr(self, name) != value]
+        for name in changed:
+            setattr(self, name, options[name])
+        self.check_rules()
+        if not changed:
+            return False
+        self.save(update_fields=[*changed, "updated_at"])  # these alone: a worker may be writing the others just now
+        if self.is_current:
+            self.load()
+        return self.is_current
 
     @transaction.atomic
     def unload(self) -> None:
@@ -203,18 +230,15 @@ class LanguageModel(models.Model):
         self.refresh_from_db()
         if self.is_current:
             detach_sae()
-        LanguageModel.objects.filter(pk=self.pk).update(
-            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
-        )
+        LanguageModel.objects.filter(pk=self.pk).update(is_current=False)
         self.refresh_from_db()
 
-    @transaction.atomic
     def cancel(self) -> None:
-        """End the load that is under way. Raises NothingToCancel where it has come to its end."""
-        SteeringState.objects.lock()
+        """End the load that is under way. Raises NothingToCancel where it has come to its end, or none is known."""
         self.refresh_from_db()
-        if not self.is_under_way:
-            raise NothingToCancel(f"{self} is {self.get_status_display().lower()} already: nothing was cancelled")
+        if not (self.is_current and self.is_under_way):
+            told = self.error if self.status == Status.UNKNOWN else f"{self} is {self.status} already"
+            raise NothingToCancel(f"{told.rstrip('.')}: nothing was cancelled")
         self.unload()
 
     @transaction.atomic
@@ -224,9 +248,7 @@ class LanguageModel(models.Model):
         if LanguageModel.objects.filter(pk=self.pk, is_current=True).exists():
             return
         detach_sae()
-        LanguageModel.objects.filter(is_current=True).update(
-            is_current=False, status=self.Status.REGISTERED, progress=None, error=""
-        )
+        LanguageModel.objects.filter(is_current=True).update(is_current=False)
         LanguageModel.objects.filter(pk=self.pk).update(is_current=True)
         self.is_current = True
 

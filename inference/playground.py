@@ -110,9 +110,7 @@ def _problem(model: LanguageModel | None) -> str | None:
     """Why nothing would be answered, in words."""
     if model is None:
         return "No model is loaded, so nothing can be asked yet."
-    if not is_served(model.name):
-        return f"No worker has {model} ready: it is {model.status}{': ' + model.error if model.error else ''}."
-    return None
+    return None if is_served(model.name) else model.why_unserved
 
 
 def _live(active: Profile | None) -> str:

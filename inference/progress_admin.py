@@ -18,10 +18,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from steering.errors import SteeringError
+from steering.search_admin import BoundedSearch
 
 VARIANTS = {"registered": "default", "ready": "success", "error": "danger"}  # of the status badge; else info
 
@@ -53,7 +53,7 @@ def badge(text: str, variant: str) -> str:
     return render_to_string("unfold/helpers/label.html", {"text": text, "variant": variant})
 
 
-class ProgressAdmin(ModelAdmin):
+class ProgressAdmin(BoundedSearch):
     """The rows have `status`, `progress`, `error` and `is_under_way`."""
 
     list_per_page = 50

@@ -5,14 +5,20 @@ from typing import Any
 from celery import Task
 from django.conf import settings
 
-from inference import stream
+from inference import outages, stream
 from inference.openai.errors import OpenAIError
 from inference.tasks import generate
 
+FULL = 0.8
+"""Of the memory that Redis may take: the rest is for heartbeats and answers, without which nothing goes on."""
+
 
 def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = generate) -> None:
-    """Hand a request to the workers of `queue`. Raises OpenAIError 429 when enough are waiting already."""
-    waiting = stream.connection.llen(queue)
+    """Hand a request to the workers of `queue`. Raises OpenAIError 429 when enough wait already, 503 without memory."""
+    with stream.connection.pipeline(transaction=False) as pipeline:
+        waiting, memory = pipeline.llen(queue).info("memory").execute()
+    if memory["maxmemory"] and memory["used_memory"] > FULL * memory["maxmemory"]:
+        raise OpenAIError(503, outages.FULL.told, code=outages.FULL.code)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
     task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # type: ignore[call-arg]  # no prompts in monitors

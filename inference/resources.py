@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -21,7 +22,7 @@ from inference.serializers import (
     SAESerializer,
 )
 from steering.models import SAE
-from steering.permissions import ModelPermissions
+from steering.permissions import ModelPermissions, visible
 from steering.schema import errors
 from steering.sources import is_folder, local_folder
 
@@ -50,10 +51,12 @@ class _Resource(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Destroy
         """Register one; its description is read at once, its files come later."""
         body = self.register_serializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return Response(self.get_serializer(body.save()).data, status=status.HTTP_201_CREATED)
+        return self.answer(body.save(), status.HTTP_201_CREATED)
 
-    def answer(self, row: Any) -> Response:
-        return Response(self.get_serializer(row).data)
+    def answer(self, row: Any, code: int = status.HTTP_200_OK) -> Response:
+        """The row; for who may not view it what it is called, and how far it is."""
+        data = self.get_serializer(row).data
+        return Response(visible(self.request.user, type(row), data, "id", "name", "status"), status=code)
 
 
 MODEL = {200: ModelSerializer}
@@ -81,10 +84,13 @@ class ModelViewSet(_Resource):
         body.is_valid(raise_exception=True)
         return self.answer(body.save())
 
-    @extend_schema(request=None, responses={**MODEL, **errors(404)})
+    @extend_schema(request=None, responses={**MODEL, **errors(400, 404, 409)})
     @action(detail=True, methods=["post"])
     def load(self, request: Request, pk: str) -> Response:
-        """Make it current: workers download and load it; `status` and `progress` tell how far they are."""
+        """Make it current: workers download and load it; `status` and `progress` tell how far they are.
+
+        Files on this machine that cannot be loaded are refused, and what is served now stays.
+        """
         model = self.get_object()
         model.load()
         return self.answer(model)
@@ -95,6 +101,14 @@ class ModelViewSet(_Resource):
         """Serve it no more. A download or a load that is under way is cancelled."""
         model = self.get_object()
         model.unload()
+        return self.answer(model)
+
+    @extend_schema(request=None, responses={**MODEL, **errors(404, 409)})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End the load that is under way, and serve no model; what was downloaded is kept."""
+        model = self.get_object()
+        model.cancel()
         return self.answer(model)
 
 
@@ -115,6 +129,14 @@ class SAEViewSet(_Resource):
     register_serializer = RegisterSAESerializer
     lookup_value_regex = r"[-a-zA-Z0-9_]{1,200}"
 
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete it with its labels, which needs the permission to delete these too; its files stay."""
+        sae = self.get_object()
+        if not sae.may_be_deleted_by(request.user):
+            raise PermissionDenied("It has labels: to delete it needs the permission steering.delete_featurelabel too.")
+        sae.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
@@ -132,7 +154,7 @@ class SAEViewSet(_Resource):
         sae.refresh_from_db()
         return self.answer(sae)
 
-    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
+    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 503)})
     @action(detail=True, methods=["post"])
     def download(self, request: Request, pk: str) -> Response:
         """Have a worker bring its files here and compute its fingerprint; `status` and `progress` tell how far."""
@@ -140,7 +162,7 @@ class SAEViewSet(_Resource):
         sae.prepare()
         return self.answer(sae)
 
-    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
+    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End its download; what has come is kept, and the next download continues there."""

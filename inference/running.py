@@ -5,10 +5,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
-from django.db import DatabaseError
-
 from inference.generation import EventsLost, GenerationError
+from inference.outages import REDIS, outage_of
 from steering.errors import SteeringError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +26,7 @@ class Running:
     inbox: str
     choices: int
     echoes: list[dict[str, Any]] = field(default_factory=list)
+    """Of each prompt; empty once it is told."""
     left: int = field(init=False)
     error: GenerationError | None = None
     """What ends it that the engine does not tell."""
@@ -44,11 +43,17 @@ class Running:
             self.error = error
             self.ended.set()
 
+    def take_echo(self, choice: int) -> dict[str, Any]:
+        """The echo of the prompt of this choice, once a prompt: the web repeats it for the choices beside it."""
+        if not self.echoes:
+            return {}
+        prompt = choice * len(self.echoes) // self.choices
+        echo, self.echoes[prompt] = self.echoes[prompt], {}
+        return echo
+
     def outcome(self) -> str:
         """How it ended, in a word."""
-        if self.left <= 0:
-            return self.failed or "answered"
-        return "cancelled" if self.ended.is_set() else "timed out"
+        return "cancelled" if self.left > 0 else self.failed or "answered"
 
 
 def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]:
@@ -57,10 +62,8 @@ def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]
         return error.code, str(error), getattr(error, "param", None)
     if isinstance(error, SteeringError):
         return "sae_unavailable", str(error), None
-    if isinstance(error, redis.RedisError):
-        return EventsLost.code, str(EventsLost()), None
-    if isinstance(error, DatabaseError):
-        logger.error("%s: PostgreSQL: %s", request_id, error)
-        return "database_unavailable", "The worker's database does not answer: try again.", None
+    if (outage := outage_of(error)) is not None:
+        logger.error("%s: %s: %s", request_id, outage.service, error)
+        return (EventsLost.code, str(EventsLost()), None) if outage is REDIS else (outage.code, outage.told, None)
     logger.error("request %s failed", request_id, exc_info=error)
     return "internal_error", "The worker failed on this request; its log says why.", None

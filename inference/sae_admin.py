@@ -124,13 +124,22 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     @posted_action("Download", permissions=["change"], icon="download")
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _prepare, "A worker prepares {} now.")
+        return self.act(request, object_id, SAE.prepare, "A worker prepares {} now.")
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, _cancel, "The download of {} is cancelled; what has come is kept.")
+        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what has come is kept.")
 
     # --- deleting ---
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Labels go too: who may not delete these is refused."""
+        rows = list(objs)
+        told, counts, needed, refused = super().get_deleted_objects(rows, request)
+        for sae in rows:
+            if not sae.may_be_deleted_by(request.user):
+                refused.append(f"SAE {sae} has labels: to delete it needs the permission to delete these too")
+        return told, counts, needed, refused
 
     def goes(self, rows: list[SAE]) -> list[str]:
         labelled = FeatureLabel.objects.filter(sae__in=rows).order_by().values("sae").annotate(count=Count("pk"))
@@ -158,18 +167,6 @@ def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
 
 def _place(sae: SAE) -> str:
     return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
-
-
-def _prepare(sae: SAE) -> None:
-    sae.prepare()
-    if sae.error:
-        raise SteeringError(sae.error)
-
-
-def _cancel(sae: SAE) -> None:
-    sae.cancel()
-    if sae.status != Status.REGISTERED:
-        raise SteeringError(f"SAE {sae} is {sae.get_status_display().lower()} already: nothing was cancelled")
 
 
 def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:

@@ -14,8 +14,10 @@ STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
+    status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
     progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
     request_tokens = serializers.SerializerMethodField(help_text="Of prompt and answer of one request, together.")
+    error = serializers.CharField(read_only=True)
 
     class Meta:
         model = LanguageModel
@@ -51,10 +53,7 @@ class LoadOptionsSerializer(StrictMixin):
     device = serializers.CharField(max_length=20, required=False)
 
     def update(self, instance: LanguageModel, validated_data: dict[str, Any]) -> LanguageModel:
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
-        instance.check_rules()
-        instance.save(update_fields=[*validated_data, "updated_at"])
+        instance.change_options(**validated_data)
         return instance
 
 

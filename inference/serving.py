@@ -27,13 +27,14 @@ from inference.generation import (
     GenerationError,
     GenerationRequest,
     SamplingParams,
+    TimedOut,
     WorkerLost,
 )
-from inference.jobs import Jobs
 from inference.loading import embedded_tokens, load
 from inference.models import LanguageModel
 from inference.prompts import added_before, echo_text, field_of, prompt_ids
 from inference.running import CHOICE, Running, choice_id, failure_of
+from inference.side_queue import SideQueue
 from inference.text import GrowingText, TokenRecord
 from steering.directions import steering_vector
 from steering.models import SAE
@@ -77,7 +78,7 @@ class Serving:
         self._running: dict[str, Running] = {}
         self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
         self.encoder = Encoder(loaded)
-        self._embedding = Jobs("embeddings", settings.INFERENCE_MAX_JOBS)
+        self._embedding = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
         self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
         self._cancellations: PubSubWorkerThread | None = None
@@ -117,7 +118,7 @@ class Serving:
     # --- a task ---
 
     def answer(self, message: Mapping[str, Any]) -> None:
-        """Answer one request; every way out writes a last event.
+        """Answer one request; every way out writes a last event, but for a cancellation, after which nobody reads.
 
         `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
         None, sampling, stop, top_logprobs or None, schema (JSON text) or None, template (options of the chat template),
@@ -137,7 +138,8 @@ class Serving:
                     self.engine.submit(request)
             if stream.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
-            running.ended.wait(timeout=message["deadline"] - time.time())
+            if not running.ended.wait(timeout=message["deadline"] - time.time()):
+                raise TimedOut
             if running.error:
                 raise running.error
 
@@ -173,8 +175,10 @@ class Serving:
             for embeddings in self.encoder.embeddings(texts):
                 if running.error:
                     raise running.error
-                if running.ended.is_set() or time.time() > message["deadline"]:
+                if running.ended.is_set():
                     return
+                if time.time() > message["deadline"]:
+                    raise TimedOut
                 found = [(chunk[index], embedding) for index, embedding in embeddings]
                 stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": found}))])
         stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
@@ -217,6 +221,7 @@ class Serving:
             dropped = "cancelled before it began"
         elif time.time() > message["deadline"]:
             dropped = "too late"
+            stream.tell_failure(message["inbox"], request_id, TimedOut.code, str(TimedOut()))
         elif not stream.take(request_id, self.worker):
             dropped = "another worker's"
             if not stream.taker_is_alive(request_id):  # it died before it could say that it had it
@@ -240,6 +245,7 @@ class Serving:
             ids, field = prompt_ids(self.tokenizer, prompt, self._rows, message["template"]), field_of(prompt)
             max_new_tokens = self._max_new_tokens(message["max_tokens"], len(ids), field)
             if message["echo"]:
+                self._check_echo(ids)
                 if message["top_logprobs"] is not None:
                     entries += len(ids) * (1 + message["top_logprobs"]) * message["choices"]
                 if entries > ECHO_ENTRIES:
@@ -260,6 +266,12 @@ class Serving:
                 )
                 requests.append(request)
         return requests
+
+    def _check_echo(self, ids: list[int]) -> None:
+        """Raise ContextLengthExceeded: the engine, which checks the others, sees no prompt that is only echoed."""
+        if len(ids) > self.engine.context_length:
+            told = f"your prompt resulted in {len(ids)} tokens"
+            raise ContextLengthExceeded(self.engine.context_length, told, "prompt")
 
     def _echo(
         self, prompt: Mapping[str, Any], ids: list[int], spec: SteeringSpec | None, top: int | None
@@ -318,8 +330,8 @@ class Serving:
             if running is None or running.ended.is_set():
                 continue  # nobody waits for it any more
             data = {**event.data, "index": int(index)}
-            if event.kind == "started" and running.echoes:
-                data |= running.echoes[int(index) * len(running.echoes) // running.choices]
+            if event.kind == "started":
+                data |= running.take_echo(int(index))
             told.append((running.inbox, Event(request_id, event.kind, data)))
             if event.kind == "failed":
                 running.left, running.failed = 0, event.data["code"]

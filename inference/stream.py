@@ -25,6 +25,7 @@ from inference.generation import Event
 logger = logging.getLogger(__name__)
 
 KEPT_S = math.ceil(settings.INFERENCE_REQUEST_TIMEOUT_S) + 300  # what is known of a request, until it is over for sure
+INBOX_KEPT_S = 60  # of a web process that is gone
 POLL_S = 0.5
 CANCELLATIONS = "millm:cancellations"
 WORKERS = "millm:workers"  # the ids of those that were alive lately
@@ -61,7 +62,7 @@ def async_connection() -> redis.asyncio.Redis:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What a worker says of itself every `INFERENCE_HEARTBEAT_S`; silence for three of them means it is gone."""
+    """The state of a worker, written every `INFERENCE_HEARTBEAT_S`; after three without one the worker is gone."""
 
     worker: str
     model: str
@@ -74,9 +75,22 @@ class Heartbeat:
     memory_bytes: int = 0
     gpu_bytes: int | None = None
     """Of the tensors on its GPU; None on a CPU."""
+    load: str = ""
+    """The load that it serves, is at, or failed in: see `LanguageModel.load_id`."""
+    progress: float | None = None
+    """Of a download, from 0 to 1."""
+    error: str = ""
+    is_open: bool | None = None
+    """Whether it takes requests for `model`, while it loads another one, too; None of a worker of an older version."""
+    is_pinned: bool = False
+    """By INFERENCE_MODEL: it serves its model whichever is current."""
 
     def serves(self, model: str) -> bool:
-        return self.model == model and self.status == "ready"
+        return self.model == model and self.serves_any
+
+    @property
+    def serves_any(self) -> bool:
+        return self.status == "ready" if self.is_open is None else self.is_open
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -144,8 +158,14 @@ def write_events(events: Iterable[tuple[str, Event]]) -> None:
     with connection.pipeline(transaction=False) as pipeline:
         for inbox, listed in by_inbox.items():
             pipeline.xadd(inbox, {"events": json.dumps(listed, default=dict)})
-            pipeline.expire(inbox, KEPT_S)  # its process may be gone
+            pipeline.expire(inbox, INBOX_KEPT_S)
         pipeline.execute()
+
+
+def after(entry_id: str) -> str:
+    """The smallest id of an entry of an inbox behind this one."""
+    milliseconds, _, number = entry_id.partition("-")
+    return f"{milliseconds}-{int(number) + 1}"
 
 
 def tell_failure(inbox: str, request_id: str, code: str, message: str, param: str | None = None) -> None:

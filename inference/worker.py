@@ -4,9 +4,9 @@ import gc
 import logging
 import threading
 import uuid
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import redis
@@ -15,21 +15,23 @@ from celery import current_app
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from django.conf import settings
-from django.db import DatabaseError, connection
-from kombu.exceptions import OperationalError
+from django.db import connection
 
 from inference import metrics, stream, traffic
-from inference.fetching import Unwanted, fetch, told_rows
+from inference.fetching import Unwanted, fetch
 from inference.generation import EngineStatistics
+from inference.jobs import Jobs
+from inference.loading import rehearse
 from inference.memory import check_fits
 from inference.models import LanguageModel
+from inference.outages import outage_of
 from inference.serving import Serving
 
 logger = logging.getLogger(__name__)
 
-Load = tuple[str, str, str, str, str, int]
 FOLLOW_S = 0.5
 REPLY_S = 5.0
+ERROR_LENGTH = 2000  # of what a heartbeat says
 
 
 class Worker:
@@ -40,9 +42,11 @@ class Worker:
         # A restarted worker is another worker: whoever waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"
         self.serving: Serving | None = None
-        self._status = "loading"  # until the rows say that nothing is wanted: an idle worker is a ready one
-        self._tried: Load | None = None
-        self._row_told = False
+        # "loading" until the rows say that nothing is wanted: an idle worker is a ready one.
+        self._status, self._load, self._progress, self._error = "loading", "", cast(float | None, None), ""
+        self._is_open = False
+        self._saying = threading.Lock()
+        self._tried = ""
         self._counted_tokens = 0
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
@@ -51,12 +55,14 @@ class Worker:
         ]
         for thread in self._threads:
             thread.start()
+        self._jobs = Jobs(self._stopping)
 
     def close(self) -> None:
         """Finish what is running, and end."""
         self._stopping.set()
         self._threads[0].join()
         self._drop(take_no_more=False)  # Celery has stopped taking tasks by now
+        self._jobs.join(timeout_s=1)
         self._closed.set()
         self._threads[1].join(timeout=5)
         stream.clear_heartbeat(self.id)
@@ -90,11 +96,11 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._converge()
-            except (DatabaseError, redis.RedisError, OperationalError, ConnectionError) as error:
+            except Exception as error:
+                if outage_of(error) is None and not isinstance(error, ConnectionError):
+                    _give_up("this worker cannot follow the rows")
+                    return
                 logger.warning("the rows cannot be followed: %s", error)
-            except Exception:
-                _give_up("this worker cannot follow the rows")
-                return
             finally:
                 connection.close()
             self._stopping.wait(FOLLOW_S)
@@ -102,16 +108,18 @@ class Worker:
     def _converge(self) -> None:
         wanted = self._wanted()
         serves = self.serving.model if self.serving else None
-        if wanted is not None and serves is not None and _load(wanted) == _load(serves):
-            if self._status != "ready" or not self._row_told:  # broker or database were away when it should have opened
+        if wanted is not None and serves is not None and wanted.load_id == serves.load_id:
+            if not self._is_open or self._status != "ready":  # the broker was away, or another model's load failed
                 self._open(wanted)
             return
-        if self.serving is not None:
-            self._drop(take_no_more=True)
         if wanted is None:
-            self._status, self._tried = "idle", None
-        elif self._tried != _load(wanted):  # what failed is tried again when a load is asked for again
-            self._tried = _load(wanted)
+            if self.serving is not None:
+                self._drop(take_no_more=True)
+            self._tried = ""
+            if self._status != "idle":
+                self._say("idle")
+        elif self._tried != wanted.load_id:  # what failed is tried again when a load is asked for again
+            self._tried = wanted.load_id
             self._take_up(wanted)
 
     def _wanted(self) -> LanguageModel | None:
@@ -123,43 +131,58 @@ class Worker:
 
     def _is_wanted(self, model: LanguageModel) -> bool:
         wanted = self._wanted()
-        return wanted is not None and _load(wanted) == _load(model) and not self._stopping.is_set()
+        return wanted is not None and wanted.load_id == model.load_id and not self._stopping.is_set()
 
     def _take_up(self, model: LanguageModel) -> None:
-        """Fetch and load the model, and take its tasks. The row says how far it is, and what went wrong."""
-        self._status, self._row_told = "loading", False
+        """Load the model and take its tasks; what was served before goes only when its files are here, and whole."""
+        self._say("loading", model)
+        if not self._goes_well(model, self._prepare):
+            return
+        if self.serving is not None:
+            self._tried = ""  # should Redis be away just now, this begins anew
+            self._drop(take_no_more=True)
+            self._tried = model.load_id
+            self._say("loading", model)
+        if self._goes_well(model, self._bring_up):
+            self._open(model)
+
+    def _prepare(self, model: LanguageModel) -> None:
+        model.local_path = fetch(
+            model, lambda: self._is_wanted(model), lambda done: self._say("downloading", model, done)
+        )
+        self._say("loading", model)
+        rehearse(model)
+        check_fits(model, in_place_of=self.serving.engine.model if self.serving else None)
+
+    def _bring_up(self, model: LanguageModel) -> None:
+        logger.info("loading %s from %s", model, model.local_path)
+        check_fits(model)
+        self.serving = Serving(self.id, model)
+
+    def _goes_well(self, model: LanguageModel, step: Callable[[LanguageModel], None]) -> bool:
+        """Do a step of a load; the heartbeat says what went wrong."""
         try:
-            model.local_path = fetch(model, lambda: self._is_wanted(model))
-            told_rows(model).update(status=LanguageModel.Status.LOADING, progress=None, error="")
-            logger.info("loading %s from %s", model, model.local_path)
-            check_fits(model)
-            serving = Serving(self.id, model)
+            step(model)
         except Unwanted:
             logger.info("%s is not wanted any more", model)
-            return
-        except DatabaseError:
-            self._tried = None  # nothing is wrong with the model: it is tried again
-            raise
         except Exception as error:
+            if outage_of(error) is not None:
+                self._tried = ""  # nothing is wrong with the model: it is tried again
+                raise
             logger.exception("%s cannot be served", model)
-            self._status = "error"
             _free_memory()
-            connection.close()  # it may have been lost while the model was loaded
-            told = f"{model.source} cannot be served: {error}"
-            told_rows(model).update(status=LanguageModel.Status.ERROR, progress=None, error=told)
-            return
-        self.serving = serving
-        self._open(model)
+            self._say("error", model, error=f"{model.source} cannot be served: {error}"[:ERROR_LENGTH])
+        else:
+            return True
+        return False
 
     def _open(self, model: LanguageModel) -> None:
         """Take the tasks of the model that is served, and say so. Raises RedisError: then it is to be tried again."""
         assert self.serving is not None
         self.serving.listen_for_cancellations()
         self._tell_celery("add_consumer", model.queue)
-        self._status = "ready"
-        self._write_heartbeat()  # from now on requests are sent here
-        told_rows(model).update(status=LanguageModel.Status.READY, progress=1.0, error="")
-        self._row_told = True
+        self._is_open = True
+        self._say("ready", model, 1.0)  # from now on requests are sent here
         logger.info("%s is ready", model)
 
     def _tell_celery(self, what: str, queue: str) -> None:
@@ -171,12 +194,14 @@ class Worker:
 
     def _drop(self, *, take_no_more: bool) -> None:
         """End what is served: no more tasks, what is running finishes, the memory is freed."""
-        serving, self._status = self.serving, "unloading"
+        serving = self.serving
+        if take_no_more and serving is not None:
+            self._status = "unloading"  # said once its tasks go to others
+            self._tell_celery("cancel_consumer", serving.model.queue)
+        self._is_open = False
+        self._say("unloading")
         if serving is None:
             return
-        if take_no_more:
-            self._tell_celery("cancel_consumer", serving.model.queue)
-        self._write_heartbeat()
         serving.close()
         self.serving = None
         del serving
@@ -197,7 +222,7 @@ class Worker:
 
     def _check_engine(self) -> None:
         serving = self.serving  # in no variable of the loop, which would keep an unloaded model in memory
-        if serving is not None and self._status == "ready" and (fault := serving.engine.fault()):
+        if serving is not None and self._is_open and (fault := serving.engine.fault()):
             raise RuntimeError(f"the engine is dead: {fault}")
 
     def _look_after_requests(self) -> None:
@@ -213,13 +238,27 @@ class Worker:
         if not new or traffic.tokens_generated(new):
             self._counted_tokens = total
 
+    def _say(
+        self, status: str, model: LanguageModel | None = None, progress: float | None = None, error: str = ""
+    ) -> None:
+        """Change what the heartbeat says, at once."""
+        with self._saying:
+            self._status, self._load = status, model.load_id if model else ""
+            self._progress, self._error = progress, error
+        self._write_heartbeat()
+
     def _write_heartbeat(self) -> None:
+        with self._saying:  # so that none that was made before overwrites a later one
+            self._write_heartbeat_now()
+
+    def _write_heartbeat_now(self) -> None:
         serving = self.serving
         statistics = serving.engine.statistics() if serving else None
         heartbeat = stream.Heartbeat(
             worker=self.id,
             model=serving.model.name if serving else "",
             status=self._status,
+            is_open=self._is_open,
             device=serving.device if serving else "",
             running=statistics.running if statistics else 0,
             waiting=statistics.waiting if statistics else 0,
@@ -227,6 +266,10 @@ class Worker:
             generated_tokens=statistics.generated_tokens if statistics else 0,
             memory_bytes=psutil.Process().memory_info().rss,
             gpu_bytes=_gpu_bytes(serving.device) if serving else None,
+            load=self._load,
+            progress=self._progress,
+            error=self._error,
+            is_pinned=bool(settings.INFERENCE_MODEL),
         )
         try:
             stream.write_heartbeat(heartbeat)
@@ -238,11 +281,6 @@ def _give_up(why: str) -> None:
     """End this process as a failure, for whoever starts it again; what is running finishes first."""
     logger.exception("%s: it stops", why)
     state.should_stop = EX_FAILURE  # type: ignore[assignment]  # None or a status
-
-
-def _load(model: LanguageModel) -> Load:
-    """What is loaded, and which asking for it; another one of these is another load."""
-    return model.name, model.source, model.revision, model.dtype, model.device, model.load_count
 
 
 def _gpu_bytes(device: str) -> int | None:

@@ -8,13 +8,14 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from millm_site import access
 from millm_site.access_forms import PermissionsField, PermissionsForm, UserForm
+from steering.search_admin import BoundedSearch
+from steering.selections import ChecksSelection
 
 WORDS = {
     "is_active": ("Active", "An inactive user cannot log in, and the API keys do not work."),
@@ -26,7 +27,7 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class ManagedAdmin(ModelAdmin):
+class ManagedAdmin(ChecksSelection, BoundedSearch):
     """Users and groups: offered is what one may give, and who may do more than oneself is only seen."""
 
     filter_horizontal: Any = ()

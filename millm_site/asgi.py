@@ -9,5 +9,7 @@ django = get_asgi_application()
 
 from inference.openai.exchange import closes_exchanges  # noqa: E402  (the settings come first)
 from millm_site.body_limit import limits_bodies  # noqa: E402
+from steering.statements import limit_statements  # noqa: E402
 
+limit_statements()
 application = limits_bodies(closes_exchanges(django))

@@ -1,7 +1,8 @@
-"""A body beyond the limit is refused before it is read, whoever sends it and wherever to.
+"""A body beyond the limit, or one that stops, is refused before it is read, whoever sends it and wherever to.
 
-Django writes all of a body to the disk before any middleware or view sees the request. Here it is cut off on its way to
-Django, which answers the request as any other: by `refuses_bodies`, in the shape of the door.
+Of somebody who has neither a key nor a login no more is taken than fits into memory. Django writes all of a body to the
+disk before any middleware or view sees the request. Here it is cut off on its way to Django, which answers the request
+as any other: by `refuses_bodies`, in the shape of the door.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ from millm_site.models import APIKey
 
 LINGER_S = 2.0
 REFUSAL = "millm.refusal"
+UNKNOWN_MAX = 2**16  # bytes of whoever is not known: such as the form of a login
+LEAST_RATE = 2**14  # bytes a second of a body that may take longer than settings.REQUEST_READ_S
 FORM_MAX = 16  # times the limit: of a file in a form that says beside its field that it is too large
 
 
@@ -37,11 +40,26 @@ class TooLarge(OpenAIError):
     """A body beyond `limit` bytes."""
 
     def __init__(self, limit: int, *, may_be_larger: bool = False) -> None:
-        self.limit, self.hint = limit, ""
-        if may_be_larger:
-            self.hint = "A file may be larger here if you may import it: check your login or key."
-        told = f"The body is larger than the {limit} bytes that this server takes. {self.hint}".strip()
+        hint = " A file may be larger here if you may import it: check your login or key." if may_be_larger else ""
+        told = f"The body is larger than the {limit} bytes that this server takes.{hint}"
         super().__init__(413, told, code="request_too_large")
+        self.page = f"This server takes at most {filesizeformat(limit)} at once.{hint} Go back, and send less."
+
+
+class UnknownSender(OpenAIError):
+    """A body beyond UNKNOWN_MAX from somebody who has neither a key nor a login."""
+
+    def __init__(self) -> None:
+        told = f"A body of more than {UNKNOWN_MAX} bytes needs a valid API key or login: check your login or key."
+        super().__init__(401, told, code="invalid_api_key")
+
+
+class TooSlow(OpenAIError):
+    """A body that did not arrive in its time."""
+
+    def __init__(self, received: int) -> None:
+        told = f"The body did not arrive in time: {received} bytes of it came. Send it again."
+        super().__init__(408, told, code="request_timeout")
 
 
 # --- where files are imported ---
@@ -58,23 +76,29 @@ def _imports() -> dict[str, tuple[str, int]]:
     }
 
 
-def limit_for_sender(scope: Any) -> int:
-    """The limit for who sends this request. Raises TooLarge where it is the ordinary one."""
+def limit_for_sender(scope: Any, size: int) -> int:
+    """How much may come of who sends this request. Raises OpenAIError where `size` bytes are too many."""
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    try:
-        request = ASGIRequest(scope, BytesIO())
-        permission, imported = _imports()[resolve(request.path_info).view_name]
-    except (KeyError, Resolver404, UnicodeDecodeError):  # the last: what is asked for is no text
-        raise TooLarge(limit) from None
-    if not _sender(request).has_perm(permission):
+    permission, imported = "", limit
+    with suppress(KeyError, Resolver404):
+        permission, imported = _imports()[resolve(scope["path"]).view_name]
+    if size > imported:
+        raise TooLarge(imported)
+    sender = _sender(ASGIRequest(scope, BytesIO()))
+    if not sender.is_active:
+        raise UnknownSender
+    if permission and sender.has_perm(permission):
+        return imported
+    if size > limit:
         raise TooLarge(limit, may_be_larger=True)
-    return imported
+    return limit
 
 
 def _sender(request: Any) -> Any:
     """Whose key or session it is; all that the view checks, it checks later."""
-    if given := request.headers.get("Authorization"):
-        key = APIKey.objects.find(given.removeprefix("Bearer "))
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        key = APIKey.objects.find(given.strip())
         return AnonymousUser() if key is None or key.is_expired else key.user
     sessions = import_module(settings.SESSION_ENGINE)
     request.session = sessions.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
@@ -104,34 +128,44 @@ class Body:
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._declared = max((int(value) for name, value in scope["headers"] if name == b"content-length"), default=0)
-        self._received = 0
-        self._limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        self._is_open = False
+        self._received, self._waited_s = 0, 0.0
+        self._limit: int = min(UNKNOWN_MAX, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        self._is_whole = self._is_open = False
 
     async def receive(self) -> Any:
         if REFUSAL in self._scope:  # Django waits for the client to go, until its answer is sent
             return await asyncio.get_running_loop().create_future()
-        if await self._fits(self._declared):  # before anything is received: no client is told to go ahead
-            message = await self._receive()
-            self._received += len(message.get("body", b""))
-            if await self._fits(self._received):
-                if not message.get("more_body"):
-                    self._tell_length()
-                return message
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def _fits(self, size: int) -> bool:
-        """Whether so much may come; else the request is marked as refused."""
-        if size <= self._limit:
-            return True
+        if self._is_whole:
+            return await self._receive()
         try:
-            self._limit = await in_database(limit_for_sender, self._scope)
-            if size > self._limit:
-                raise TooLarge(self._limit)
+            await self._check(self._declared)  # before anything is received: no client is told to go ahead
+            message = await self._next()
+            self._received += len(message.get("body", b""))
+            await self._check(self._received)
         except Exception as error:
             self._scope[REFUSAL] = as_openai_error(error)
-            return False
-        return True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if not message.get("more_body"):
+            self._is_whole = True
+            self._tell_length()
+        return message
+
+    async def _check(self, size: int) -> None:
+        """Raises OpenAIError where so much may not come."""
+        if size > self._limit:
+            self._limit = await in_database(limit_for_sender, self._scope, size)
+
+    async def _next(self) -> Any:
+        """What comes next. Raises TooSlow where the client lets us wait too long for all of it."""
+        loop = asyncio.get_running_loop()
+        began, patience_s = loop.time(), settings.REQUEST_READ_S + self._received / LEAST_RATE - self._waited_s
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._receive()
+        except TimeoutError:
+            raise TooSlow(self._received) from None
+        finally:
+            self._waited_s += loop.time() - began
 
     def _tell_length(self) -> None:
         """The length of a body that came without: Django's forms and DRF take that for an empty one."""
@@ -187,8 +221,9 @@ def refused(request: HttpRequest, error: OpenAIError) -> HttpResponse:
     if request.path.startswith("/api/"):
         response.content = json.dumps({"detail": error.message, "code": error.code})
         return response
-    if isinstance(error, TooLarge):
-        page = render_to_string("millm/too_large.html", {"limit": filesizeformat(error.limit), "hint": error.hint})
+    if error.status < 500:
+        told = {"title": "That was refused", "told": getattr(error, "page", error.message)}
+        page = render_to_string("millm/refused.html", told)
     else:
         page = render_to_string("millm/outage.html", {"told": error.message})
     response.content, response["Content-Type"] = page, "text/html; charset=utf-8"

@@ -30,6 +30,15 @@ def known_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [Warning(f"{name} is no setting of miLLM.", hint=_hint(name, known), id="millm.W001") for name in unknown]
 
 
+@register("millm")
+def trusted_proxy(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever trusts no proxy takes every request for plain HTTP, and sends it to HTTPS for ever."""
+    if not settings.HTTPS or settings.FORWARDED_ALLOW_IPS:
+        return []
+    hint = "Set FORWARDED_ALLOW_IPS to the addresses of the proxy that ends TLS: see docs/operating.md."
+    return [Warning("HTTPS is on, and no proxy is believed: no page will be shown.", hint=hint, id="millm.W008")]
+
+
 def _hint(name: str, known: set[str]) -> str:
     near = get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]}?" if near else "docs/settings.md lists all."
@@ -88,7 +97,7 @@ def _served() -> Iterator[CheckMessage]:
         hint = "Register one and load it: the admin, `manage.py add_model` and `load_model`."
         yield Warning("No model is current.", hint=hint, id="millm.W004")
         return
-    if workers and not any(worker.model == model.name and worker.status == "ready" for worker in workers):
+    if workers and not any(worker.serves(model.name) for worker in workers):
         told = f" ({model.error})" if model.error else ""
         hint = "It may still be loading; the worker's log says what it does."
         yield Warning(f"No worker has {model} loaded: it is {model.status}{told}.", hint=hint, id="millm.W005")

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_POST, require_safe
@@ -20,6 +21,7 @@ from redis import RedisError
 from inference import stream, traffic
 from inference.models import LanguageModel
 from inference.progress_admin import VARIANTS, badge
+from inference.states import Workers
 from millm_site import charts
 from millm_site.models import APIKey
 from profiles.badges import Chip
@@ -139,6 +141,8 @@ def _now(request: HttpRequest) -> dict[str, Any]:
     model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     state, active = SteeringState.objects.load(), Profile.objects.active()
     broker = _ask_redis(model)
+    if model and broker:
+        model.workers = Workers(broker.workers)
     sees_all = may["model"] and may["sae"] and may["profile"] and may["steering"]
     return {
         "may": may | {"activate": _may_activate(request)},
@@ -185,8 +189,7 @@ def _problems(broker: Broker | None, model: LanguageModel | None) -> list[str]:
             "No worker runs: no request can be answered now. Start one: make run starts one beside the server, "
             "and its log says why one ended."
         ]
-    ready = {worker.model for worker in broker.workers if worker.status == "ready"}
-    if model and model.status == LanguageModel.Status.READY and model.name not in ready:
+    if model and model.status == LanguageModel.Status.QUEUED:
         return [f"No worker has {model} ready: requests for it are refused until one has. The workers' logs say more."]
     return []
 
@@ -213,7 +216,7 @@ def _table(workers: list[stream.Heartbeat]) -> dict[str, Any]:
     rows = [
         [
             worker.worker.rpartition(":")[0],
-            badge(worker.status, VARIANTS.get(worker.status, "info")),
+            format_html("{} {}", badge(worker.status, VARIANTS.get(worker.status, "info")), worker.error),
             worker.model or "-",
             worker.device or "-",
             filesizeformat(worker.memory_bytes)

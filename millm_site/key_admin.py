@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html
 from django.utils.timesince import timesince
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
@@ -21,6 +20,8 @@ from inference.models import LanguageModel
 from millm_site import access
 from millm_site.key_forms import KeyForm, NewKeyForm
 from millm_site.models import USE_INTERVAL, APIKey
+from steering.search_admin import BoundedSearch
+from steering.selections import ChecksSelection, RowSelect
 
 COOKIE = "new_api_key"
 COOKIE_AGE_S = 60
@@ -43,7 +44,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(ModelAdmin):
+class APIKeyAdmin(ChecksSelection, BoundedSearch):
     list_display = ["name", "prefix", "user", "state", "created_on", "last_used", "expires", "limit"]
     list_filter = [StateFilter]
     list_filter_submit = True
@@ -119,6 +120,7 @@ class APIKeyAdmin(ModelAdmin):
         return ["prefix", "user", "state", "created", "last_used"] if obj else []
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs["widget"] = RowSelect(db_field, self.admin_site)
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         field.queryset = field.queryset.filter(is_active=True)
         field.help_text = "The key may do what this user may do."

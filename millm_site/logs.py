@@ -37,6 +37,22 @@ def without_message(record: logging.LogRecord) -> bool:
     return True
 
 
+def of_client(record: logging.LogRecord) -> bool:
+    """A client's mistake is a line, without our traceback. The line of the request itself says no more than its status.
+
+    What a mistake is told with is the client's: it must not end the line.
+    """
+    if not record.name.startswith(("django.request", "django.security")) or getattr(record, "status_code", 400) >= 500:
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return record.name != "django.request"
+    told = f"{type(error).__name__}: {error}".encode("unicode_escape").decode("ascii")
+    record.msg, record.args, record.exc_info = "%s", (told,), None
+    record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 class PlainFormatter(logging.Formatter):
     """A line, ended by the id of the request where there is one."""
 
@@ -60,6 +76,7 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "formatters": {"plain": {"()": PlainFormatter, "format": PLAIN}, "json": json},
         "filters": {
             "without_message": {"()": "django.utils.log.CallbackFilter", "callback": without_message},
+            "of_client": {"()": "django.utils.log.CallbackFilter", "callback": of_client},
             "not_readyz": {"()": "django.utils.log.CallbackFilter", "callback": is_not_readyz},
             "request_id": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"},
         },
@@ -67,7 +84,7 @@ def configuration(level: str, style: str) -> dict[str, Any]:
             "console": {
                 "class": "logging.StreamHandler",
                 "formatter": style,
-                "filters": ["not_readyz", "request_id"],
+                "filters": ["not_readyz", "of_client", "request_id"],
             }
         },
         "loggers": {

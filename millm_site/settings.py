@@ -25,6 +25,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MILLM_HOME = embedded.home()
 DATABASE_URL = embedded.database_url()
 REDIS_URL = environment.redis_url("REDIS_URL", embedded.redis_url())
+MILLM_REDIS_MAX_BYTES = embedded.redis_max_bytes()
 EMBEDDED = embedded.services()
 HOST = environment.host("HOST", "127.0.0.1")
 PORT = environment.port("PORT", 8000, least=1)
@@ -47,12 +48,13 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "E
 HTTPS = boolean("HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
-FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS", ["127.0.0.1"])  # proxies that tell scheme and client
+FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS")  # proxies that tell scheme and client
 SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) * HTTPS  # 0: none
 # Whether the other hosts of the domain have HTTPS too is not ours to say.
 # The middleware of axes would only replace the login page, on which our form says what is wrong.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
+REQUEST_READ_S = positive_float("REQUEST_READ_S", 30.0)
 APPEND_SLASH = False
 ROOT_URLCONF = "millm_site.urls"
 ASGI_APPLICATION = "millm_site.asgi.application"
@@ -87,7 +89,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "simple_history",
     "corsheaders",
     "csp",
     "axes",
@@ -97,6 +98,7 @@ INSTALLED_APPS = [
     "profiles",
     "inference",
     "millm_site",
+    "simple_history",  # after ours, which has commands of the same names
 ]
 
 MIDDLEWARE = [
@@ -112,6 +114,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "millm_site.body_limit.refuses_bodies",
+    "millm_site.bad_request.refuses_nul",
     "millm_site.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
@@ -165,13 +168,17 @@ _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnec
 _patience = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _patience["tcp_user_timeout"] = 10_000
 _options = {**_patience, **_database.get("OPTIONS", {}), "pool": _pool}
+DATABASE_STATEMENT_TIMEOUT_S = positive_int("DATABASE_STATEMENT_TIMEOUT_S", 30, most=86_400)  # of the web: see asgi.py
 # The pool's connections are tried when they are taken: after a restart of PostgreSQL each would fail a request.
 _host = _database["HOST"] or _options.get("host", "")  # of a socket: `manage.py dbshell` does not look into the options
 DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
 
-# Too many failed logins with one name from one address are refused for a while.
+# Too many failed logins with one name from one address, or from one address, are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HANDLER = "millm_site.throttling.Throttle"
+AXES_CLIENT_IP_CALLABLE = "millm_site.throttling.address_of"
+LOGIN_FAILURES_PER_ADDRESS = positive_int("LOGIN_FAILURES_PER_ADDRESS", 50)
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))
 AXES_RESET_ON_SUCCESS = True
@@ -179,6 +186,8 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there; the address is
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"  # of who logs in without a page to go on to
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -217,7 +226,8 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": K
 
 # --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
 CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
-CELERY_TASK_DEFAULT_QUEUE = "millm.jobs"  # of every worker; each takes the queue of its model beside it
+CELERY_BROKER_USE_SSL = embedded.broker_tls(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # which a worker takes until it has a model, and which stays empty
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -256,14 +266,17 @@ INFERENCE_BATCH_SIZE = positive_int("INFERENCE_BATCH_SIZE", 32)
 INFERENCE_BATCH_TOKENS = positive_int("INFERENCE_BATCH_TOKENS", 512)
 INFERENCE_CACHE_TOKENS = positive_int("INFERENCE_CACHE_TOKENS", 32_768)
 INFERENCE_MAX_QUEUE = positive_int("INFERENCE_MAX_QUEUE", 256)
+INFERENCE_KEY_SHARE = positive_float("INFERENCE_KEY_SHARE", 0.75)
 INFERENCE_MAX_CHOICES = positive_int("INFERENCE_MAX_CHOICES", 16)
 INFERENCE_MAX_EMBEDDINGS = positive_int("INFERENCE_MAX_EMBEDDINGS", 2048)
-INFERENCE_MAX_JOBS = positive_int("INFERENCE_MAX_JOBS", 16)
+INFERENCE_MAX_EMBEDDING_REQUESTS = positive_int("INFERENCE_MAX_EMBEDDING_REQUESTS", 16)
+INFERENCE_MAX_LISTED_PROFILES = positive_int("INFERENCE_MAX_LISTED_PROFILES", 1000)
 INFERENCE_KEEPALIVE_S = positive_float("INFERENCE_KEEPALIVE_S", 10.0)
 INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)
 INFERENCE_STEP_TIMEOUT_S = positive_float("INFERENCE_STEP_TIMEOUT_S", 300.0)
 INFERENCE_DRAIN_S = positive_float("INFERENCE_DRAIN_S", 30.0)
+INFERENCE_JOBS = boolean("INFERENCE_JOBS", True)
 INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 
 METRICS_TOKEN = environment.secret("METRICS_TOKEN")

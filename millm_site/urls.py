@@ -12,6 +12,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from inference.openai.views import admin_chat_completions
 from inference.playground import playground, playground_now
 from inference.urls import rest
+from millm_site.rest_root import RestRoot
 
 
 @csrf_exempt
@@ -21,6 +22,8 @@ def no_endpoint(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"detail": detail, "code": "not_found"}, status=404)
 
 
+handler403 = "millm_site.error_pages.permission_denied"
+handler404 = "millm_site.error_pages.page_not_found"
 handler400 = "millm_site.bad_request.bad_request"
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
@@ -32,6 +35,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/", RestRoot.as_view(), name="api_root"),
     path("api/", include("profiles.urls")),
     path("api/", include("steering.urls")),
     path("api/", include(rest.urls)),

@@ -17,6 +17,13 @@ class NoActiveProfile(SteeringError):
     status = 404
 
 
+class NothingLive(SteeringError):
+    """The live steering has no features: a profile of it would be an empty one."""
+
+    code = "nothing_live"
+    status = 409
+
+
 class ProfileNotActive(SteeringError):
     """What only the active profile can do."""
 

@@ -6,13 +6,31 @@ A field with `exclude=True` is known and has no place in a profile: `ignored` na
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
+from django.conf import settings
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
+NAME_LENGTH, DESCRIPTION_LENGTH = 100, 4000
+"""Characters of a profile's name and description."""
 Ignored = Annotated[Any, Field(exclude=True)]
 Located = tuple[tuple[str, ...], dict[str, Any]]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=100)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=NAME_LENGTH)]
 Text = StrictStr | None
+Description = Annotated[StrictStr, Field(max_length=DESCRIPTION_LENGTH)] | None
 Layer = Annotated[StrictInt, Field(ge=0, lt=2**31)] | None
+
+
+def _within_bound(features: Any) -> Any:
+    """Refuse too many features before any of them is looked at."""
+    most = settings.STEERING_MAX_FEATURES
+    if isinstance(features, dict | list) and len(features) > most:
+        raise ValueError(f"got {len(features)} features, expected at most {most}")
+    return features
+
+
+Bounded = BeforeValidator(_within_bound)
+Strengths = Annotated[dict[StrictStr, Any], Bounded]
+# The first error is reported and no other: pydantic would collect one for each element of a list.
+FirstError = Field(fail_fast=True)
 
 
 class Part(BaseModel):
@@ -35,7 +53,8 @@ class Part(BaseModel):
 class Form(Part):
     """A whole file."""
 
-    is_bundle: ClassVar[bool] = False
+    several: ClassVar[str] = ""
+    """The field that has the profiles, where there may be several."""
 
     def profiles(self) -> Iterator[Located]:
         """Each profile's path in the file and its fields by the names of `Profile`; strengths are not checked yet."""
@@ -54,12 +73,12 @@ class Stamp(Part):
 
 class Content(Part):
     name: Name
-    description: Text = None
+    description: Description = None
     model: Text = None
     sae: Text = None
     sae_fingerprint: StrictStr = ""
     layer: Layer = None
-    steering: dict[StrictStr, Any]
+    steering: Strengths
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -83,11 +102,11 @@ class ProfileForm(Form, Stamp):
 
 
 class BundleForm(Form, Stamp):
-    is_bundle = True
+    several = "profiles"
     version: Literal["1.0"]
     type: Literal["millm_profile_bundle"]
     # `profiles` in the file, which here is the method of every form
-    contents: list[Content] = Field(alias="profiles")
+    contents: Annotated[list[Content], FirstError] = Field(alias="profiles")
 
     def profiles(self) -> Iterator[Located]:
         for i, content in enumerate(self.contents):
@@ -102,7 +121,7 @@ class Flat(Form, Stamp):
 
     version: Literal["1.0"] = "1.0"
     name: Name
-    description: Text = None
+    description: Description = None
     id: Ignored = None
     is_active: Ignored = None
     feature_count: Ignored = None
@@ -114,7 +133,7 @@ class FlatForm(Flat):
     model_id: Text = None
     sae_id: Text = None
     layer: Layer = None
-    steering: dict[StrictStr, Any]
+    steering: Strengths
 
     def profiles(self) -> Iterator[Located]:
         content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "steering": self.steering}
@@ -138,15 +157,17 @@ class Feature(Part):
 
 
 def refuse_repeated(indices: list[int]) -> None:
-    for position, index in enumerate(indices):
-        if index in indices[:position]:
+    seen: set[int] = set()
+    for index in indices:
+        if index in seen:
             raise ValueError(f"feature {index} is given twice")
+        seen.add(index)
 
 
 class InterfaceForm(Flat):
     model: ModelReference | None = None
     sae: SAEReference | None = None
-    features: list[Feature]
+    features: Annotated[list[Feature], FirstError, Bounded]
 
     @field_validator("features")
     @classmethod
@@ -210,11 +231,11 @@ class Cluster(Form):
     kind: Literal["mistudio.cluster-definition", "mistudio.cluster-definition/v1"] = "mistudio.cluster-definition"
     schema_version: Literal["1"] = "1"
     name: Name
-    narrative: Text = None
+    narrative: Description = None
     display_token: Ignored = None
     model: ClusterModel = ClusterModel()
     sae: ClusterSAE = ClusterSAE()
-    members: list[Member] = Field(min_length=1)
+    members: Annotated[list[Member], FirstError, Bounded] = Field(min_length=1)
     budget: Budget | None = None
     provenance: Ignored = None
 
@@ -245,10 +266,10 @@ class Cluster(Form):
 
 
 class ClusterBundle(Form):
-    is_bundle = True
+    several = "definitions"
     kind: Literal["mistudio.cluster-bundle", "mistudio.cluster-bundle/v1"]
     schema_version: Literal["1"] = "1"
-    definitions: list[Cluster] = Field(min_length=1)
+    definitions: Annotated[list[Cluster], FirstError] = Field(min_length=1)
 
     def profiles(self) -> Iterator[Located]:
         for i, cluster in enumerate(self.definitions):

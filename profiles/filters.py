@@ -11,6 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from profiles.models import Profile
+from steering.search import check_number
 
 MAX_INDEX = 2**31 - 1
 PARAMETERS = ("search", "ordering", "page", "page_size", "format")
@@ -21,13 +22,28 @@ class IntegerFilter(django_filters.Filter):
     field_class = forms.IntegerField
 
 
+class FlagFilter(django_filters.ChoiceFilter):
+    """`true` or `false`; any where it is left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=[(word, word) for word in BOOLEANS], empty_label="any", **kwargs)
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        filtered: QuerySet[Any] = super().filter(qs, BOOLEANS.get(value, value))
+        return filtered
+
+
 class ProfileFilter(django_filters.FilterSet):
-    is_active = django_filters.TypedChoiceFilter(choices=[(word, word) for word in BOOLEANS], coerce=BOOLEANS.get)
+    is_active = FlagFilter()
     model_id = django_filters.CharFilter()
     sae_id = django_filters.CharFilter()
     layer = IntegerFilter(min_value=0, max_value=MAX_INDEX)
     feature = IntegerFilter(
-        min_value=0, max_value=MAX_INDEX, method="filter_feature", help_text="Profiles that steer this feature index."
+        min_value=0,
+        max_value=MAX_INDEX,
+        method="filter_feature",
+        label="Feature",
+        help_text="Profiles that steer this feature index.",
     )
 
     class Meta:
@@ -46,7 +62,7 @@ class Search(filters.SearchFilter):
     def get_search_terms(self, request: Request) -> Any:
         if "\0" in request.query_params.get(self.search_param, ""):
             raise ValidationError({self.search_param: ["Null characters are not allowed."]})
-        return super().get_search_terms(request)
+        return check_number(list(super().get_search_terms(request)))
 
 
 class Ordering(filters.OrderingFilter):
@@ -57,6 +73,9 @@ class Ordering(filters.OrderingFilter):
         if asked is not None:
             fields = [field.strip() for field in asked.split(",")]
             allowed = view.ordering_fields
+            if len(fields) > len(allowed):
+                told = f"Got {len(fields)} fields, expected at most {len(allowed)}: each once."
+                raise ValidationError({self.ordering_param: [told]})
             if unknown := [field for field in fields if field.removeprefix("-") not in allowed]:
                 told = f"Got {unknown[0]!r}, expected {', '.join(allowed)}, each with - before it to reverse."
                 raise ValidationError({self.ordering_param: [told]})

@@ -47,8 +47,8 @@ class HistoryAdmin(ModelAdmin):
         """The row as it is, None where it is deleted."""
         raise NotImplementedError
 
-    def restore(self, pk: str, number: int) -> None:
-        """By the model's method. Raises SteeringError."""
+    def restore(self, pk: str, number: int) -> str:
+        """By the model's method; returns what is other than in the version, in words. Raises SteeringError."""
         raise NotImplementedError
 
     def steers_at_once(self, now: Any, past: Any) -> str:
@@ -72,7 +72,7 @@ class HistoryAdmin(ModelAdmin):
         pk = unquote(object_id)
         rows, now = self.versions(pk), self._seen(request, pk)
         page = Paginator(rows, self.versions_per_page).get_page(request.GET.get("page"))
-        shown = list(rows[page.start_index() - 1 : page.end_index() + 1])  # with the one before the last one
+        shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])  # with the one before the last one
         versions, before = shown[: len(page)], [*shown[1:], None]
         told = differences(zip(before, versions, strict=False), self.compared, self.strengths, FEATURES_SHOWN)
         context = {
@@ -117,11 +117,11 @@ class HistoryAdmin(ModelAdmin):
             if warning and "confirmed" not in request.POST:
                 context = {**self._context(request, pk, now), "warning": warning, "restored": number}
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
-            self.restore(pk, number)
+            other = self.restore(pk, number)
         except SteeringError as error:
             self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
         else:
-            self.message_user(request, f"Version {number} is restored.", messages.SUCCESS)
+            self.message_user(request, f"Version {number} is restored{other}.", messages.SUCCESS)
         return redirect(self._url("", quote(pk)))
 
     def _seen(self, request: HttpRequest, pk: str) -> Any:
@@ -193,8 +193,9 @@ class ProfileHistoryAdmin(HistoryAdmin):
     def now(self, pk: str) -> Profile | None:
         return Profile.objects.filter(pk=pk).first()
 
-    def restore(self, pk: str, number: int) -> None:
-        Profile.objects.restore(pk, number)
+    def restore(self, pk: str, number: int) -> str:
+        name, restored = self.version(pk, number).name, Profile.objects.restore(pk, number)
+        return "" if restored.name == name else f" as {restored.name}: another profile is named {name}"
 
     def steers_at_once(self, now: Profile | None, past: Any) -> str:
         if now is None or not now.is_active or now.steering == past.steering:

@@ -12,7 +12,13 @@ from profiles.diff import diff
 from profiles.errors import ProfileNotFound
 from profiles.managers import ID
 from profiles.models import Profile
-from profiles.serializers import DiffSerializer, ProfileSerializer, RestoreSerializer, VersionSerializer
+from profiles.serializers import (
+    DiffSerializer,
+    ProfileSerializer,
+    RestoreSerializer,
+    VersionSerializer,
+    WholeVersionSerializer,
+)
 from steering.pagination import Pages
 from steering.permissions import ModelPermissions
 from steering.schema import errors
@@ -23,6 +29,7 @@ AGAINST = OpenApiParameter(
 VERSION = OpenApiParameter(
     "version", int, description="The version of this profile to compare; by default, as it is now."
 )
+NUMBER = OpenApiParameter("version", int, "path")
 PROFILE_ID = OpenApiParameter("id", str, "path")
 
 
@@ -40,12 +47,20 @@ class HistoryActions:
     )
     @action(detail=True, pagination_class=Pages)
     def history(self, request: Request, pk: str) -> Response:
-        """The versions of the profile, the latest first."""
+        """The versions of the profile, the latest first; what each one was has `history/{version}`."""
         view: Any = self
-        versions = Profile.history.filter(id=known(pk)).select_related("history_user")
+        versions = Profile.history.filter(id=known(pk)).select_related("history_user").defer("description", "steering")
         page = view.paginate_queryset(versions)
         answer: Response = view.get_paginated_response(VersionSerializer(page, many=True).data)
         return answer
+
+    @extend_schema(
+        parameters=[PROFILE_ID, NUMBER], responses={200: WholeVersionSerializer, **errors(404)}, filters=False
+    )
+    @action(detail=True, url_path="history/(?P<version>[0-9]{1,19})", url_name="version", pagination_class=None)
+    def version(self, request: Request, pk: str, version: str) -> Response:
+        """One version, with what the profile was."""
+        return Response(WholeVersionSerializer(Profile.objects.version(known(pk), int(version))).data)
 
     @extend_schema(
         parameters=[PROFILE_ID], request=RestoreSerializer, responses={200: ProfileSerializer, **errors(400, 404, 409)}
@@ -81,6 +96,6 @@ class HistoryActions:
 
 def known(pk: str) -> str:
     """The id of a profile that is here or was. Raises ProfileNotFound."""
-    if not ID.match(pk) or not Profile.history.filter(id=pk).exists():
+    if not ID.match(pk) or not (Profile.objects.filter(pk=pk).exists() or Profile.history.filter(id=pk).exists()):
         raise ProfileNotFound(f"there is and was no profile {pk!r}")
     return pk

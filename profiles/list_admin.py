@@ -34,6 +34,8 @@ from profiles.models import Profile
 from steering.admin_actions import posted_action
 from steering.errors import SteeringError
 from steering.models import SteeringState
+from steering.search_admin import BoundedSearch, Found
+from steering.selections import ChecksSelection
 
 DELETED_SHOWN = 100
 # Unfold renders a template for each of these cells, which a page of rows makes slow.
@@ -78,7 +80,7 @@ class ProfileChangeList(ChangeList):
         self.result_list = rows
 
 
-class ProfileListAdmin(ModelAdmin):
+class ProfileListAdmin(ChecksSelection, BoundedSearch):
     list_display = ["titled", "status", "features", "made_for", "updated"]
     list_filter = LIST_FILTERS
     list_filter_submit = True
@@ -98,9 +100,7 @@ class ProfileListAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ProfileChangeList
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Profile], search_term: str
-    ) -> tuple[QuerySet[Profile], bool]:
+    def find(self, request: HttpRequest, queryset: QuerySet[Profile], search_term: str) -> Found:
         """`feature:123` finds the profiles that steer feature 123; other words are in the name or the description."""
         found: Any = queryset
         words = []
@@ -109,8 +109,7 @@ class ProfileListAdmin(ModelAdmin):
                 found = found.with_feature(int(asked[1]))
             else:
                 words.append(word)
-        in_words: tuple[QuerySet[Profile], bool] = super().get_search_results(request, found, " ".join(words))
-        return in_words
+        return super().find(request, found, " ".join(words))
 
     # --- columns ---
 

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path
 from profiles.form_admin import SIDES
 from profiles.history_admin import HistoryAdmin
 from profiles.live import live_steering
-from profiles.managers import NAME_LENGTH
+from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.errors import StaleSteering, SteeringError
 from steering.models import SAE, SteeringState
@@ -88,7 +88,7 @@ class SaveAs(Action):
     permission = "profiles.add_profile"
     version = forms.IntegerField()
     name = forms.CharField(max_length=NAME_LENGTH)
-    description = forms.CharField(required=False)
+    description = forms.CharField(required=False, max_length=DESCRIPTION_LENGTH)
 
     @transaction.atomic
     def do(self) -> str:
@@ -227,8 +227,9 @@ class LiveSteeringAdmin(HistoryAdmin):
     def now(self, pk: str) -> SteeringState:
         return SteeringState.objects.load()
 
-    def restore(self, pk: str, number: int) -> None:
+    def restore(self, pk: str, number: int) -> str:
         SteeringState.objects.load().restore(number)
+        return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
         if past.enabled and past.values:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 
-from profiles.errors import ProfileExists, ProfileNotFound
+from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
+from profiles.file_forms import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
+from profiles.file_forms import NAME_LENGTH as NAME_LENGTH
 from profiles.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
 from steering.models import SAE, SteeringState, current_model
@@ -16,7 +18,6 @@ from steering.models import SAE, SteeringState, current_model
 if TYPE_CHECKING:
     from profiles.models import Profile
 
-NAME_LENGTH = 100
 # PostgreSQL's text holds neither NUL nor half a surrogate pair: no profile has such a name.
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
@@ -91,10 +92,14 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         }
 
     def save_current(self, **fields: Any) -> "Profile":
-        """The live steering as a new profile. Raises NoSAEAttached where there is nothing it would be for."""
-        if SAE.objects.attached() is None:
-            raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-        return self.create_from(**fields)
+        """The live steering as a new profile. Raises NoSAEAttached or NothingLive where there is nothing to save."""
+        with transaction.atomic():
+            state = SteeringState.objects.lock()
+            if SAE.objects.attached() is None:
+                raise NoSAEAttached("no SAE is attached: there is no live steering to save")
+            if not state.values:
+                raise NothingLive("no feature is set: there is no live steering to save. Set one first")
+            return self.create_from(**fields)
 
     def free_name(self, name: str) -> str:
         """`name`, or the first of "name (2)", "name (3)" … that no profile has, cut to what a name may have."""
@@ -111,7 +116,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         """Create what `file` holds: all of it, or on any error nothing.
 
         For a name that exists: `fail` raises ProfileExists, `rename` takes a free name, `replace` gives the
-        profile of that name the content of the file; it stays active if it is.
+        profile of that name the content of the file; it stays active if it is, and is unchanged where it is the same.
         """
         SteeringState.objects.lock()
         return [self._import(path, fields, on_conflict) for path, fields in file.profiles]
@@ -141,20 +146,34 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         if existing is None:
             return Imported(self._save_as("imported", self.model(), fields), "created")
         if on_conflict == "replace":
-            before = copy(existing)
-            return Imported(self._save_as("replaced by an import", existing, fields), "replaced", before)
+            return self._replace(existing, fields)
         if on_conflict == "rename":
             fields = {**fields, "name": self.free_name(existing.name)}
             return Imported(self._save_as("imported", self.model(), fields), "renamed")
         raise ProfileExists(f"name: a profile {existing.name!r} already exists", field="name")
 
+    def _replace(self, existing: "Profile", fields: Mapping[str, Any]) -> Imported:
+        before = copy(existing)
+        for name, value in fields.items():
+            setattr(existing, name, value)
+        existing.check_rules()  # and in their stored form they can be compared
+        if all(getattr(existing, name) == getattr(before, name) for name in CONTENT):
+            return Imported(existing, "unchanged", before)
+        return Imported(self._save_as("replaced by an import", existing, {}), "replaced", before)
+
     @transaction.atomic
     def restore(self, profile_id: str, version: int) -> "Profile":
-        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion."""
+        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion.
+
+        Where another profile has the version's name by now, it gets a free name like it.
+        """
         SteeringState.objects.lock()
         past = self.version(profile_id, version)
         profile = self.filter(pk=profile_id).first() or self.model(id=profile_id)
-        return self._save_as(f"version {version} restored", profile, {name: getattr(past, name) for name in CONTENT})
+        content = {name: getattr(past, name) for name in CONTENT}
+        if self.model.objects.filter(name=past.name).exclude(pk=profile_id).exists():
+            content["name"] = self.free_name(past.name)
+        return self._save_as(f"version {version} restored", profile, content)
 
     def version(self, profile_id: str, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""

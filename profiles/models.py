@@ -11,12 +11,13 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.dispatch import Signal
 
 from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, ProfileNotActive, StaleProfile
-from profiles.managers import CONTENT, NAME_LENGTH, HighestFeature, ProfileQuerySet
+from profiles.managers import CONTENT, DESCRIPTION_LENGTH, NAME_LENGTH, HighestFeature, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
 from steering.history import History, current_door
 from steering.models import SAE, SteeringState, current_model
@@ -36,7 +37,10 @@ class Profile(models.Model):
 
     id = models.CharField(primary_key=True, max_length=50, default=new_id, editable=False)
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
-    description = models.TextField(null=True, blank=True)
+    # Every activation keeps a version, which is a copy: PostgreSQL's text has no limit of its own.
+    description = models.TextField(
+        null=True, blank=True, max_length=DESCRIPTION_LENGTH, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
+    )
     model_id = models.CharField("model", max_length=100, null=True, blank=True)
     sae_id = models.CharField("SAE", max_length=200, null=True, blank=True)
     layer = models.PositiveIntegerField(null=True, blank=True)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from profiles.managers import NAME_LENGTH
+from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.history import Door
 from steering.label_serializers import Labels
@@ -57,7 +57,9 @@ class ProfileNameSerializer(StrictMixin):
     """The new profile of `save-current`."""
 
     name = serializers.CharField(max_length=NAME_LENGTH)
-    description = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+    description = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, max_length=DESCRIPTION_LENGTH
+    )
 
 
 class DuplicateSerializer(StrictMixin):
@@ -67,7 +69,7 @@ class DuplicateSerializer(StrictMixin):
 class ImportedSerializer(ProfileSerializer):
     """A profile that an import made."""
 
-    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced"], read_only=True)
+    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced", "unchanged"], read_only=True)
 
     class Meta(ProfileSerializer.Meta):
         fields = [*ProfileSerializer.Meta.fields, "outcome"]
@@ -109,7 +111,7 @@ class VersionedProfile(serializers.ModelSerializer[Any]):
 
 
 class VersionSerializer(serializers.Serializer[Any]):
-    """One version of a profile: what it was, and who made it so."""
+    """One version of a profile in the list: who made it so, and without what it was, which may be large."""
 
     version = serializers.IntegerField(source="history_id")
     type = serializers.SerializerMethodField()
@@ -118,13 +120,20 @@ class VersionSerializer(serializers.Serializer[Any]):
     user = serializers.SerializerMethodField(help_text="The user, while there is one of that id.")
     door = serializers.ChoiceField(choices=Door.choices)
     agent = serializers.CharField(help_text="Who it was, in words: the user's name, and the API key.")
-    profile = VersionedProfile(source="*")
+    name = serializers.CharField()
+    is_active = serializers.BooleanField()
 
     def get_type(self, version: Any) -> str:
         return VERSION_TYPES[version.history_type]
 
     def get_user(self, version: Any) -> str | None:
         return version.history_user.get_username() if version.history_user_id else None
+
+
+class WholeVersionSerializer(VersionSerializer):
+    """The same, with what the profile was."""
+
+    profile = VersionedProfile(source="*")
 
 
 class RestoreSerializer(StrictMixin):

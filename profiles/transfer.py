@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from profiles.models import Profile
 
 MAX_PROFILES = 1000  # of one file: an import holds the lock of the steering
+ZEROS_NAMED = 10  # features of strength 0 of each profile, in the notes
 
 
 @dataclass(frozen=True)
@@ -48,38 +49,34 @@ class ProfileFile:
     def parse(cls, document: object, most: int | None = MAX_PROFILES) -> "ProfileFile":
         """The file in a JSON value. Raises InvalidProfileFile with the path of the first field that is wrong."""
         path, content = _unwrap(document)
+        kind = _form_of(content)
+        _check_number(content.get(kind.several), most)
         try:
-            form = _form_of(content).model_validate(content)
+            form = kind.model_validate(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in (*path, *first["loc"]))
+            where = ".".join(f"{part:.100}" if isinstance(part, str) else str(part) for part in (*path, *first["loc"]))
             raise InvalidProfileFile(f"{where}: {first['msg']}", field=where) from error
-        return cls._of(path, form, most)
+        return cls._of(path, form)
 
     @classmethod
-    def _of(cls, path: list[str], form: Form, most: int | None) -> "ProfileFile":
+    def _of(cls, path: list[str], form: Form) -> "ProfileFile":
         notes = list(form.ignored())
         profiles = []
-        located = list(form.profiles())
-        if most is not None and len(located) > most:
-            told = f"the file: got {len(located):,} profiles, expected at most {most:,}"
-            raise InvalidProfileFile(f"{told}: split it, or use `manage.py import_profiles`", field=None)
-        for own_path, fields in located:
+        for own_path, fields in form.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            zeros = [index for index, strength in fields["steering"].items() if strength == 0]
-            notes += [
-                f"{fields['name']}: feature {index} has strength 0, which steers nothing: left out" for index in zeros
-            ]
+            if zeros := [index for index, strength in fields["steering"].items() if strength == 0]:
+                notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
         _refuse_repeated_names(profiles)
-        return cls(tuple(profiles), tuple(notes), form.is_bundle)
+        return cls(tuple(profiles), tuple(notes), bool(form.several))
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A profile that an import made, or would make; `outcome` is created, renamed or replaced.
+    """A profile that an import made, or would make; `outcome` is created, renamed, replaced or unchanged.
 
-    `before` is the one that was replaced, as it was.
+    `before` is the one that had the name, as it was, where it was replaced or is the same.
     """
 
     profile: "Profile"
@@ -103,11 +100,18 @@ def _unwrap(document: object) -> tuple[list[str], Any]:
         return [], document
     unknown = sorted(set(document) - {"success", "data", "error"})
     if unknown or document["success"] is not True or document.get("error") or "data" not in document:
-        where = unknown[0] if unknown else "success"
+        where = unknown[0][:100] if unknown else "success"
         raise InvalidProfileFile(f"{where}: expected an answer with success true and data, and no more", field=where)
     if not isinstance(document["data"], Mapping):
         raise InvalidProfileFile("data: expected an object", field="data")
     return ["data"], document["data"]
+
+
+def _check_number(profiles: object, most: int | None) -> None:
+    """Refuse too many profiles before one of them is looked at."""
+    if most is not None and isinstance(profiles, list) and len(profiles) > most:
+        told = f"the file: got {len(profiles):,} profiles, expected at most {most:,}"
+        raise InvalidProfileFile(f"{told}: split it, or use `manage.py import_profiles`", field=None)
 
 
 def _form_of(document: Mapping[str, Any]) -> type[Form]:
@@ -116,13 +120,20 @@ def _form_of(document: Mapping[str, Any]) -> type[Form]:
             kind = str(document[field]).removesuffix("/v1")
             if kind not in FORMS[field]:
                 expected = " or ".join(FORMS[field])
-                raise InvalidProfileFile(f"{field}: got {document[field]!r}, expected {expected}", field=field)
+                raise InvalidProfileFile(f"{field}: got {document[field]!r:.100}, expected {expected}", field=field)
             return FORMS[field][kind]
     if "features" in document:
         return InterfaceForm
     if "steering" in document:
         return FlatForm
     raise InvalidProfileFile("type: this is no profile file: expected type, kind, steering or features", field="type")
+
+
+def _named(indices: list[str]) -> str:
+    """`feature 9 has`, or of several the first ones."""
+    if len(indices) == 1:
+        return f"feature {indices[0]} has"
+    return f"features {', '.join(indices[:ZEROS_NAMED])}{' …' if len(indices) > ZEROS_NAMED else ''} have"
 
 
 def _refuse_repeated_names(profiles: list[tuple[str, dict[str, Any]]]) -> None:

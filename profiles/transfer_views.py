@@ -22,6 +22,7 @@ from profiles.managers import OnConflict
 from profiles.models import Profile
 from profiles.serializers import ImportedBundleSerializer, ImportedFileSerializer, ImportedSerializer
 from profiles.transfer import Imported, ProfileFile
+from steering.permissions import visible
 from steering.schema import errors
 
 ON_CONFLICT = OpenApiParameter(
@@ -76,7 +77,7 @@ class TransferActions:
             raise PermissionDenied("To replace profiles needs the permission profiles.change_profile.")
         file = ProfileFile.parse(request.data)
         made = Profile.objects.import_file(file, on_conflict)
-        return Response(_told(made, file), status=status.HTTP_201_CREATED)
+        return Response(_told(made, file, request.user), status=status.HTTP_201_CREATED)
 
     @extend_schema(
         parameters=[NAME], responses={200: FILE_SCHEMA, **errors(400, 404)}, operation_id="profiles_export_all"
@@ -102,14 +103,14 @@ class TransferActions:
         return transfer.download(transfer.document(profile), profile.name)
 
 
-def _told(made: list[Imported], file: ProfileFile) -> dict[str, Any]:
+def _told(made: list[Imported], file: ProfileFile, user: Any) -> dict[str, Any]:
     for imported in made:
         imported.profile.outcome = imported.outcome  # type: ignore[attr-defined]
     notes = list(file.notes)
     if file.is_bundle:
-        return {"count": len(made), "results": [_json(one) for one in made], "notes": notes}
-    return {**_json(made[0]), "notes": notes}
+        return {"count": len(made), "results": [_json(one, user) for one in made], "notes": notes}
+    return {**_json(made[0], user), "notes": notes}
 
 
-def _json(imported: Imported) -> dict[str, Any]:
-    return dict(ImportedSerializer(imported.profile).data)
+def _json(imported: Imported, user: Any) -> dict[str, Any]:
+    return visible(user, Profile, ImportedSerializer(imported.profile).data, "id", "name", "outcome")

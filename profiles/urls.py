@@ -1,10 +1,9 @@
 """/api/profiles, without trailing slashes."""
 
-from rest_framework.routers import DefaultRouter
+from rest_framework.routers import SimpleRouter
 
 from profiles.views import ProfileViewSet
 
-router = DefaultRouter(trailing_slash=False)
-router.include_format_suffixes = False  # `.json` would go to methods that do not know it
+router = SimpleRouter(trailing_slash=False)
 router.register("profiles", ProfileViewSet, basename="profile")
 urlpatterns = router.urls

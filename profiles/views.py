@@ -23,7 +23,7 @@ from profiles.pagination import ProfilePages
 from profiles.serializers import DuplicateSerializer, ProfileNameSerializer, ProfileSerializer
 from profiles.transfer_views import TransferActions
 from steering.models import SteeringState
-from steering.permissions import ModelPermissions
+from steering.permissions import ModelPermissions, visible
 from steering.schema import errors
 
 IF_MATCH = OpenApiParameter("If-Match", str, "header", description="An ETag that GET gave; 412 where it is stale.")
@@ -61,7 +61,9 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A profile of the given steering, or without `steering` of the live one."""
-        return super().create(request, *args, **kwargs)
+        body = self.get_serializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self.answer(body.save(), status.HTTP_201_CREATED)
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         profile = self.get_object()
@@ -146,9 +148,10 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
         return profile
 
     def answer(self, profile: Profile, code: int = status.HTTP_200_OK) -> Response:
-        """The profile with its ETag."""
+        """The profile with its ETag; for who may not view it its id and name."""
         data = ProfileSerializer(profile).data
-        return Response(data, status=code, headers={"ETag": etag(data)})
+        shown = visible(self.request.user, Profile, data, "id", "name")
+        return Response(shown, status=code, headers={"ETag": etag(data)})
 
 
 def etag(data: Mapping[str, Any]) -> str:

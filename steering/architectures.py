@@ -68,7 +68,7 @@ def architecture(model_type: str) -> Architecture:
     found = ARCHITECTURES.get(model_type)
     if found is None:
         known = ", ".join(sorted(ARCHITECTURES))
-        raise UnsupportedArchitecture(f"architecture {model_type!r} is not supported: expected one of {known}")
+        raise UnsupportedArchitecture(f"architecture {model_type!r:.100} is not supported: expected one of {known}")
     return found
 
 
@@ -77,5 +77,5 @@ def parse_hook_name(hook_name: str) -> tuple[int, str]:
     match = HOOK_NAME.match(hook_name)
     if match is None or match["hook_point"] not in HOOK_POINTS:
         expected = " or ".join(f"blocks.<layer>.{point}" for point in HOOK_POINTS)
-        raise UnsupportedHookPoint(f"hook {hook_name!r} is not supported: expected {expected}")
+        raise UnsupportedHookPoint(f"hook {hook_name!r:.100} is not supported: expected {expected}")
     return int(match["layer"]), match["hook_point"]

@@ -14,20 +14,11 @@ from pathlib import Path
 
 from steering import hub
 from steering.errors import SteeringError
+from steering.formats import LAYOUTS
 
 MAX_DEPTH = 8
 MAX_FILES = 20_000
 
-# Format, the file of the weights, and the one that must lie beside it ("" where there is none).
-FORMATS = (
-    ("saelens", "sae_weights.safetensors", "cfg.json"),
-    ("gemma_scope", "params.npz", ""),
-    ("gemma_scope", "params.safetensors", ""),  # Gemma Scope 2
-    ("llama_scope", "checkpoints/final.safetensors", "hyperparams.json"),
-    ("llama_scope", "sae_weights.safetensors", "hyperparams.json"),
-    ("sparsify", "sae.safetensors", "cfg.json"),
-    ("dictionary_learning", "ae.pt", "config.json"),
-)
 # How a path, or else the repository's name, tells layer and hook point; the first that is found counts.
 # `hook` is a name of TransformerLens without its block, or a word of WORDS.
 PLACES = tuple(
@@ -108,14 +99,14 @@ class TooManyFiles(SteeringError):
 def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
     """The SAEs among these paths (with `/`), by layer, width, sparsity and path, numbers compared as numbers."""
     present = set(paths)
-    found: dict[tuple[str, str], FoundSAE] = {}
-    for format_, weights, beside in FORMATS:
+    found: dict[str, FoundSAE] = {}
+    for layout in LAYOUTS:
         for path in present:
-            folder = path.removesuffix(weights).rstrip("/")
-            if path == (f"{folder}/{weights}" if folder else weights):
-                files = tuple(f"{folder}/{name}" if folder else name for name in (beside, weights) if name)
+            folder = path.removesuffix(layout.weights).rstrip("/")
+            if path == (f"{folder}/{layout.weights}" if folder else layout.weights):
+                files = tuple(f"{folder}/{name}" if folder else name for name in layout.files)
                 if present.issuperset(files) and not NO_SAE.search(f"{repo_id}/{folder}"):
-                    found.setdefault((folder, format_), _described(folder, format_, files, repo_id))
+                    found.setdefault(folder, _described(folder, layout.format, files, repo_id))
     return sorted(found.values(), key=_order)
 
 
@@ -159,6 +150,8 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _described(folder: str, format_: str, files: tuple[str, ...], repo_id: str) -> FoundSAE:
+    if format_ == "gemma_scope":  # a folder may hold copies of its repositories
+        repo_id = next((part for part in folder.split("/") if part.startswith("gemma-scope-")), repo_id)
     layer, hook_point = _place(folder, repo_id)
     if format_ == "sparsify" and layer is not None and hook_point is None:
         hook_point = "hook_resid_post"  # `layers.12` is the output of the block

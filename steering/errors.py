@@ -1,6 +1,7 @@
 """What steering refuses.
 
-SteeringError <- InvalidSteering, NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable; elsewhere
+SteeringError <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
+SteeringUnavailable; elsewhere
 UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
 """
 
@@ -40,6 +41,13 @@ class InvalidSteering(SteeringError):
 
 class NoSAEAttached(SteeringError):
     code = "no_sae_attached"
+    status = 409
+
+
+class NothingToCancel(SteeringError):
+    """A load or a download that has come to its end already."""
+
+    code = "nothing_to_cancel"
     status = 409
 
 

@@ -1,6 +1,8 @@
 """Who changed a row, when, and by which door: django-simple-history with two columns of ours."""
 
 import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import models
@@ -19,6 +21,17 @@ class Door(models.TextChoices):
 def _request() -> Any:
     """The request that is being answered, which HistoryRequestMiddleware keeps; None outside of one."""
     return getattr(HistoricalRecords.context, "request", None)
+
+
+@contextmanager
+def on_behalf_of(request: Any) -> Iterator[None]:
+    """Changes in the block are `request`'s, also after the middleware has let go of it."""
+    before = _request()
+    HistoricalRecords.context.request = request
+    try:
+        yield
+    finally:
+        HistoricalRecords.context.request = before
 
 
 def current_door() -> str:
@@ -46,6 +59,18 @@ def _os_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return ""
+
+
+def superseded(history: Any) -> "models.QuerySet[Any]":
+    """Of a model of versions, those that are not the newest of their object."""
+    row = history.instance_type._meta.pk.attname
+    later = history.objects.filter(
+        **{row: models.OuterRef(row)},
+        history_date__gte=models.OuterRef("history_date"),  # a clock may jump: neither is the newest by its number
+        history_id__gt=models.OuterRef("history_id"),
+    )
+    found: models.QuerySet[Any] = history.objects.filter(models.Exists(later))
+    return found
 
 
 class Origin(models.Model):

@@ -33,10 +33,18 @@ from steering.hub_errors import (
     explained,
     offline_message,
 )
-from steering.hub_names import MODEL_FILES, check_names, check_path, looks_like_hub_id, matching
+from steering.hub_names import CONFIG_FILES, MODEL_FILES, check_names, check_path, looks_like_hub_id, matching
 from steering.hub_transfer import READ_TIMEOUT_S, RemoteFile, Transfer, in_background
 
-__all__ = ["MODEL_FILES", "download", "file_sizes", "is_cached", "looks_like_hub_id", "read_json"]
+__all__ = [
+    "CONFIG_FILES",
+    "MODEL_FILES",
+    "download",
+    "file_sizes",
+    "is_cached",
+    "looks_like_hub_id",
+    "read_json",
+]
 MAX_JSON_BYTES = 10 * 2**20
 WEIGHTS = frozenset({".safetensors", ".npz", ".pt"})
 

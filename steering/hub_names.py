@@ -10,7 +10,8 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from steering.hub_errors import BrokenDownload, RepositoryNotFound, RevisionNotFound
 
-MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "tokenizer*", "*.jinja")
+CONFIG_FILES = ("*.json", "*.txt", "*.model", "tokenizer*", "*.jinja")
+MODEL_FILES = ("*.safetensors", *CONFIG_FILES)
 # A pickle runs what it holds: fetched only where it is asked for by its full name (dictionary_learning's ae.pt,
 # read with weights_only=True). Code is never fetched.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack"})

@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import DELETION, LogEntry
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +14,6 @@ from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
@@ -25,17 +23,17 @@ from steering.label_files import SOURCE_LENGTH, LabelFile
 from steering.label_pages import BoundedPaginator
 from steering.labels import FeatureLabel, ImportedLabels
 from steering.models import SAE
+from steering.search_admin import BoundedSearch, Found
+from steering.selections import ChecksSelection, RowChoice, RowSelect
 
 DELETED_SHOWN = 100
 
 
 class ImportLabelsForm(forms.Form):
-    sae = forms.ModelChoiceField(
+    sae = RowChoice(
         SAE.objects.all(),
         label="SAE",
-        widget=AutocompleteSelect(
-            FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}
-        ),
+        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
     )
     file = forms.FileField(
         help_text="Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]); gzipped or not.",
@@ -54,16 +52,26 @@ class ImportLabelsForm(forms.Form):
         widget=UnfoldBooleanSwitchWidget,
     )
 
+    def __init__(self, *args: Any, may_replace: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.may_replace = may_replace
+
+    def clean_replace(self) -> bool:
+        replace: bool = self.cleaned_data["replace"]
+        if replace and not self.may_replace:
+            raise forms.ValidationError("To replace labels needs the permission steering.delete_featurelabel.")
+        return replace
+
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(ModelAdmin):
+class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
     list_display = ["index", "label", "source", "of_sae"]
     list_display_links = ["index", "label"]
     list_filter = [("sae", AutocompleteSelectFilter)]
     list_filter_submit = True
     sortable_by: list[str] = []  # of a million rows; and what a search finds, it has ranked
     fields = ["sae", "index", "label", "source"]
-    search_fields = ["label"]  # shows the field; how it is searched, get_search_results says
+    search_fields = ["label"]  # shows the field; how it is searched, `find` says
     search_help_text = "All these words, the last one maybe unfinished. The best are first."
     show_full_result_count = False
     list_max_show_all = 0
@@ -75,9 +83,7 @@ class FeatureLabelAdmin(ModelAdmin):
     def of_sae(self, label: FeatureLabel) -> str:
         return label.sae_id
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[FeatureLabel], search_term: str
-    ) -> tuple[QuerySet[FeatureLabel], bool]:
+    def find(self, request: HttpRequest, queryset: QuerySet[FeatureLabel], search_term: str) -> Found:
         found: Any = queryset
         return (found.search(search_term) if search_term.strip() else queryset), False
 
@@ -114,14 +120,15 @@ class FeatureLabelAdmin(ModelAdmin):
         return named, {self.opts.verbose_name_plural: count}, refused, []
 
     def has_import_permission(self, request: HttpRequest) -> bool:
-        needed = [f"steering.{action}_featurelabel" for action in ("add", "change", "delete")]
+        needed = [f"steering.{action}_featurelabel" for action in ("add", "change")]  # it may overwrite
         return request.user.has_perms(needed)
 
     @action(description="Import labels", permissions=["import"], url_path="import", icon="upload")
     def import_labels(self, request: HttpRequest) -> HttpResponse:
         """The page on which a file is imported."""
         chosen = {"sae": request.GET.get("sae", "").replace("\0", "")}
-        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen)
+        may_replace = self.has_delete_permission(request)
+        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen, may_replace=may_replace)
         if request.method == "POST" and form.is_valid() and (imported := self._imported(form)):
             self.message_user(request, _told(form.cleaned_data["sae"], imported), messages.SUCCESS)
             only = urlencode({"sae__id__exact": form.cleaned_data["sae"].pk})

@@ -201,7 +201,11 @@ def _elements(file: io.TextIOWrapper) -> Iterator[Any]:
     """
     text = file.read(READ_BYTES)
     position = text.index("[") + 1
-    while True:
+    while not text[position:].strip() and (more := file.read(READ_BYTES)):
+        text, position = more, 0
+    is_empty = text[position:].lstrip().startswith("]")
+    position = text.index("]", position) + 1 if is_empty else position
+    while not is_empty:
         found = _element(text, position)
         if found is not None:
             element, position, last = found

@@ -15,6 +15,8 @@ from django.db.models.functions import Length
 
 from steering.errors import SteeringError
 from steering.label_files import SOURCE_LENGTH, Label, LabelFile
+from steering.search import check_number
+from steering.statements import may_take_long
 
 SEARCH_LIMIT = 1000
 """So many labels that match are found and ranked; the words that more have, say too little."""
@@ -45,8 +47,11 @@ class ImportedLabels:
 
 class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
     def search(self, text: str) -> "FeatureLabelQuerySet":
-        """Those with all the words of `text`, the last one maybe unfinished; the best first, at most SEARCH_LIMIT."""
-        words = text.replace("\0", " ").split()
+        """Those with all the words of `text`, the last one maybe unfinished; the best first, at most SEARCH_LIMIT.
+
+        Raises TooManyWords.
+        """
+        words = check_number(text.replace("\0", " ").split())
         if not words:
             return self.none()
         query = search_query(words)
@@ -74,6 +79,14 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         return {(sae_id, index): label for sae_id, index, label in rows}
 
     @transaction.atomic
+    def delete(self) -> tuple[int, dict[str, int]]:
+        may_take_long()
+        return super().delete()
+
+    delete.queryset_only = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]
+
+    @transaction.atomic
     def import_files(self, sae_id: str, files: Sequence[LabelFile], *, replace: bool = False) -> ImportedLabels:
         """Write the labels of `files`: all of them, or on any error none.
 
@@ -81,6 +94,7 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         later counts. With `replace` those go that came from the same sources before. Raises InvalidLabelFile,
         NoSuchSAE, FeaturesUnknown.
         """
+        may_take_long()
         with connection.cursor() as cursor:
             # Held until the end: no one deletes the SAE meanwhile, and everything else can be done with it.
             cursor.execute("SELECT d_sae FROM steering_sae WHERE id = %s FOR KEY SHARE", [sae_id])

@@ -1,5 +1,9 @@
 """Who may do what through REST."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Model
 from rest_framework.permissions import DjangoModelPermissions
 
 
@@ -11,6 +15,14 @@ class ModelPermissions(DjangoModelPermissions):
         "GET": ["%(app_label)s.view_%(model_name)s"],
         "HEAD": ["%(app_label)s.view_%(model_name)s"],
     }
+
+
+def visible(user: Any, row: type[Model], data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Of a row as JSON what its user may see: without the view permission only `names`, which say what was changed."""
+    meta = row._meta
+    if user.has_perm(f"{meta.app_label}.view_{meta.model_name}"):
+        return dict(data)
+    return {name: data[name] for name in names if name in data}
 
 
 class ChangePermissions(ModelPermissions):

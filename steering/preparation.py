@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,31 +14,47 @@ from steering.errors import SteeringError
 from steering.fingerprint import decoder_fingerprint
 from steering.formats import SAEConfig, read_config
 from steering.hub_errors import DownloadCancelled
+from steering.lease import Lease
 from steering.saes import SAE
 from steering.sources import is_folder
 
 logger = logging.getLogger(__name__)
 
 UPDATE_S = 0.5
+ONGOING = [SAE.Status.DOWNLOADING, SAE.Status.READY]
 # A pickle must be asked for by its name; it is read with weights_only=True.
-FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/final.safetensors")
+FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 
 
-def prepare(sae_id: str) -> None:
-    """Download what is missing, read the configuration, compute the fingerprint; an error is told on the row."""
-    rows = SAE.objects.filter(pk=sae_id)
-    sae = rows.first()
-    if sae is None or (not sae.hook_name and sae.status != SAE.Status.QUEUED):
-        return  # deleted or cancelled while it waited
+class Interrupted(Exception):
+    """The worker stops, or the SAE is another worker's now."""
+
+
+def take_up(is_stopping: Callable[[], bool]) -> bool:
+    """Prepare the SAE that has waited longest. Returns whether one waited."""
+    lease = Lease.take(is_stopping)
+    if lease is None:
+        return False
+    with lease:
+        prepare(lease.sae, lease.is_over)
+    return True
+
+
+def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Download what is missing, read the configuration, compute the fingerprint; an error is told on the row.
+
+    It ends early when `is_over`, and goes on there the next time.
+    """
+    rows = SAE.objects.filter(pk=sae.pk)
     try:
-        config = config_of(sae)
+        config = read_config(fetch(sae, is_over), path=f"{sae.source}/{sae.path}")
         if not sae.is_attached:  # what steers now was checked when it was attached
             sae.take(config)
             sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
         if not sae.is_attached or not sae.fingerprint:
-            rows.update(fingerprint=decoder_fingerprint(config, _Progress(sae_id)), progress=1.0)
-    except DownloadCancelled:
-        logger.info("the download of %s was cancelled", sae)
+            rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
+    except (DownloadCancelled, Interrupted):
+        logger.info("the preparation of %s ends early", sae)
     except (SteeringError, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
@@ -54,7 +71,7 @@ def config_of(sae: SAE) -> SAEConfig:
     return read_config(fetch(sae), path=f"{sae.source}/{sae.path}")
 
 
-def fetch(sae: SAE) -> Path:
+def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
     """The SAE's folder on this machine, downloaded where it is not here; the row tells the progress."""
     if is_folder(sae.source):
         return Path(sae.source).expanduser() / sae.path
@@ -64,13 +81,14 @@ def fetch(sae: SAE) -> Path:
     if folder is None:
         rows = SAE.objects.filter(pk=sae.pk)
         if not sae.hook_name:
-            rows.filter(status=SAE.Status.QUEUED).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
+            begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun it
+            rows.filter(status__in=begins).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
         folder = hub.download(
             sae.source,
             revision,
             wanted,
             progress=partial(_tell, rows),
-            cancelled=lambda: not rows.filter(status__in=[SAE.Status.DOWNLOADING, SAE.Status.READY]).exists(),
+            cancelled=lambda: is_over() or not rows.filter(status__in=ONGOING).exists(),
         )
     # From now on this commit: another download of the repository may move what its branch means here.
     sae.revision = folder.name
@@ -82,12 +100,14 @@ def _tell(rows: "QuerySet[SAE]", done: int, total: int) -> None:
 
 
 class _Progress:
-    """Tells the row how far the fingerprint is, at most every half second."""
+    """Tells the row how far the fingerprint is, at most every half second. Raises Interrupted."""
 
-    def __init__(self, sae_id: str) -> None:
-        self._rows, self._last = SAE.objects.filter(pk=sae_id), 0.0
+    def __init__(self, rows: "QuerySet[SAE]", is_over: Callable[[], bool]) -> None:
+        self._rows, self._is_over, self._last = rows, is_over, 0.0
 
     def __call__(self, done: float) -> None:
+        if self._is_over():
+            raise Interrupted
         if time.monotonic() - self._last >= UPDATE_S:
             self._last = time.monotonic()
             self._rows.update(progress=done)

@@ -6,12 +6,14 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.text import slugify
-from kombu.exceptions import OperationalError
 
-from steering.errors import SteeringError
+from steering.errors import NothingToCancel, SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.sources import is_folder, local_folder
+from steering.statements import may_take_long
 
 
 class SAEInUse(SteeringError):
@@ -92,8 +94,11 @@ class SAE(models.Model):
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
     progress = models.FloatField(null=True, editable=False)
     error = models.TextField(blank=True, editable=False)
+    due_at = models.DateTimeField(null=True, editable=False, help_text="When a worker is to prepare it: see lease.py.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    """Why no worker could be told to prepare it, when this instance last asked for that."""
 
     FROM_FILES = ("format", "architecture", "d_in", "d_sae", "layer", "hook_name", "model_name")
     objects = SAEManager()
@@ -114,15 +119,25 @@ class SAE(models.Model):
         computing = self.status == self.Status.READY and not self.fingerprint and self.progress is not None
         return computing or self.status in {self.Status.QUEUED, self.Status.DOWNLOADING}
 
+    @property
+    def waits(self) -> bool:
+        """Whether no worker is at it yet, or none any more."""
+        return self.is_under_way and self.due_at is not None and self.due_at <= timezone.now()
+
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the row and its labels; files stay. Raises SAEInUse."""
         from steering.models import SteeringState
 
         SteeringState.objects.lock()
+        may_take_long()  # it may have a million labels
         if fresh := SAE.objects.filter(pk=self.pk).first():
             fresh.check_deletable()
         return super().delete(*args, **kwargs)
+
+    def may_be_deleted_by(self, user: Any) -> bool:
+        """Whether `user` may delete what goes with it: its labels."""
+        return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()
 
     def check_deletable(self) -> None:
         """Raises SAEInUse."""
@@ -149,30 +164,21 @@ class SAE(models.Model):
         self.status, self.error = self.Status.READY, ""
 
     def prepare(self) -> None:
-        """Have a worker download what is missing and compute the fingerprint; `error` tells where none can be told."""
-        from steering.tasks import prepare_sae
-
+        """Have a worker download what is missing and compute the fingerprint."""
         # What failed begins anew: its files may be other ones by now.
         anew = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
         queued = {"hook_name": "", "status": self.Status.QUEUED, "progress": None, "error": ""}
         row = SAE.objects.filter(pk=self.pk)
         row.filter(anew).update(**queued)
         row.filter(status=self.Status.READY, fingerprint="").update(progress=0.0)
-        row.exclude(status=SAE.Status.ERROR).update(error="")  # it may fail just now, by a task of before
-
-        def send() -> None:
-            try:
-                prepare_sae.delay(self.pk)
-            except OperationalError as error:
-                told = f"The broker does not answer, so no worker prepares it: try again. ({error})"
-                row.update(progress=None, error=told)
-                row.filter(status=self.Status.QUEUED).update(status=self.Status.ERROR)  # a ready one still is
-
-        transaction.on_commit(send)
+        row.exclude(status=SAE.Status.ERROR).update(error="")  # it may fail just now, in a preparation of before
+        row.update(due_at=Now())
         self.refresh_from_db()
 
     def cancel(self) -> None:
-        """End its download, if one waits or is under way; what has come is kept for the next time."""
-        under_way = [self.Status.QUEUED, self.Status.DOWNLOADING]
-        SAE.objects.filter(pk=self.pk, status__in=under_way).update(status=self.Status.REGISTERED, progress=None)
+        """End its download; what has come is kept for the next time. Raises NothingToCancel where none is under way."""
+        row = SAE.objects.filter(pk=self.pk, status__in=[self.Status.QUEUED, self.Status.DOWNLOADING])
+        cancelled = row.update(status=self.Status.REGISTERED, progress=None, due_at=None)
         self.refresh_from_db()
+        if not cancelled:
+            raise NothingToCancel(f"SAE {self} is {self.get_status_display().lower()} already: nothing was cancelled")

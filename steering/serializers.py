@@ -9,6 +9,8 @@ from steering.history import Door
 from steering.label_serializers import Labels
 from steering.models import SAE, SteeringState, active_profile
 
+UNKNOWN_SHOWN = 20  # an answer is not larger than what it answers
+
 
 class StrictMixin(serializers.Serializer[Any]):
     """Refuses fields it does not know: a misspelled field is not silently ignored."""
@@ -16,7 +18,9 @@ class StrictMixin(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
-            raise serializers.ValidationError({name: ["This field is unknown."] for name in unknown})
+            raise serializers.ValidationError(
+                {name[:100]: ["This field is unknown."] for name in unknown[:UNKNOWN_SHOWN]}
+            )
         return super().to_internal_value(data)
 
 
@@ -76,7 +80,7 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
 
 
 class SteeringVersionSerializer(serializers.Serializer[Any]):
-    """One version of the live steering, and who made it so."""
+    """One version of the live steering in the list: who made it so, and without its values, which may be many."""
 
     version = serializers.IntegerField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
@@ -84,9 +88,14 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
     door = serializers.ChoiceField(choices=Door.choices)
     agent = serializers.CharField()
     enabled = serializers.BooleanField()
+    sae_id = serializers.CharField()
+
+
+class WholeSteeringVersionSerializer(SteeringVersionSerializer):
+    """The same, with its values."""
+
     values = FeatureStrengths()
     labels = Labels("values")
-    sae_id = serializers.CharField()
 
 
 class RestoreSteeringSerializer(StrictMixin):

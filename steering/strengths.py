@@ -44,7 +44,7 @@ def _index(key: object, d_sae: int | None, field: str) -> int:
     if isinstance(key, bool) or not (
         (isinstance(key, int) and key >= 0) or (isinstance(key, str) and INDEX.match(key))
     ):
-        raise InvalidSteering(f"got index {key!r}, expected an integer >= 0", field)
+        raise InvalidSteering(f"got index {key!r:.100}, expected an integer >= 0", field)
     index = int(key)
     if index >= 2**31:
         raise InvalidSteering(f"got index {index}, expected one below 2147483648", field)
@@ -55,8 +55,8 @@ def _index(key: object, d_sae: int | None, field: str) -> int:
 
 def _strength(value: object, field: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidSteering(f"got {value!r}, expected a finite number", field)
+        raise InvalidSteering(f"got {value!r:.100}, expected a finite number", field)
     limit = settings.STEERING_MAX_STRENGTH
     if not (-limit <= value <= limit) or math.isnan(value):
-        raise InvalidSteering(f"got {value!r}, expected a finite number from -{limit:g} to {limit:g}", field)
+        raise InvalidSteering(f"got {value!r:.100}, expected a finite number from -{limit:g} to {limit:g}", field)
     return float(value)

@@ -8,13 +8,14 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from steering.models import SteeringState
-from steering.permissions import ChangePermissions
+from steering.permissions import ChangePermissions, visible
 from steering.schema import errors
 from steering.serializers import (
     STRENGTHS,
     RestoreSteeringSerializer,
     SteeringStateSerializer,
     SteeringVersionSerializer,
+    WholeSteeringVersionSerializer,
 )
 
 ANSWER = {200: SteeringStateSerializer}
@@ -72,9 +73,14 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
 
     @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
     def history(self, request: Request) -> Response:
-        """The versions of the live steering, the latest first."""
-        page = self.paginate_queryset(SteeringState.history.all())
+        """The versions of the live steering, the latest first; the values of each one has `history/{version}`."""
+        page = self.paginate_queryset(SteeringState.history.defer("values"))
         return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
+
+    @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})
+    def past(self, request: Request, version: int) -> Response:
+        """One version of the live steering, with its values."""
+        return Response(WholeSteeringVersionSerializer(SteeringState.objects.past(version)).data)
 
     @extend_schema(request=RestoreSteeringSerializer, responses={**ANSWER, **errors(400, 404, 409)})
     def restore(self, request: Request) -> Response:
@@ -91,5 +97,6 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         return self._answer(state)
 
     def _answer(self, state: SteeringState) -> Response:
-        data: dict[str, Any] = dict(self.get_serializer(state).data)
-        return Response(data)
+        """The live steering; for who may not view it its version."""
+        data: dict[str, Any] = self.get_serializer(state).data
+        return Response(visible(self.request.user, SteeringState, data, "version"))

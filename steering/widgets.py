@@ -8,10 +8,12 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
+from django.forms.fields import InvalidJSONInput
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from steering import strict_json
 from steering.errors import InvalidSteering, SteeringError
 from steering.labels import FeatureLabel
 from steering.strengths import INDEX, parse_strengths
@@ -82,8 +84,8 @@ class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
 def indices(value: Any) -> list[int]:
     """The features in a field's JSON, whatever their strengths are; none where it is no object."""
     try:
-        entries = forms.JSONField().to_python(value)
-    except ValidationError:
+        entries = strict_json.loads(value) if isinstance(value, str) else value
+    except ValueError:
         return []
     return [int(key) for key in entries if INDEX.match(key)] if isinstance(entries, dict) else []
 
@@ -113,11 +115,21 @@ class FeatureStrengthsFormField(forms.JSONField):
     bound_field_class = FeatureStrengthsBoundField
 
     def to_python(self, value: Any) -> Any:
-        entries = super().to_python(value)
         try:
-            return parse_strengths({} if entries is None else entries)
+            entries = strict_json.loads(value) if isinstance(value, str) and value else value
+            return parse_strengths({} if entries is None or entries == "" else entries)
         except InvalidSteering as error:
             raise validation_error(error) from error
+        except ValueError as error:
+            raise ValidationError(f"Enter a valid JSON: {error}", code="invalid") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What is refused stays as it was typed."""
+        try:
+            strict_json.loads(data or "null")
+        except ValueError:
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:

@@ -21,7 +21,7 @@ from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
 from inference.openai.exchange import exchange, first_event
-from inference.openai.requests import Body, Prompts, as_prompts
+from inference.openai.requests import Body, Prompts, as_prompts, check_number
 from inference.openai.selection import Selection, served_model
 
 
@@ -40,13 +40,10 @@ class EmbeddingRequest(Body):
         if value is not None:
             raise ValueError("embeddings are not steered: leave it out")
 
-    @field_validator("input")
+    @field_validator("input", mode="before")
     @classmethod
     def _within_bound(cls, value: Any) -> Any:
-        if len(as_prompts(value)) > settings.INFERENCE_MAX_EMBEDDINGS:
-            expected = f"expected at most {settings.INFERENCE_MAX_EMBEDDINGS}"
-            raise ValueError(f"got {len(as_prompts(value))} texts, {expected}")
-        return value
+        return check_number(value, settings.INFERENCE_MAX_EMBEDDINGS)
 
 
 @openai_view("POST")
@@ -54,7 +51,7 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Embed texts."""
     asked = EmbeddingRequest.parse(json_body(request), strict=is_strict(request))
     model = await in_database(_model, asked)
-    selection = Selection(asked.model, model.name, model.version, model.queue, steering=None, profile=None)
+    selection = Selection.of(asked.model, model)
     prompts = as_prompts(asked.input)
     events = await exchange(tasks.embed, f"embd-{uuid.uuid4().hex}", selection, {"prompts": prompts})
     event = await first_event(events, waits=False)

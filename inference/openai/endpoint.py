@@ -8,14 +8,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
-from redis import RedisError
 
 from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import OpenAIError
+from inference.outages import REDIS, outage_of
+from inference.shares import HOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
                     return HttpResponse(status=204, headers={"Allow": ", ".join([*methods, "OPTIONS"])})
                 _check_method(request, methods)
                 user = await in_database(authenticate, request)
+                key = getattr(request, "auth", None)
+                HOLDER.set(f"key:{key.pk}" if key else f"user:{user.pk}")
                 return await view(request, user, *args, **kwargs)
             except Exception as error:
                 return as_openai_error(error).response()
@@ -87,12 +90,10 @@ def as_openai_error(error: Exception) -> OpenAIError:
         return error
     if isinstance(error, UnreadablePostError):
         return OpenAIError(400, "The body ended early.", code="invalid_request")
-    if isinstance(error, DatabaseError):
-        logger.error("PostgreSQL: %s", error)
-        return OpenAIError(503, "The database does not answer: try again.", code="database_unavailable")
-    if isinstance(error, RedisError | ConnectionError) or type(error).__module__.startswith("kombu"):
-        logger.error("Redis: %s", error)
-        return OpenAIError(503, "The broker does not answer: try again.", code="broker_unavailable")
+    outage = REDIS if isinstance(error, ConnectionError) else outage_of(error)
+    if outage is not None:
+        logger.error("%s: %s", outage.service, error)
+        return OpenAIError(503, outage.told, code=outage.code)
     logger.error("an error of ours", exc_info=error)
     return OpenAIError(500, "The server failed on this request; its log says why.", code="internal_error")
 

@@ -22,7 +22,9 @@ FAILURES = {
     "no_worker": 503,
     "worker_lost": 503,
     "broker_unavailable": 503,
+    "database_busy": 503,
     "database_unavailable": 503,
+    "statement_timeout": 503,
     "timeout": 504,
 }
 RETRY_AFTER_S = 1

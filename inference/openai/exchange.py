@@ -108,7 +108,8 @@ class Exchange:
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
         """Hand `message`, completed by what every task needs, to the workers of `queue`. Raises OpenAIError."""
         inbox().expect(self.request_id, self.pace.observe)
-        await inbox().check_served(self.served)
+        workers = await inbox().serving(self.served)
+        await inbox().shares.take(self.request_id, self.left, workers)
         deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
         sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
         self._is_out = True
@@ -138,6 +139,7 @@ class Exchange:
     async def close(self) -> None:
         """Nobody reads on: what a worker has not ended is cancelled."""
         inbox().forget(self.request_id)
+        await inbox().shares.release(self.request_id)
         if self._is_out:
             await inbox().cancel(self.request_id)
 
@@ -148,7 +150,12 @@ async def exchange(
     """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
     opened = Exchange(request_id, selection.served, selection.version, choices, selection.profile)
     _call.get().exchange = opened
-    await opened.send(task, selection.queue, message)
+    try:
+        await opened.send(task, selection.queue, message)
+    except OpenAIError as error:
+        if error.code == "no_worker" and selection.why_unserved:
+            raise OpenAIError(error.status, selection.why_unserved, code=error.code) from error
+        raise
     return opened.events()
 
 

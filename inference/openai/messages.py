@@ -1,5 +1,6 @@
 """The messages of a chat. Shapes from https://platform.openai.com/docs/api-reference/chat/create."""
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -24,6 +25,18 @@ class RefusalPart(BaseModel):
 
 
 Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+MAX_DEPTH = 64  # of arguments: the broker's JSON and chat templates go through them by recursion
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested in `value`; at most MAX_DEPTH + 1 is told."""
+    level, depth = [value], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            break
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 class FunctionCall(BaseModel):
@@ -31,6 +44,19 @@ class FunctionCall(BaseModel):
 
     name: str
     arguments: str
+
+    @field_validator("arguments")
+    @classmethod
+    def _not_too_deep(cls, value: str) -> str:
+        try:
+            is_too_deep = _depth(json.loads(value)) > MAX_DEPTH
+        except RecursionError:
+            is_too_deep = True
+        except ValueError:
+            is_too_deep = False  # a model's own words, which need not be JSON
+        if is_too_deep:
+            raise ValueError(f"nested too deeply, expected at most {MAX_DEPTH} levels")
+        return value
 
 
 class ToolCall(BaseModel):
@@ -47,9 +73,9 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = Field(None, union_mode="left_to_right")
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(None, union_mode="left_to_right")
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
     audio: None = None
     function_call: None = None

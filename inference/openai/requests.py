@@ -13,11 +13,15 @@ from inference.openai.messages import Message
 from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
 from inference.openai.response_format import ResponseFormat
 from inference.openai.validation import as_openai_error
+from steering import strict_json
 
-TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-Prompts = str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
+# Of a list the first wrong element is reported and no other: pydantic would make kilobytes of error for each.
+Several = Field(min_length=1, fail_fast=True)
+TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Several]
+Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenIds], Several]
 """A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
+MAX_BIASES, STOP_LENGTH = 10_000, 1000  # what may begin a stop string is looked at again with each token
 
 
 class StreamOptions(BaseModel):
@@ -41,6 +45,13 @@ def as_prompts(given: Prompts) -> list[dict[str, Any]]:
     return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
 
 
+def check_number(given: Any, most: int) -> Any:
+    """`given` as it is, unless it is more prompts than `most`: then none of them is looked at. Raises ValueError."""
+    if isinstance(given, list) and len(given) > most and not isinstance(given[0], int):
+        raise ValueError(f"got {len(given)} texts, expected at most {most}")
+    return given
+
+
 class Body(BaseModel):
     """What every request has: a model, and a way to be read."""
 
@@ -53,9 +64,12 @@ class Body(BaseModel):
         """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
         fields, which are ignored otherwise."""
         try:
+            strict_json.loads(body)  # of two equal keys pydantic keeps the last
             request = cls.model_validate_json(body)
         except ValidationError as error:
             raise as_openai_error(error) from error
+        except ValueError as error:
+            raise OpenAIError(400, f"The body is not JSON: {error}", code="invalid_request") from error
         request._refuse_unsupported()
         unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
         if strict and unknown:
@@ -87,7 +101,7 @@ class AnswerRequest(Body):
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     n: StrictInt | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     profile: str | None = Field(None, min_length=1)
     steering: OwnSteering | None = None
 
@@ -97,6 +111,15 @@ class AnswerRequest(Body):
         stops = [value] if isinstance(value, str) else value or []
         if len(stops) > 4 or not all(stops):
             raise ValueError("expected up to 4 non-empty strings")
+        if (longest := max(map(len, stops), default=0)) > STOP_LENGTH:
+            raise ValueError(f"got a string of {longest} characters, expected at most {STOP_LENGTH}")
+        return value
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _not_too_many(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MAX_BIASES:
+            raise ValueError(f"got {len(value)} tokens, expected at most {MAX_BIASES}")
         return value
 
     @field_validator("logit_bias")
@@ -104,7 +127,7 @@ class AnswerRequest(Body):
     def _of_tokens(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for key in value or {}:
             if not TOKEN_ID.match(key):
-                raise ValueError(f"got the token {key!r}, expected a token id")
+                raise ValueError(f"got the token {key!r:.100}, expected a token id")
         if len({int(key) for key in value or {}}) < len(value or {}):
             raise ValueError("a token id is given twice")
         return value
@@ -172,7 +195,7 @@ class AnswerRequest(Body):
 class ChatRequest(AnswerRequest):
     """POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], Several]
     max_completion_tokens: StrictInt | None = Field(None, ge=-1)
     logprobs: bool | None = None
     top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
@@ -243,6 +266,11 @@ class CompletionRequest(AnswerRequest):
     logprobs: StrictInt | None = Field(None, ge=0, le=20)
     suffix: Literal[""] | None = None
     best_of: StrictInt | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _within_choices(cls, value: Any) -> Any:
+        return check_number(value, settings.INFERENCE_MAX_CHOICES)
 
     @model_validator(mode="after")
     def _what_is_honoured(self) -> Self:

@@ -44,6 +44,8 @@ class Answer:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    echoes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Of each prompt: it comes once, with the first of its choices."""
 
     WHOLE: ClassVar[str]
     CHUNK: ClassVar[str]
@@ -57,8 +59,11 @@ class Answer:
                 self.prompt_tokens += data["prompt_tokens"]
                 PROMPT_TOKENS.inc(data["prompt_tokens"])
                 self.cached_tokens += data["cached_tokens"]
-            echo = data.get("echo", "")
-            yield from self._first_chunk(index, echo, self._add(choice, echo, data))
+            prompt = index // self.choices_per_prompt
+            if "echo" in data:
+                self.echoes[prompt] = data
+            echo = self.echoes.get(prompt, data)
+            yield from self._first_chunk(index, echo.get("echo", ""), self._add(choice, echo.get("echo", ""), echo))
         elif kind == "delta":
             self.completion_tokens += len(data["token_ids"])
             if data["text"] or data.get("logprobs"):

@@ -11,6 +11,7 @@ from inference.openai.embeddings import EmbeddingRequest
 from inference.openai.requests import ChatRequest, CompletionRequest
 
 STRING, INTEGER, NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+BOOLEAN = {"type": "boolean"}
 REFUSALS = {
     400: "Something in the request is wrong, and nothing was changed",
     401: "No API key, or a wrong one",
@@ -20,7 +21,7 @@ REFUSALS = {
     409: "The profile does not fit what is here now",
     413: "The body is larger than this server takes",
     415: "The body is not JSON",
-    429: "Too many requests are waiting: come back after `Retry-After` seconds",
+    429: "Too many requests are waiting, or under way for this key: come back after `Retry-After` seconds",
     503: "The database, the broker or the worker is away",
 }
 
@@ -58,7 +59,7 @@ CHAT = _answer("chat.completion", message=_object(role=_const("assistant"), cont
 COMPLETION = _answer("text_completion", text=STRING)
 EMBEDDING = _object(object=_const("embedding"), index=INTEGER, embedding={"anyOf": [_array(NUMBER), STRING]})
 EMBEDDINGS = _object(object=_const("list"), data=_array(EMBEDDING), model=STRING)
-MODELS = _object(object=_const("list"), data=_array(MODEL))
+MODELS = _object(object=_const("list"), data=_array(MODEL), has_more=BOOLEAN)
 
 
 @cache
@@ -78,7 +79,7 @@ def document() -> dict[str, Any]:
             "/v1/chat/completions": {"post": _post("Answer a chat", "ChatRequest", CHAT, streams=True)},
             "/v1/completions": {"post": _post("Go on texts", "CompletionRequest", COMPLETION, streams=True)},
             "/v1/embeddings": {"post": _post("Embed texts", "EmbeddingRequest", EMBEDDINGS)},
-            "/v1/models": {"get": _operation("List the model, alone and with each profile that fits", MODELS)},
+            "/v1/models": {"get": _operation("List the model, alone and with profiles that fit", MODELS)},
             "/v1/models/{model}": {"get": _operation("One of them", MODEL, parameters=[name])},
         },
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},

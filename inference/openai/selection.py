@@ -1,17 +1,21 @@
 """What a request chose, resolved in the database: the model and the immutable steering.
 
 A request is steered by one of: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
-(the model id `model:profile`), strengths of its own (`steering`), else the live steering.
+(the model id `model:profile`), strengths of its own (`steering`), else the live steering. Choosing changes nothing:
+the activation comes when a worker has begun to answer (`activate`), so that a refused request does not steer others.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 from urllib.parse import quote
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from inference import stream
 from inference.models import LanguageModel
@@ -20,9 +24,13 @@ from inference.openai.errors import OpenAIError
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
 from steering.errors import NoSAEAttached, SteeringError
+from steering.history import on_behalf_of
 from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
+
+Chosen = tuple[SteeringSpec | None, str | None, str | None]
+"""What steers; the name of the profile it is of, if any; the id of the profile to activate, if any."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,14 @@ class Selection:
     queue: str
     steering: SteeringSpec | None
     profile: str | None
+    activates: str | None = None
+    """The id of the profile that is to be activated when the request is accepted."""
+    why_unserved: str = ""
+    """What to tell the client where no worker has the model."""
+
+    @classmethod
+    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = (None, None, None)) -> Self:
+        return cls(model_id, model.name, model.version, model.queue, *chosen, model.why_unserved)
 
     def headers(self) -> dict[str, str]:
         """What made the answer, for those who keep it; the profile's name is percent-encoded, empty without one."""
@@ -45,31 +61,48 @@ class Selection:
 def select(
     user: APIUser, model_id: str, profile_name: str | None = None, steering: Mapping[str, Any] | None = None
 ) -> Selection:
-    """Resolve a request's model and steering.
+    """Resolve a request's model and steering, all as they were at one moment; nothing is changed.
 
     Raises OpenAIError: 404 for an unknown model or profile, 403 without the permission to activate, 400 for more
-    than one steering or a bad one, 409 for what does not fit; nothing is changed then.
+    than one steering or a bad one, 409 for what does not fit.
     """
     param = "profile" if profile_name is not None else "steering" if steering is not None else "model"
     try:
-        model, own_profile = served_model(model_id)  # first: it may ask Redis, for which no transaction should wait
-        with transaction.atomic():
-            _check_one_of(own_profile, profile_name, steering)
-            if not model.is_current:
-                _refuse_steering(model, param if profile_name is not None or steering else None)
-                return Selection(model_id, model.name, model.version, model.queue, steering=None, profile=None)
-            chosen: tuple[SteeringSpec | None, str | None]
-            if own_profile is not None:
-                chosen = own_profile.spec(), own_profile.name
-            elif steering is not None:
-                chosen = _own_strengths(steering), None
-            else:
-                if profile_name is not None:
-                    _activate(user, profile_name)
-                chosen = _live()
-            return Selection(model_id, model.name, model.version, model.queue, *chosen)
+        with _snapshot():
+            current = LanguageModel.objects.current()
+            if found := _of_current(current, model_id):
+                model, own_profile = found
+                _check_one_of(own_profile, profile_name, steering)
+                return Selection.of(model_id, model, _chosen(user, own_profile, profile_name, steering))
+        model = _other(model_id, current)  # after the transaction, which should not wait for Redis
+        _check_one_of(None, profile_name, steering)
+        _refuse_steering(model, param if profile_name is not None or steering else None)
+        return Selection.of(model_id, model)
     except SteeringError as error:
         raise OpenAIError.from_steering(error, param) from error
+
+
+def activate(request: HttpRequest, selection: Selection) -> None:
+    """Have the profile that a request selected steer everybody, as it is now. Raises OpenAIError 404 or 409.
+
+    It may have been changed since it was selected: that request's steering stays what it was.
+    """
+    assert selection.activates is not None
+    try:
+        # A stream is accepted after the middleware has let go of its request.
+        with on_behalf_of(request), transaction.atomic():
+            SteeringState.objects.lock()
+            Profile.objects.with_id(selection.activates).activate()
+    except SteeringError as error:
+        raise OpenAIError.from_steering(error, "profile") from error
+
+
+@contextmanager
+def _snapshot() -> Iterator[None]:
+    """One state of the database for all that is read in the block, whatever is committed meanwhile."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def _check_one_of(own_profile: Profile | None, name: str | None, steering: Mapping[str, Any] | None) -> None:
@@ -87,9 +120,29 @@ def _refuse_steering(model: LanguageModel, param: str | None) -> None:
         raise OpenAIError(409, message, param=param, code="not_current_model")
 
 
+def _chosen(
+    user: APIUser, own_profile: Profile | None, profile_name: str | None, steering: Mapping[str, Any] | None
+) -> Chosen:
+    if own_profile is not None:
+        return own_profile.spec(), own_profile.name, None
+    if steering is not None:
+        return _own_strengths(steering), None, None
+    if profile_name is None:
+        return *_live(), None
+    _check_may_activate(user)
+    profile = Profile.objects.named(profile_name)
+    return profile.spec(), profile.name, profile.pk
+
+
+def _check_may_activate(user: APIUser) -> None:
+    if not user.has_perm("profiles.activate_profile"):
+        message = f"{user} may not activate profiles: the permission profiles.activate_profile is missing."
+        raise OpenAIError(403, message, param="profile", code="permission_denied")
+
+
 def _live() -> tuple[SteeringSpec | None, str | None]:
     """The live steering, and the active profile where it is its."""
-    state = SteeringState.objects.load()  # read once: another read may see a later one
+    state = SteeringState.objects.filter(pk=1).first() or SteeringState()
     spec = state.current_spec(SAE.objects.attached())
     active = Profile.objects.active()
     return spec, active.name if active and not active.differs_from(state) else None
@@ -109,43 +162,64 @@ def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
     Raises OpenAIError 404 or 503.
     """
     current = LanguageModel.objects.current()
+    return _of_current(current, model_id) or (_other(model_id, current), None)
+
+
+def _of_current(current: LanguageModel | None, model_id: str) -> tuple[LanguageModel, Profile | None] | None:
+    """The current model, and the profile of `model:profile`, where `model_id` is its or that of one of its profiles."""
     if current is not None and model_id == current.name:
         return current, None
     if current is not None and model_id.startswith(f"{current.name}:"):
-        with suppress(ProfileNotFound):  # told below, as of any other id
+        with suppress(ProfileNotFound):  # another model may have such a name
             return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
-    other = next((model for model in _others() if model.name == model_id), None)
-    if other is not None:
-        return other, None
+    return None
+
+
+def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
+    """The model of that name, which a worker serves though it was not current. Raises OpenAIError 404 or 503."""
+    if model := LanguageModel.objects.filter(name=model_id, name__in=_served()).first():
+        return model
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")
-    message = f"The model `{model_id}` does not exist: this server serves `{current.name}`. GET /v1/models lists all."
+    profile = model_id.removeprefix(f"{current.name}:")
+    if profile not in {"", model_id}:
+        message = f"There is no profile `{profile}` that fits `{current.name}`. GET /v1/models lists those that do."
+    else:
+        serves = f"this server serves `{current.name}`. GET /v1/models lists all."
+        message = f"The model `{model_id}` does not exist: {serves}"
     raise OpenAIError(404, message, param="model", code="model_not_found")
 
 
-def model_entries() -> Iterator[dict[str, Any]]:
-    """What /v1/models lists: the current model, it with each profile that fits it now, other models that are served."""
+def model_list() -> dict[str, Any]:
+    """What /v1/models answers: the current model, it with profiles that fit it now, other models that are served.
+
+    Of the profiles the active one comes first, then the one that was changed last. `has_more` says that more fit than
+    INFERENCE_MAX_LISTED_PROFILES: these are not listed, and served all the same.
+    """
+    others = list(_others())
     current = LanguageModel.objects.current()
+    listed: list[dict[str, Any]] = []
+    profiles: list[tuple[str, datetime]] = []
     if current is not None:
-        yield entry(current.name, current)
-        for profile in Profile.objects.fitting(current, SAE.objects.attached()):
-            yield entry(f"{current.name}:{profile.name}", profile)
-    for model in _others():
-        yield entry(model.name, model)
+        fitting = Profile.objects.fitting(current, SAE.objects.attached()).values_list("name", "created_at")
+        latest = fitting.filter(is_active=False).order_by("-updated_at")
+        most = settings.INFERENCE_MAX_LISTED_PROFILES
+        profiles = [*fitting.filter(is_active=True), *latest[: most + 1]]
+        listed = [entry(f"{current.name}:{name}", created_at) for name, created_at in profiles[:most]]
+        listed.insert(0, entry(current.name, current.created_at))
+    listed += [entry(model.name, model.created_at) for model in others]
+    return {"object": "list", "data": listed, "has_more": len(profiles) > settings.INFERENCE_MAX_LISTED_PROFILES}
 
 
 def _others() -> "QuerySet[LanguageModel]":
     """Models that are not current and that workers serve all the same."""
-    served = {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.status == "ready"}
-    return LanguageModel.objects.filter(is_current=False, name__in=served)
+    return LanguageModel.objects.filter(is_current=False, name__in=_served())
 
 
-def entry(model_id: str, made: LanguageModel | Profile) -> dict[str, Any]:
-    return {"id": model_id, "object": "model", "created": int(made.created_at.timestamp()), "owned_by": "millm"}
+def _served() -> set[str]:
+    """The names of the models that workers have loaded."""
+    return {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.serves_any}
 
 
-def _activate(user: APIUser, name: str) -> None:
-    if not user.has_perm("profiles.activate_profile"):
-        message = f"{user} may not activate profiles: the permission profiles.activate_profile is missing."
-        raise OpenAIError(403, message, param="profile", code="permission_denied")
-    Profile.objects.named(name).activate()
+def entry(model_id: str, created_at: datetime) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": int(created_at.timestamp()), "owned_by": "millm"}

@@ -2,8 +2,9 @@
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
@@ -15,7 +16,7 @@ from inference.openai.endpoint import as_openai_error, in_database, is_strict, j
 from inference.openai.exchange import exchange, first_event, stream_failed
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
-from inference.openai.selection import Selection, entry, model_entries, select, served_model
+from inference.openai.selection import Selection, activate, entry, model_list, select, served_model
 
 
 @openai_view("POST")
@@ -34,32 +35,35 @@ async def admin_chat_completions(request: HttpRequest, user: Any) -> HttpRespons
 async def completions(request: HttpRequest, user: Any) -> HttpResponseBase:
     """Go on texts, as a whole or as a stream."""
     asked = CompletionRequest.parse(json_body(request), strict=is_strict(request))
-    return await _answer(user, asked, TextAnswer, "cmpl")
+    return await _answer(request, user, asked, TextAnswer, "cmpl")
 
 
 @openai_view("GET")
 async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """The ids that can be asked for: the served model first, then it with each profile that fits."""
-    data = await in_database(lambda: list(model_entries()))
-    return JsonResponse({"object": "list", "data": data})
+    """The ids that can be asked for: the served model first, then it with profiles that fit."""
+    return JsonResponse(await in_database(model_list))
 
 
 @openai_view("GET")
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
     current, profile = await in_database(served_model, name)
-    return JsonResponse(entry(name, profile or current))
+    return JsonResponse(entry(name, (profile or current).created_at))
 
 
 async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:
     asked = ChatRequest.parse(json_body(request), strict=is_strict(request))
-    return await _answer(user, asked, ChatAnswer, "chatcmpl")
+    return await _answer(request, user, asked, ChatAnswer, "chatcmpl")
 
 
-async def _answer(user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str) -> HttpResponseBase:
+async def _answer(
+    request: HttpRequest, user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str
+) -> HttpResponseBase:
     steering = asked.steering.model_dump() if asked.steering else None
     selection = await in_database(select, user, asked.model, asked.profile, steering)
     request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
     events = await exchange(tasks.generate, request_id, selection, _message(asked, selection), choices)
+    if selection.activates:
+        events = _accepted(events, partial(in_database, activate, request, selection))
     fingerprint = system_fingerprint(selection.version, selection.steering)
     each, streamed = [Choice() for _ in range(choices)], bool(asked.stream)
     answer = kind(request_id, selection.model, fingerprint, each, asked.choices, streamed)
@@ -85,6 +89,16 @@ def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
         "choices": asked.choices,
         "steering": selection.steering.to_message() if selection.steering else None,
     }
+
+
+async def _accepted(events: AsyncGenerator[Event], accept: Callable[[], Awaitable[None]]) -> AsyncGenerator[Event]:
+    """`events`, before the first of which that is of the answer `accept` is done: a refused request has none."""
+    is_accepted = False
+    async for event in events:
+        if not is_accepted and event.kind != "waiting":
+            await accept()
+            is_accepted = True
+        yield event
 
 
 async def _collect(answer: Answer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:

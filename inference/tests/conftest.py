@@ -6,12 +6,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import openai
 from django.conf import settings
+
+from inference import stream
+from inference.models import LanguageModel
 
 START_TIMEOUT_S = 90
 
@@ -48,13 +51,28 @@ def start_worker(env: dict[str, str], logs: Path, module: str = "celery") -> sub
     # Pinned to the demo, whose rows the tests take away and put back.
     own = {"INFERENCE_MODEL": "demo", "INFERENCE_BATCH_SIZE": "16"} | env
     if own["INFERENCE_MODEL"]:
-        options += ["--queues", "millm.none"]  # downloads are for the worker that a test starts with its own hub
+        own["INFERENCE_JOBS"] = "false"  # downloads are for the worker that a test starts with its own hub
     return start([*worker, *options, "--loglevel", "INFO"], own, logs / "worker.log")
+
+
+def start_web(port: int, env: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
+    return start(["django", "run", "web"], env | {"PORT": str(port)}, logs / "web.log")
 
 
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=output, stderr=output)
+
+
+def say(
+    model: LanguageModel, status: str, progress: float | None = None, error: str = "", worker: str = "said@test:1"
+) -> None:
+    """Play a worker that says this of its load of `model`, for a minute; of one that is not current it is pinned to."""
+    beat = stream.Heartbeat(worker, model.name if status == "ready" else "", status, "cpu", 0, 0, 16, 0)
+    stream.write_heartbeat(
+        replace(beat, load=model.load_id, progress=progress, error=error, is_pinned=not model.is_current)
+    )
+    stream.connection.expire(f"millm:worker:{worker}", 60)
 
 
 def redis_url(database: int) -> str:

@@ -14,7 +14,9 @@ from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
-from inference.tests.test_loading import ask, eventually, status, tiny  # noqa: F401  (a fixture)
+from inference.tests.test_loading import ask, eventually, in_shards, status, tiny  # noqa: F401  (a fixture)
+from inference.weights import weights_size
+from steering.errors import SteeringError
 from steering.fingerprint import decoder_fingerprint
 from steering.formats import read_config
 from steering.models import SAE
@@ -61,6 +63,88 @@ def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: 
         "the second download begins where the first ended"
     )
     assert ask(server, api_key, "tiny").status_code == 200
+
+
+def test_a_download_whose_worker_was_killed_is_continued_by_the_next_one(
+    server: Server, api_key: str, hub: Hub, tmp_path: Path
+) -> None:
+    own = {"INFERENCE_MODEL": "", "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache")}
+    killed = server.start_worker(**own)
+    model = LanguageModel.objects.register(REPO)
+    hub.bytes_per_s = 50_000
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
+    killed.kill()
+    killed.wait(timeout=10)
+    hub.bytes_per_s = None
+    worker = server.start_worker(**own)
+    try:
+        eventually(lambda: status(model) == "ready")
+        assert any(hub.fetched("model.safetensors")[1:]), "the second download begins where the first ended"
+        assert ask(server, api_key, "tiny").status_code == 200
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0
+
+
+def test_only_what_would_be_loaded_is_downloaded(server: Server, api_key: str, hub: Hub, worker: Any) -> None:
+    folder = hub.folder / REPO
+    whole = (folder / "model.safetensors").read_bytes()
+    shards = in_shards(folder)  # as mistralai's repositories have them, with the same weights beside them
+    for name in ("consolidated.safetensors", "adapter_model.safetensors", "model-00001-of-00009.safetensors"):
+        (folder / name).write_bytes(whole)
+    model = LanguageModel.objects.register(REPO)
+    model.load()
+    eventually(lambda: status(model) == "ready")
+    fetched = {asked.path.rpartition("/")[2] for asked in hub.log if asked.path.endswith(".safetensors")}
+    assert fetched == {shard.name for shard in shards}
+    assert ask(server, api_key, "tiny").status_code == 200
+    assert weights_size(model) == sum(shard.stat().st_size for shard in shards)
+
+
+def test_a_repository_without_weights_that_are_loaded_is_refused(server: Server, hub: Hub) -> None:
+    folder = hub.folder / REPO
+    shards = in_shards(folder)
+    shards[2].unlink()
+    with pytest.raises(SteeringError, match=r"lacks model-00003-of-00003\.safetensors, which .* names"):
+        LanguageModel.objects.register(REPO)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(SteeringError, match=r"has neither model\.safetensors nor"):
+        LanguageModel.objects.register(REPO)
+
+
+def test_downloads_of_a_killed_worker_are_continued_by_another(
+    server: Server,
+    hub: Hub,
+    tmp_path: Path,
+    tiny: Path,  # noqa: F811
+) -> None:
+    def start() -> Any:
+        return server.start_worker(INFERENCE_MODEL="", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "cache"))
+
+    def now() -> SAE:
+        sae.refresh_from_db()
+        return sae
+
+    first = start()
+    hub.bytes_per_s = 10_000
+    model, sae = LanguageModel.objects.register(REPO), SAE.objects.register(REPO, path="layer-1")
+    model.load()
+    eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.02)
+    eventually(lambda: now().status == "downloading" and (sae.progress or 0) > 0.1)
+    first.kill()
+    first.wait()
+    eventually(lambda: status(model) == "queued", 10)
+    eventually(lambda: now().waits, 15)
+    hub.bytes_per_s = None
+    second = start()
+    eventually(lambda: status(model) == "ready")
+    eventually(lambda: now().status == "ready" and bool(sae.fingerprint))
+    assert any(hub.fetched("model.safetensors")[1:]), "it goes on where the first worker was killed"
+    assert sae.fingerprint == decoder_fingerprint(read_config(tiny / "sae"))
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=60) == 0
 
 
 @pytest.fixture

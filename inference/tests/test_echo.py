@@ -56,6 +56,29 @@ def test_a_steered_prompt_has_other_probabilities_and_the_unsteered_ones_come_ba
     assert client.create(model="demo", **options).choices[0].logprobs.token_logprobs == steered
 
 
+@pytest.mark.parametrize("max_tokens", [0, 2])
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_each_choice_of_each_prompt_begins_with_its_prompt(client: Any, max_tokens: int, logprobs: int | None) -> None:
+    prompts = [PROMPT, "Mountains"]
+    options = {"model": "demo", "prompt": prompts, "echo": True, "logprobs": logprobs, "n": 3, "max_tokens": max_tokens}
+    choices = client.create(**options).choices
+    assert [choice.text.startswith(prompts[choice.index // 3]) for choice in choices] == [True] * 6
+    texts = [""] * 6
+    for chunk in client.create(**options, stream=True):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert [text.startswith(prompts[index // 3]) for index, text in enumerate(texts)] == [True] * 6
+    if logprobs is not None:
+        assert all(choice.logprobs.token_logprobs[0] is None for choice in choices)
+
+
+def test_an_echo_alone_is_within_the_context_too(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.create(model="demo", prompt="whale " * 20_000, max_tokens=0, echo=True, n=16)
+    assert refused.value.code == "context_length_exceeded"
+    assert refused.value.param == "prompt"
+
+
 def test_nothing_asked_for_is_refused(client: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="asks for nothing"):
         client.create(model="demo", prompt=PROMPT, max_tokens=0)

@@ -27,7 +27,8 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     serving = object.__new__(Serving)
     serving.worker, serving.tokenizer, serving._running, serving._heard = "w", cast(Any, None), {}, {}
     serving._rows = 2
-    serving.engine = cast(Any, SimpleNamespace(texts=None, cancel=lambda choice: None, submit=lambda request: None))
+    engine = SimpleNamespace(texts=None, cancel=lambda choice: None, submit=lambda request: None, context_length=30)
+    serving.engine = cast(Any, engine)
     return serving
 
 
@@ -127,3 +128,56 @@ def test_more_log_probabilities_of_prompts_than_fit_into_the_web_are_refused(
     else:
         assert (kind, data["code"], data["param"]) == ("failed", "invalid_request", "logprobs")
         assert "expected at most 100 tokens and alternatives" in data["message"]
+
+
+@pytest.mark.parametrize(("tokens", "fits"), [(30, True), (31, False)])
+def test_an_echo_is_within_the_context(
+    serving: Serving, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tokens: int, fits: bool
+) -> None:
+    asked = {"echo": True, "max_tokens": 0, "prompts": [{"tokens": tokens}]}
+    serving.answer(message | asked)
+    kind, data = last(message)
+    assert kind == ("finished" if fits else "failed")
+    if not fits:
+        assert (data["code"], data["param"]) == ("context_length_exceeded", "prompt")
+        assert "maximum context length is 30 tokens. However, your prompt resulted in 31 tokens" in data["message"]
+
+
+def test_a_prompt_is_echoed_once_however_many_choices_it_has(
+    serving: Serving, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "echo_text", lambda tokenizer, prompt: f"of {prompt['tokens']}")
+    serving.answer(message | {"echo": True, "max_tokens": 0, "choices": 3, "prompts": [{"tokens": 1}, {"tokens": 2}]})
+    events = [
+        event
+        for _, fields in stream.connection.xrange(message["inbox"])
+        for event in json.loads(fields["events"])
+        if event[1] == "started"
+    ]
+    assert [(data["index"], data.get("echo")) for _, _, data in events] == [
+        (0, "of 1"),
+        (1, None),
+        (2, None),
+        (3, "of 2"),
+        (4, None),
+        (5, None),
+    ]
+
+
+@pytest.mark.parametrize("left_s", [0.2, -1])
+def test_a_request_that_its_deadline_ends_is_told_so(serving: Serving, message: dict[str, Any], left_s: float) -> None:
+    serving.answer(message | {"deadline": time.time() + left_s})
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "timeout")
+    assert serving._running == {}
+
+
+def test_embeddings_that_their_deadline_ends_are_told_so(serving: Serving, message: dict[str, Any]) -> None:
+    def embeddings(texts: Any) -> Iterator[list[Any]]:
+        time.sleep(0.3)
+        yield [(0, "x")]
+
+    serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
+    serving.embed(message | {"deadline": time.time() + 0.2})
+    kind, data = last(message)
+    assert (kind, data["code"]) == ("failed", "timeout")

@@ -9,22 +9,32 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from inference.models import LanguageModel, attach_sae
+from inference.tests.conftest import say
 from inference.tests.tiny import tiny_model, tiny_sae
 from steering.errors import SteeringError
 from steering.models import SAE
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_redis")]
 Plays = Callable[..., None]
 
 
 @pytest.fixture
 def plays(monkeypatch: pytest.MonkeyPatch) -> Plays:
-    """Each time somebody waits, the row becomes the next of these; then nobody may wait any more."""
+    """Each time somebody waits, the state becomes the next of these; then nobody may wait any more."""
 
     def play(row: LanguageModel | SAE, *steps: dict[str, Any]) -> None:
         left: Iterator[dict[str, Any]] = iter(steps)
-        rows = type(row).objects.filter(pk=row.pk)
-        monkeypatch.setattr("inference.management.following.time.sleep", lambda _s: rows.update(**next(left)))
+
+        def become(_s: float) -> None:
+            step = next(left)
+            if isinstance(row, SAE):
+                SAE.objects.filter(pk=row.pk).update(**step)
+            elif step["status"] == "registered":
+                LanguageModel.objects.get(pk=row.pk).unload()
+            else:
+                say(LanguageModel.objects.get(pk=row.pk), **step)
+
+        monkeypatch.setattr("inference.management.following.time.sleep", become)
 
     return play
 
@@ -62,12 +72,12 @@ def test_a_load_that_comes_to_nothing_is_an_error(
 
 def test_a_load_that_is_asked_for_again_goes_on_where_it_is_under_way(model: LanguageModel) -> None:
     model.load()
-    LanguageModel.objects.update(status="downloading", progress=0.5)
+    say(model, "downloading", 0.5)
     run("load_model", "tiny")
     model.refresh_from_db()
     assert (model.load_count, model.status, model.progress) == (1, "downloading", 0.5)
-    for ended in ("ready", "error", "registered"):
-        LanguageModel.objects.update(status=ended)
+    for ended in ("ready", "error"):
+        say(model, ended)
         before = model.load_count
         model.load()
         assert (model.load_count, model.status) == (before + 1, "queued")

@@ -101,12 +101,12 @@ def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
 
 def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:
     async def test() -> None:
-        await inbox().check_served(MODEL)
+        await inbox().serving(MODEL)
         with pytest.raises(OpenAIError, match="No inference worker serves this model") as refused:
-            await inbox().check_served("unserved")
+            await inbox().serving("unserved")
         assert refused.value.status == 503
         stream.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
-        await inbox().check_served("unserved")  # whatever the inbox saw last
+        await inbox().serving("unserved")  # whatever the inbox saw last
 
     run(test)
 
@@ -241,7 +241,7 @@ def test_a_heartbeat_that_cannot_be_read_hides_nothing() -> None:
 
     async def test() -> list[str]:
         inbox().expect("r")
-        await inbox().check_served(MODEL)
+        await inbox().serving(MODEL)
         tell("r", "finished", **FINISHED)
         return await kinds("r")
 
@@ -315,3 +315,54 @@ def test_a_cancellation_that_redis_did_not_hear_is_said_again(monkeypatch: pytes
         await until(lambda: stream.is_cancelled("later"))
 
     run(test)
+
+
+# --- what Redis keeps ---
+
+
+@pytest.mark.parametrize("entries", [1, 3, 200])
+def test_redis_keeps_nothing_that_was_read(entries: int) -> None:
+    async def test() -> None:
+        inbox().expect("r")
+        for _ in range(entries - 1):
+            stream.write_events([delta("r", "x" * 1000)])
+        tell("r", "finished", **FINISHED)
+        await kinds("r")
+        await until(lambda: stream.connection.xlen(inbox().key) == 0)
+
+    run(test)
+
+
+def test_redis_does_not_keep_large_events_until_there_is_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_MS", 60_000)
+
+    async def test() -> None:
+        inbox().expect("r")
+        stream.write_events([delta("r", "x" * 2 * module.TRIM_BYTES)])
+        await until(lambda: stream.connection.xlen(inbox().key) == 0)
+        tell("r", "finished", **FINISHED)
+        assert await kinds("r") == ["delta", "finished"]
+
+    run(test)
+
+
+def test_the_inbox_of_a_process_that_is_gone_does_not_stay() -> None:
+    async def test() -> str:
+        inbox().expect("r")
+        tell("r", "finished", **FINISHED)
+        await until(lambda: len(inbox()._looks) > 2)
+        return inbox().key
+
+    assert 0 < stream.connection.ttl(run(test)) <= stream.INBOX_KEPT_S
+
+
+def test_an_echo_that_is_larger_than_what_may_wait_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKLOG", 10)
+
+    async def test() -> list[str]:
+        inbox().expect("r")
+        tell("r", "started", index=0, prompt_tokens=1, cached_tokens=0, echo="x" * 4000)
+        tell("r", "finished", **FINISHED)
+        return await kinds("r")
+
+    assert run(test) == ["started", "finished"]

@@ -22,6 +22,7 @@ from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker import Worker
 from profiles.models import Profile
+from steering.errors import SteeringError
 from steering.models import SAE, SteeringState
 
 CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -91,7 +92,7 @@ def test_a_switch_is_followed_while_other_workers_keep_their_model(
     # 2 seconds to notice and begin, and some more on a busy machine; loading is its own matter.
     assert eventually(lambda: ("", "loading") in served() or ("tiny", "ready") in served()) < 5
     eventually(lambda: served() == [("demo", "ready"), ("tiny", "ready")])
-    eventually(lambda: (status(model), status(demo)) == ("ready", "registered"))
+    eventually(lambda: (status(model), status(demo)) == ("ready", "ready"))  # each is one worker's
     assert ask(server, api_key, "tiny").status_code == 200
     # The pinned worker still serves the demo: unsteered, since what steers belongs to the current model.
     answer = ask(server, api_key, "demo")
@@ -139,6 +140,41 @@ def claim_a_huge_header(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes((2**60).to_bytes(8, "little") + b"{}")
 
 
+def in_shards(folder: Path) -> list[Path]:
+    """The same weights in several files with an index."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = {key: f"model-{1 + i % 3:05d}-of-00003.safetensors" for i, key in enumerate(sorted(weights))}
+    files = sorted({*names.values()})
+    for name in files:
+        shard = {key: value for key, value in weights.items() if names[key] == name}
+        save_file(shard, folder / name, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return [folder / name for name in files]
+
+
+def lose_a_shard(folder: Path) -> None:
+    in_shards(folder)[1].unlink()
+
+
+def swap_two_shards(folder: Path) -> None:
+    first, second, _ = in_shards(folder)
+    moved = first.rename(folder / "moved")
+    second.rename(first)
+    moved.rename(second)
+
+
+def point_the_index_outside(folder: Path) -> None:
+    in_shards(folder)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"]["lm_head.weight"] = "../other/model.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def rename_the_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+
+
 def drop_a_weight(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.up_proj.weight"]
@@ -156,39 +192,98 @@ def lose_the_tokenizer(folder: Path) -> None:
         path.unlink()
 
 
-def claim_many_layers(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 48}))
+def configure(**values: Any) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | values))
+
+    return spoil
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (truncate, "cannot be read"),
-        (claim_a_huge_header, "cannot be read"),
-        (drop_a_weight, "up_proj"),
-        (spoil_a_number, "not finite"),
-        (lose_the_tokenizer, "tokenizer"),
-        (claim_many_layers, "size"),
-    ],
-)
-def test_broken_files_are_an_error_on_the_row_and_the_worker_lives(
-    server: Server, api_key: str, follower: Any, tiny: Path, spoil: Callable[[Path], None], said: str
+SEEN_BY_THE_WEB = [
+    (truncate, "model.safetensors cannot be read as safetensors, or is cut short"),
+    (claim_a_huge_header, "model.safetensors cannot be read as safetensors, or is cut short"),
+    (lose_a_shard, "lacks 1 of the 3 files that model.safetensors.index.json names, model-00002-of-00003.safetensors"),
+    (swap_two_shards, "where it is not"),
+    (point_the_index_outside, "names the file '../other/model.safetensors'"),
+    (rename_the_weights, "has neither model.safetensors nor model.safetensors.index.json"),
+    (configure(vocab_size=333), "model.embed_tokens.weight is 320 x 32 in the files: expected 333 x 32"),
+    (configure(hidden_size=48), "model.embed_tokens.weight is 320 x 32 in the files: expected 320 x 48"),
+]
+SEEN_BY_THE_WORKER = [
+    (drop_a_weight, "the files lack 1 weights, model.layers.1.mlp.up_proj.weight among them"),
+    (lose_the_tokenizer, "tokenizer"),
+    (configure(intermediate_size=80), "mlp.down_proj.weight is 32 x 64 in the files: expected 32 x 80, as config.json"),
+    (configure(num_hidden_layers=4), "the files lack 9 weights, model.layers.3."),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), SEEN_BY_THE_WEB)
+def test_broken_files_are_refused_when_they_are_registered_and_before_a_load_ends_anything(
+    demo: LanguageModel, tiny: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
-    broken, good = shutil.copytree(tiny, tiny.parent / "broken"), tiny
-    spoil(broken)
+    ocean = Profile.objects.get(name="ocean")
+    ocean.activate()
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    spoil(tiny)
+    with pytest.raises(SteeringError) as load:
+        model.load()
+    with pytest.raises(SteeringError) as registration:
+        LanguageModel.objects.register(str(tiny), name="again", anywhere=True)
+    assert said in str(load.value)
+    assert said in str(registration.value)
+    assert (LanguageModel.objects.current(), Profile.objects.active()) == (demo, ocean)
+    assert SteeringState.objects.load().enabled
+    assert SAE.objects.attached() is not None
+    assert status(model) == "registered"
+
+
+def test_files_that_were_replaced_by_another_model_s_are_refused(demo: LanguageModel, tiny: Path) -> None:
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    configure(max_position_embeddings=64)(tiny)
+    with pytest.raises(SteeringError, match=r"context_length=64.*registered was .*context_length=2048"):
+        model.load()
+    assert LanguageModel.objects.current() == demo
+
+
+@pytest.mark.parametrize(("spoil", "said"), [*SEEN_BY_THE_WEB[:3], *SEEN_BY_THE_WORKER])
+def test_what_cannot_be_loaded_is_an_error_on_its_row_and_the_worker_serves_what_it_served(
+    server: Server,
+    api_key: str,
+    follower: Any,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], None],
+    said: str,
+) -> None:
+    monkeypatch.setattr(LanguageModel, "check_files", lambda self: None)  # as where the web has not the folder
+    broken, good = tiny.parent / "broken", shutil.copytree(tiny, tiny.parent / "good")
+    tiny.rename(broken)
     model = LanguageModel.objects.register(str(broken), anywhere=True)
+    spoil(broken)
     model.load()
     eventually(lambda: status(model) == "error")
     assert said in model.error
     assert ask(server, api_key, "broken").status_code == 503
+    assert served() == [("demo", "ready")] * 2
     assert follower.poll() is None
     # Mended and asked for again, it is served by the same worker.
     shutil.rmtree(broken)
-    shutil.copytree(good, broken)
+    good.rename(broken)
     model.load()
     eventually(lambda: status(model) == "ready")
     assert ask(server, api_key, "broken").status_code == 200
+
+
+def test_what_only_its_numbers_tell_is_an_error_on_its_row(
+    server: Server, api_key: str, follower: Any, tiny: Path
+) -> None:
+    spoil_a_number(tiny)
+    model = LanguageModel.objects.register(str(tiny), anywhere=True)
+    model.load()
+    eventually(lambda: status(model) == "error")
+    assert "the weights of model.layers.1.mlp.up_proj.weight are not finite" in model.error
+    assert follower.poll() is None
 
 
 def test_what_would_not_fit_into_memory_is_refused_with_the_figures(server: Server, tiny: Path) -> None:

@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_not_attached(api: APIClient, folders: Path) -> Non
         ({"source": "{root}/nothing"}, 400, "no folder"),
         ({"source": "{root}/saes"}, 400, "has no config.json"),
         ({"source": "{root}/odd"}, 400, "architecture 'bert' is not supported"),
-        ({"source": "{root}/pickled"}, 400, "no *.safetensors"),
+        ({"source": "{root}/pickled"}, 400, "has neither model.safetensors nor"),
         ({"source": "{root}/linked"}, 400, "link out of the model folders"),
         ({"source": "{root}/tiny", "dtype": "int4"}, 400, "int4"),
         ({"source": "{root}/tiny", "device": "tpu"}, 400, "device: expected auto, cpu"),
@@ -140,7 +140,8 @@ def test_a_model_that_cannot_be_is_refused(
         (folders / "link").symlink_to("/etc")
         for name, model_type in (("odd", "bert"), ("pickled", "llama"), ("linked", "llama")):
             (folders / name).mkdir()
-            (folders / name / "config.json").write_text(json.dumps({"model_type": model_type}))
+            config = json.loads((folders / "tiny" / "config.json").read_text()) | {"model_type": model_type}
+            (folders / name / "config.json").write_text(json.dumps(config))
         for name in ("odd", "linked"):
             (folders / name / "model.safetensors").write_bytes(b"")
         (folders / "linked" / "more.safetensors").symlink_to("/etc/hostname")

@@ -9,15 +9,15 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from kombu.exceptions import OperationalError
 
 from inference.models import LanguageModel
+from inference.tests.conftest import say
 from inference.tests.tiny import tiny_model, tiny_sae
 from profiles.models import Profile
 from steering.models import SAE, FeatureLabel, SteeringState
 from steering.tests.hub_server import REPO, small_model
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_redis")]
 
 MODELS = "/admin/inference/languagemodel/"
 SAES = "/admin/steering/sae/"
@@ -28,8 +28,10 @@ READY = {"status": "ready", "d_in": 16, "d_sae": 100, "layer": 2, "hook_name": "
 @pytest.fixture
 def model() -> LanguageModel:
     """Current and ready."""
-    made = LanguageModel.objects.create(name="tiny", source="/tiny", status="ready", **MODEL)
+    made = LanguageModel.objects.create(name="tiny", source="/tiny", **MODEL)
     made.make_current()
+    say(made, "ready")
+    made.refresh_from_db()
     return made
 
 
@@ -107,21 +109,6 @@ def test_an_action_is_posted(admin_client: Client, model: LanguageModel, action:
     assert model.is_current
 
 
-def test_a_ready_sae_that_no_worker_can_prepare_says_so(
-    admin_client: Client, sae: SAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
-        raise OperationalError("refused")
-
-    monkeypatch.setattr("steering.tasks.prepare_sae.delay", away)
-    monkeypatch.setattr("steering.saes.transaction.on_commit", lambda send, *_, **__: send())
-    told = text(admin_client.post(f"{SAES}s/download/", follow=True))
-    assert "The broker does not answer" in told
-    assert "A worker prepares" not in told
-    sae.refresh_from_db()
-    assert sae.status == "ready"
-
-
 # --- what ends is confirmed ---
 
 
@@ -192,7 +179,11 @@ def test_what_is_under_way_can_be_cancelled_and_only_then(admin_client: Client) 
         row.refresh_from_db()
         assert row.status == "registered"
         assert "data-under-way" not in text(admin_client.get(page))
-        type(row).objects.update(status="ready")
+        if isinstance(row, LanguageModel):
+            row.load()
+            say(row, "ready")
+        else:
+            SAE.objects.update(status="ready")
         late = text(admin_client.post(f"{page}{row.pk}/cancel/", follow=True))
         assert "is ready already: nothing was cancelled" in late
 
@@ -212,7 +203,7 @@ def test_how_far_a_download_is_comes_in_a_small_answer(admin_client: Client) -> 
 def test_an_error_is_told_with_what_to_do(admin_client: Client) -> None:
     model = LanguageModel.objects.create(name="m", source="/m", **MODEL)
     model.load()
-    LanguageModel.objects.update(status="error", error="m needs about 9.1 GiB on cpu, and 2.0 GiB are free")
+    say(model, "error", error="m needs about 9.1 GiB on cpu, and 2.0 GiB are free")
     for page in (MODELS, f"{MODELS}{model.pk}/change/"):
         shown = text(admin_client.get(page))
         assert "9.1 GiB on cpu" in shown
@@ -371,13 +362,13 @@ def test_the_page_of_an_sae_leads_to_its_labels(admin_client: Client, sae: SAE) 
 def test_a_list_costs_the_same_for_one_row_and_for_many(
     admin_client: Client, sae: SAE, page: str, django_assert_max_num_queries: Any
 ) -> None:
-    LanguageModel.objects.bulk_create(
-        LanguageModel(name=f"m{i}", source="/m", status="queued", **MODEL) for i in range(40)
-    )
+    LanguageModel.objects.bulk_create(LanguageModel(name=f"m{i}", source="/m", **MODEL) for i in range(40))
+    for model in LanguageModel.objects.exclude(name="tiny"):
+        say(model, "loading", worker=model.name)
     SAE.objects.bulk_create(SAE(id=f"s{i}", source="/s", **{**READY, "status": "downloading"}) for i in range(40))
     with django_assert_max_num_queries(14):
         assert admin_client.get(page).status_code == 200
     rows: Any = SAE.objects.all() if page == SAES else LanguageModel.objects.all()
-    ids = list(rows.exclude(status="ready").values_list("pk", flat=True))
+    ids = [row.pk for row in rows if row.status != "ready"]
     with django_assert_max_num_queries(6):
         assert text(admin_client.get(f"{page}progress/", {"id": ids})).count("data-under-way") == 40

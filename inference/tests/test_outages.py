@@ -20,7 +20,7 @@ from django.test import Client
 
 from inference import stream
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, redis_url, start, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 from inference.tests.faulty_worker import BLOCKING, DEADLY, POISON, STUCK, STUCK_AT
 from inference.tests.proxy import Proxy
 from inference.tests.test_load import LONG, wait_for
@@ -61,9 +61,7 @@ class Stack:
             return False
 
     def start_web(self) -> None:
-        port = urlsplit(self.url).port
-        command = ["uvicorn", "millm_site.asgi:application", "--port", str(port), "--log-level", "warning"]
-        self.web = start(command, self.env, self.server.logs / "web.log")
+        self.web = start_web(urlsplit(self.url).port or 0, self.env, self.server.logs)
 
     def log(self, name: str) -> str:
         return (self.server.logs / name).read_text()

@@ -75,7 +75,7 @@ def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel)
     assert viewer.get(PAGE).status_code == 200
     other = LanguageModel.objects.create(name="other", source="/x", d_model=8, num_layers=1, context_length=64)
     other.make_current()
-    assert now(viewer)["problem"] == "No worker has other ready: it is registered."
+    assert now(viewer)["problem"] == "No worker has other ready: it is queued."
 
 
 def test_many_profiles_are_offered_bit_by_bit(viewer: Client, django_assert_max_num_queries: Any) -> None:

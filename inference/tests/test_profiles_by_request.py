@@ -42,7 +42,10 @@ def test_every_fitting_profile_is_a_model(client: httpx.Client) -> None:
     )
     assert found.json()["id"] == f"demo:{odd.name}"
     assert ask(client, model=f"demo:{odd.name}").status_code == 200
-    assert client.get("/models/demo:nobody").json()["error"]["code"] == "model_not_found"
+    for answer in (client.get("/models/demo:nobody"), ask(client, model="demo:nobody")):
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "model_not_found"
+        assert answer.json()["error"]["message"].startswith("There is no profile `nobody` that fits `demo`")
 
 
 def test_a_profile_by_model_id_steers_its_request_alone(client: httpx.Client) -> None:

@@ -1,5 +1,7 @@
-"""What choosing a model costs: which ids ask Redis, and that no transaction waits for it."""
+"""Choosing a model and what steers it: of one moment, without Redis where that is possible."""
 
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -8,9 +10,14 @@ from django.db import connection
 from redis import ConnectionError as RedisAway
 
 from inference import stream
-from inference.models import LanguageModel
+from inference.demo.register import FILES
+from inference.models import LanguageModel, LanguageModelManager
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import select
+from profiles.managers import ProfileQuerySet
+from profiles.models import Profile
+from steering.models import SAE
+from steering.saes import SAEManager
 
 pytestmark = pytest.mark.usefixtures("demo")
 
@@ -39,7 +46,7 @@ def test_no_transaction_is_open_while_redis_is_asked(monkeypatch: pytest.MonkeyP
         return []
 
     monkeypatch.setattr(stream, "live_workers", live)
-    with pytest.raises(OpenAIError, match="does not exist"):
+    with pytest.raises(OpenAIError, match="There is no profile `unknown`"):
         chosen("demo:unknown")
     assert asked == [False]
 
@@ -51,3 +58,65 @@ def test_a_served_model_whose_name_looks_like_a_profile_is_found(monkeypatch: py
     monkeypatch.setattr(stream, "live_workers", lambda: [beat])
     user: Any = get_user_model()(username="somebody")
     assert select(user, "demo:more").served == "demo:more"
+
+
+READS: dict[str, tuple[type, str]] = {
+    "model": (LanguageModelManager, "current"),
+    "SAE": (SAEManager, "attached"),
+    "profile": (ProfileQuerySet, "active"),
+}
+
+
+def in_another_session(change: Callable[[], None]) -> None:
+    """Commit `change` from a thread, and so a connection, of its own."""
+
+    def run() -> None:
+        try:
+            change()
+        finally:
+            connection.close()
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join(timeout=20)
+    assert not thread.is_alive(), "the change waits for the request's transaction"
+
+
+@pytest.mark.parametrize(
+    ("read", "name"), [("model", None), ("SAE", None), ("profile", None), ("model", "ocean"), ("SAE", "ocean")]
+)
+def test_what_is_loaded_attached_and_activated_between_two_reads_is_of_the_next_request(
+    monkeypatch: pytest.MonkeyPatch, read: str, name: str | None
+) -> None:
+    Profile.objects.get(name="ocean").activate()
+    other = LanguageModel.objects.register(str(FILES / "model"), name="other", anywhere=True)
+    sae = SAE.objects.get()
+    sae.pk, sae.is_attached = "other-sae", False
+    sae.save(force_insert=True)
+
+    def switch() -> None:
+        other.load()
+        other.attach(sae)
+        Profile.objects.create_from(name="others", steering={1: 1.0}).activate()
+
+    manager, method = READS[read]
+    found = getattr(manager, method)
+
+    def interrupted(self: Any) -> Any:
+        monkeypatch.undo()
+        row = found(self)
+        in_another_session(switch)
+        return row
+
+    before = select(root(), "demo", name)
+    monkeypatch.setattr(manager, method, interrupted)
+    assert select(root(), "demo", name) == before
+    assert before.steering is not None
+    assert (before.steering.sae_id, before.profile) == ("demo-sae", "ocean")
+    after = select(root(), "other")
+    assert after.steering is not None
+    assert (after.served, after.steering.sae_id, after.profile) == ("other", "other-sae", "others")
+
+
+def root() -> Any:
+    return get_user_model()(username="root", is_superuser=True, is_active=True)

@@ -73,6 +73,13 @@ def test_metrics_that_are_open_are_told(served: LanguageModel, settings: Any) ->
     assert set(found()) == {"millm.W007"}
 
 
+def test_https_without_a_proxy_that_is_believed_is_told(served: LanguageModel, settings: Any) -> None:
+    settings.HTTPS = True
+    assert set(found()) == {"millm.W008"}
+    settings.FORWARDED_ALLOW_IPS = ["192.0.2.1"]
+    assert found() == {}
+
+
 def test_a_database_that_is_away_is_told(
     served: LanguageModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -132,6 +139,7 @@ def deployed(**env: str) -> set[str]:
         "DATABASE_URL": urlunsplit(database),
         "REDIS_URL": redis_url(15),  # where no worker of these tests is
         "HTTPS": "true",
+        "FORWARDED_ALLOW_IPS": "192.0.2.1",
         "SECRET_KEY": "0123456789" * 8,
         "METRICS_TOKEN": "s3cret",
     }

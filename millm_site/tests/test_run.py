@@ -108,6 +108,44 @@ def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> Non
     assert "worker (signal 9) ended by itself" in run.output
 
 
+@pytest.mark.parametrize("name", ["redis", "postgres"])
+def test_the_end_of_an_embedded_server_is_reported_and_stops_the_rest(run: Run, tmp_path: Path, name: str) -> None:
+    run.wait_for("miLLM is ready")
+    [server] = [one for one in embedded_servers(tmp_path) if name in one.name().replace("valkey", "redis")]
+    server.kill()
+    assert run.end() != 0
+    assert f"{'Redis' if name == 'redis' else 'PostgreSQL'}, which make run started, ended by itself" in run.output
+
+
+def embedded_servers(home: Path) -> list[psutil.Process]:
+    """The first process of each."""
+    pid = int((home / "postgres" / "postmaster.pid").read_text().split()[0])
+    redis = [
+        one for one in psutil.process_iter(["cmdline"]) if str(home / "redis") in " ".join(one.info["cmdline"] or [])
+    ]
+    return [psutil.Process(pid), *redis]
+
+
+def test_a_worker_that_gives_up_ends_as_a_failure(tmp_path: Path) -> None:
+    program = """
+from millm_site.management.commands.run import _run_worker
+from inference.worker import Worker
+def broken(worker):
+    raise ValueError("broken")
+Worker._converge = broken
+_run_worker("gives-up")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", "import django; django.setup()\n" + program],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "millm_site.settings"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "this worker cannot follow the rows: it stops" in done.stderr
+    assert done.returncode == 1
+
+
 def test_a_port_in_use_and_a_bad_port_are_told_before_anything_starts(run: Run, tmp_path: Path) -> None:
     run.wait_for("miLLM is ready")
     for port, told in ((str(run.port), "cannot be used"), ("eighty", "expected a number from 1 to 65535")):

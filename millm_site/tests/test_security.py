@@ -97,6 +97,13 @@ def test_another_is_not_believed(web: Web, server: Server, user: None) -> None:
     assert ask(server.url, STRANGER, "203.0.113.9", "right").status_code == 200
 
 
+def test_without_the_setting_nobody_is_believed_not_even_this_machine(server: Server, user: None) -> None:
+    for number in range(5):
+        ask(server.url, "127.0.0.1", f"203.0.113.{number}", "wrong")
+    assert [one.ip_address for one in AccessAttempt.objects.all()] == ["127.0.0.1"]
+    assert ask(server.url, "127.0.0.1", "203.0.113.9", "right").status_code == 200
+
+
 def test_the_secret_key_is_readable_by_its_owner_only() -> None:
     mode = stat.S_IMODE(os.stat(configured.MILLM_HOME / "secret_key").st_mode)
     assert mode == 0o600

@@ -4,7 +4,6 @@ import pytest
 from rest_framework.test import APIClient
 
 from inference.models import LanguageModel, detach_sae
-from inference.openai import selection
 from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
@@ -115,25 +114,3 @@ def test_the_permission_to_activate_is_needed(client: APIClient, profile: Profil
     assert client.post(f"/api/profiles/{profile.pk}/activate").status_code == 403
     assert client.get("/api/profiles").status_code == 403
     assert Profile.objects.active() is None
-
-
-@pytest.mark.parametrize("when", ["load", "attached", "active"])
-def test_a_change_in_the_middle_of_a_request_neither_steers_nor_labels_it(
-    profile: Profile, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    other = Profile.objects.create_from(name="forest", steering={9: 1.0})
-    profile.activate()
-    manager = {"load": SteeringState.objects, "attached": SAE.objects, "active": Profile.objects}[when]
-    read = getattr(manager, when)
-
-    def meanwhile() -> object:
-        monkeypatch.undo()
-        state = read() if when == "load" else None
-        other.activate()
-        return state or read()
-
-    monkeypatch.setattr(type(manager), when, lambda _: meanwhile())
-    spec, name = selection._live()
-    assert spec is not None
-    assert spec.features == ((3, 4.0), (7, -1.5))
-    assert name is None

@@ -36,8 +36,8 @@ def test_a_profile_goes_through_a_pipe_and_comes_back(profiles: list[Profile]) -
     assert json.loads(exported.stdout)["profile"]["name"] == "ocean"
     dry = manage("import_profiles", "--on-conflict", "rename", "--dry-run", stdin=exported.stdout)
     assert (dry.returncode, Profile.objects.count()) == (0, 2)
-    assert dry.stdout.startswith("renamed\tocean (2)\t")
-    assert "would be imported" in dry.stderr
+    assert dry.stdout == "renamed\tocean (2)\t\n"  # it has no id yet
+    assert dry.stderr == "1 profile would be imported.\n"
     imported = manage("import_profiles", "-", "--on-conflict", "rename", stdin=exported.stdout)
     assert imported.stdout.split("\t")[:2] == ["renamed", "ocean (2)"]
     assert Profile.objects.get(name="ocean (2)").steering == {3: 4.0, 7: -1.5}
@@ -52,7 +52,29 @@ def test_several_files_are_imported_all_or_none(profiles: list[Profile], tmp_pat
     assert "all.json: profiles.0.name" in refused.stderr.replace("profiles.0: name", "profiles.0.name")
     assert list(Profile.objects.values_list("name", flat=True)) == ["ocean"]
     taken = manage("import_profiles", str(tmp_path / "new.json"), str(tmp_path / "all.json"), "--on-conflict=replace")
-    assert [line.split("\t")[0] for line in taken.stdout.splitlines()] == ["created", "replaced", "created"]
+    assert [line.split("\t")[0] for line in taken.stdout.splitlines()] == ["created", "unchanged", "created"]
+    assert taken.stderr == "2 profiles imported, 1 unchanged.\n"
+
+
+def test_what_is_there_already_is_left_unchanged(profiles: list[Profile]) -> None:
+    ocean, versions = profiles[0], Profile.history.count()
+    exported = manage("export_profiles", "ocean", "ocean")
+    assert json.loads(exported.stdout)["type"] == "millm_profile"  # once
+    for dry in ([], ["--dry-run"]):
+        again = manage("import_profiles", "--on-conflict", "replace", *dry, stdin=exported.stdout)
+        assert again.stdout == f"unchanged\tocean\t{ocean.pk}\n"
+        assert Profile.history.count() == versions
+    other = json.loads(exported.stdout)
+    other["profile"]["steering"] = {"3": 1.0}
+    replaced = manage("import_profiles", "--on-conflict", "replace", stdin=json.dumps(other))
+    assert replaced.stdout == f"replaced\tocean\t{ocean.pk}\n"
+    assert Profile.history.count() == versions + 1
+
+
+def test_how_many_profiles_are_in_a_file_is_told(profiles: list[Profile], tmp_path: Path) -> None:
+    file = str(tmp_path / "file.json")
+    assert manage("export_profiles", "ocean", "--output", file).stderr == f"1 profile is in {file}.\n"
+    assert manage("export_profiles", "--all", "--output", file).stderr == f"2 profiles are in {file}.\n"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ def history(client: APIClient, profile: Profile) -> list[dict[str, Any]]:
     return list(client.get(f"{URL}/{profile.pk}/history").json()["results"])
 
 
+def whole(client: APIClient, profile: Profile, version: dict[str, Any]) -> dict[str, Any]:
+    """What the profile was."""
+    return dict(client.get(f"{URL}/{profile.pk}/history/{version['version']}").json()["profile"])
+
+
 def test_every_change_is_a_version_with_its_reason(client: APIClient, profile: Profile) -> None:
     client.patch(f"{URL}/{profile.pk}", {"steering": {"3": 9.0}})
     client.post(f"{URL}/{profile.pk}/activate")
@@ -34,8 +39,8 @@ def test_every_change_is_a_version_with_its_reason(client: APIClient, profile: P
         ("changed", None),
         ("created", None),
     ]
-    assert [v["profile"]["steering"] for v in versions[-2:]] == [{"3": 9.0}, {"3": 4.0, "7": -1.5}]
-    assert [v["profile"]["is_active"] for v in versions] == [False, False, True, False, False]
+    assert [whole(client, profile, v)["steering"] for v in versions[-2:]] == [{"3": 9.0}, {"3": 4.0, "7": -1.5}]
+    assert [v["is_active"] for v in versions] == [False, False, True, False, False]
     assert {v["user"] for v in versions[:-1]} == {"root"}
 
 
@@ -91,11 +96,12 @@ def test_another_profiles_version_is_not_restored(client: APIClient, profile: Pr
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_version")
 
 
-def test_restoring_over_a_taken_name_is_a_conflict(client: APIClient, profile: Profile) -> None:
+def test_a_version_whose_name_is_taken_is_restored_under_a_free_one(client: APIClient, profile: Profile) -> None:
     version = history(client, profile)[0]["version"]
     client.delete(f"{URL}/{profile.pk}")
     Profile.objects.create_from(name="ocean", steering={})
-    assert client.post(f"{URL}/{profile.pk}/restore", {"version": version}).status_code == 409
+    restored = client.post(f"{URL}/{profile.pk}/restore", {"version": version})
+    assert (restored.status_code, restored.json()["id"], restored.json()["name"]) == (200, profile.pk, "ocean (2)")
 
 
 def test_profiles_and_versions_are_compared(client: APIClient, profile: Profile) -> None:
@@ -127,12 +133,14 @@ def test_the_live_steering_has_versions_too(client: APIClient, profile: Profile)
     profile.activate()
     client.post("/api/steering/clear")
     versions = client.get("/api/steering/history").json()["results"]
-    assert [(v["version"], v["reason"], v["values"]) for v in versions] == [
-        (3, "cleared", {}),
-        (2, "profile ocean was activated", {"3": 4.0, "7": -1.5}),
-        (1, "replaced", {"5": 1.0}),
-        (0, None, {}),
+    assert [(v["version"], v["reason"]) for v in versions] == [
+        (3, "cleared"),
+        (2, "profile ocean was activated"),
+        (1, "replaced"),
+        (0, None),
     ]
+    values = [client.get(f"/api/steering/history/{v['version']}").json()["values"] for v in versions]
+    assert values == [{}, {"3": 4.0, "7": -1.5}, {"5": 1.0}, {}]
     assert client.post("/api/steering/restore", {"version": 1}).json()["values"] == {"5": 1.0}
     assert client.post("/api/steering/restore", {"version": 99}).status_code == 404
 

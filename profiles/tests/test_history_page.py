@@ -201,12 +201,17 @@ def test_the_history_of_a_deleted_profile_restores_any_version(admin_client: Cli
     assert Profile.objects.get(pk=pk).name == "ocean"
 
 
-def test_a_deleted_profile_whose_name_is_taken_says_so(admin_client: Client, profile: Profile) -> None:
+def test_a_deleted_profile_whose_name_is_taken_comes_back_under_a_free_one(
+    admin_client: Client, profile: Profile
+) -> None:
     pk = profile.pk
     profile.delete()
     Profile.objects.create_from(name="ocean", steering={})
-    page = restore(admin_client, Profile(pk=pk), numbers(Profile(pk=pk))[-1])
-    assert "was not restored: name: a profile &#x27;ocean&#x27; already exists" in page
+    number = numbers(Profile(pk=pk))[-1]
+    page = restore(admin_client, Profile(pk=pk), number)
+    assert f"Version {number} is restored as ocean (2): another profile is named ocean." in page
+    assert Profile.objects.get(pk=pk).name == "ocean (2)"
+    assert Profile.objects.get(name="ocean").steering == {}
 
 
 def test_who_may_not_add_profiles_brings_none_back(viewer: Client, profile: Profile) -> None:

@@ -109,7 +109,7 @@ def test_a_text_that_is_too_large_is_told_in_plain_words(admin_client: Client, s
 
 def test_the_largest_file_can_be_confirmed(admin_client: Client, sae: SAE, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100_000
-    text = json.dumps(changed(FILE, profile=changed(CONTENT, description="x" * 98_000)), indent=2)
+    text = json.dumps(changed(FILE, exported_from="x" * 98_000), indent=2)
     answer = preview(admin_client, "", file=SimpleUploadedFile("a.json", text.encode()))
     confirm(admin_client, answer, text=text.replace("\n", "\r\n"))
     assert Profile.objects.count() == 1

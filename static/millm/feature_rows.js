@@ -37,11 +37,14 @@ window.millm = window.millm || {};
       slider.style.setProperty("--to", `${50 + 50 * Math.max(0, share)}%`);
     }
 
-    function paint({ parts }, { text }, label, error, range) {
+    /* A slider stays at the last strength that could be one: in live steering that one steers on. */
+    function paint(element, { text }, label, error, range, most) {
+      const { parts } = element;
       const strength = millm.parseNumber(text);
+      if (Math.abs(strength) <= most) element.kept = strength;
       parts.label.textContent = parts.label.title = label;
-      paintSlider(parts.slider, strength || 0, range);
-      parts.slider.setAttribute("aria-valuetext", text); // the slider itself rounds to its steps
+      paintSlider(parts.slider, element.kept || 0, range);
+      parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider itself rounds to its steps
       if (!parts.box) parts.strength.textContent = text;
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
@@ -69,7 +72,7 @@ window.millm = window.millm || {};
           const shown = [row.text, labels[row.index] || "", error(row), range];
           if (String(shown) !== element.painted) {
             element.painted = String(shown);
-            paint(element, row, ...shown.slice(1));
+            paint(element, row, ...shown.slice(1), this.options.max_strength);
           }
           if (element === place) place = place.nextElementSibling;
           else body.insertBefore(element, place);

@@ -1,20 +1,40 @@
 """SAE file formats: the configuration of an SAE on disk, read without its weights and without torch."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from steering.formats import dictionary_learning, gemma_scope, llama_scope, saelens, sparsify
 from steering.formats.config import BrokenDecoder, SAEConfig, UnreadableSAE, parse_hook_name
 
-__all__ = ["BrokenDecoder", "SAEConfig", "UnreadableSAE", "parse_hook_name", "read_config"]
+__all__ = ["LAYOUTS", "BrokenDecoder", "Layout", "SAEConfig", "UnreadableSAE", "parse_hook_name", "read_config"]
 
-# A file that only this format has, and its reader; the first that is there decides.
-READERS = {
-    saelens.WEIGHTS_FILE: saelens.read,
-    sparsify.WEIGHTS_FILE: sparsify.read,
-    llama_scope.CONFIG_FILE: llama_scope.read,
-    dictionary_learning.WEIGHTS_FILE: dictionary_learning.read,
-    **dict.fromkeys(gemma_scope.WEIGHTS_FILES, gemma_scope.read),
-}
+
+@dataclass(frozen=True)
+class Layout:
+    """The files by which a folder is known to hold an SAE of a format, and the reader of it.
+
+    `config` must lie beside the `weights`; it is "" where the format has none.
+    """
+
+    format: str
+    weights: str
+    config: str
+    read: Callable[[Path, str], SAEConfig]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.config, self.weights) if name)
+
+
+# The first of which all files are there decides.
+LAYOUTS = (
+    Layout("saelens", saelens.WEIGHTS_FILE, "cfg.json", saelens.read),
+    Layout("sparsify", sparsify.WEIGHTS_FILE, "cfg.json", sparsify.read),
+    *(Layout("llama_scope", name, llama_scope.CONFIG_FILE, llama_scope.read) for name in llama_scope.WEIGHTS_FILES),
+    Layout("dictionary_learning", dictionary_learning.WEIGHTS_FILE, "config.json", dictionary_learning.read),
+    *(Layout("gemma_scope", name, "", gemma_scope.read) for name in gemma_scope.WEIGHTS_FILES),
+)
 
 
 def read_config(folder: Path, *, path: str = "") -> SAEConfig:
@@ -23,12 +43,28 @@ def read_config(folder: Path, *, path: str = "") -> SAEConfig:
     `path` is the place the SAE has in its repository, after the repository's name (`google/gemma-scope-2b-pt-res/…`),
     where `folder` does not end in it: some formats keep layer and hook point only there. Raises UnreadableSAE.
     """
-    place = f"{folder.absolute().as_posix()}/{path}"
-    for name, read in READERS.items():
-        if (folder / name).is_file():
-            return read(folder, place)
+    for layout in LAYOUTS:
+        if all((folder / name).is_file() for name in layout.files):
+            return layout.read(folder, _place(folder, path))
+    raise UnreadableSAE(_why_not(folder))
+
+
+def _place(folder: Path, path: str) -> str:
+    """Both names, since the folder of a hub's cache says nothing; once, where they are the same."""
+    here, told = folder.absolute().as_posix(), Path(path).expanduser().as_posix() if path else ""
+    return here if not told or here.endswith(told) else f"{here}/{told}"
+
+
+def _why_not(folder: Path) -> str:
     if (folder / "checkpoint.safetensors").is_file():
-        raise UnreadableSAE(f"{folder} holds a checkpoint of miStudio, without its configuration: export the SAE there")
-    if (folder / "cfg.json").is_file():
-        raise UnreadableSAE(f"{folder} has a cfg.json, and neither {saelens.WEIGHTS_FILE} nor {sparsify.WEIGHTS_FILE}")
-    raise UnreadableSAE(f"{folder} holds no SAE that we can read: expected one of {', '.join(READERS)}")
+        return f"{folder} holds a checkpoint of miStudio, without its configuration: export the SAE there"
+    for layout in LAYOUTS:  # half of one
+        if layout.config and (folder / layout.weights).is_file():
+            configs = " or ".join(dict.fromkeys(one.config for one in LAYOUTS if one.weights == layout.weights))
+            return f"{folder} has {layout.weights}, and {configs} is missing beside it"
+    for config in ("cfg.json", llama_scope.CONFIG_FILE):
+        if (folder / config).is_file():
+            weights = " or ".join(one.weights for one in LAYOUTS if one.config == config)
+            return f"{folder} has {config}, and {weights} is missing beside it"
+    known = ", ".join(dict.fromkeys(layout.weights for layout in LAYOUTS))
+    return f"{folder} holds no SAE that we can read: expected one of {known}"

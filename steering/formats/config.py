@@ -11,6 +11,7 @@ from steering.errors import SteeringError
 
 ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 HOOK_POINTS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # no character that a row or an answer could have
 HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<point>\w+)", re.ASCII)
 LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
@@ -106,7 +107,12 @@ class Values:
 
     def text(self, key: str, default: str = "") -> str:
         value = self.values.get(key)
-        return default if value is None else str(self._expect(key, value, str, "a string"))
+        if value is None:
+            return default
+        found: str = self._expect(key, value, str, "a string")
+        if UNSTORABLE.search(found):
+            raise UnreadableSAE(f"{self.source}: {key} is {found!r:.100}: expected text")
+        return found
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key)

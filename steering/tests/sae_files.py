@@ -55,6 +55,17 @@ def write_gemma_scope(folder: Path, tensors: dict[str, Array] | None = None, com
     return folder
 
 
+def write_gemma_scope_2(folder: Path) -> Path:
+    """A folder with the params.safetensors of Gemma Scope 2, whose place must be in its path."""
+    made = weights()
+    tensors = {name.lower(): made[name] for name in ("W_enc", "W_dec")} | {
+        name: made[name] for name in ("b_enc", "b_dec")
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors | {"threshold": np.ones(D_SAE, np.float32)}, folder / "params.safetensors")
+    return folder
+
+
 def write_llama_scope(folder: Path, tensors: dict[str, Array] | None = None, **config: Any) -> Path:
     """A Llama Scope folder with hyperparams.json and checkpoints/final.safetensors."""
     made = weights()

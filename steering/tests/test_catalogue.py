@@ -1,5 +1,6 @@
 """SAEs are found by the paths alone. The layouts are those of real repositories, named where they are from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from pytest_django import Settings
 
 from steering import catalogue
 from steering.catalogue import FoundSAE, NoSuchFolder, TooManyFiles, find_saes, list_folder, list_repository
+from steering.formats import LAYOUTS, UnreadableSAE, read_config
+from steering.tests import sae_files
 from steering.tests.hub_server import hub_server
 
 
@@ -285,3 +288,58 @@ def write(root: Path, paths: list[str]) -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(b"x")
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "saelens": ("blocks.3.hook_resid_post", sae_files.write_saelens),
+    "mistudio": ("blocks.5.hook_resid_post", sae_files.write_mistudio),
+    "gemma_scope": ("gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71", sae_files.write_gemma_scope),
+    "gemma_scope 2": ("gemma-scope-2-1b-pt/resid_post/layer_13_width_16k_l0_small", sae_files.write_gemma_scope_2),
+    "llama_scope": ("Llama3_1-8B-Base-L15R-8x", sae_files.write_llama_scope),
+    "sparsify": ("layers.12", sae_files.write_sparsify),
+    "dictionary_learning": ("resid_post_layer_3/trainer_0", sae_files.write_dictionary_learning),
+}
+RENAMED = {
+    "llama_scope, pruned": ("llama_scope", "checkpoints/final.safetensors", "checkpoints/pruned.safetensors"),
+    "llama_scope, as SAELens": ("llama_scope", "checkpoints/final.safetensors", "sae_weights.safetensors"),
+}
+
+
+def test_every_layout_has_a_writer_here() -> None:
+    written = {"pruned": 1, "as SAELens": 1}
+    assert len(LAYOUTS) == len(WRITERS) - 1 + len(written)  # miStudio's is SAELens'
+
+
+@pytest.mark.parametrize("name", [*WRITERS, *RENAMED])
+def test_what_is_found_can_be_read_and_what_can_be_read_is_found(tmp_path: Path, name: str) -> None:
+    writer, *renamed = RENAMED.get(name, (name,))
+    path, write = WRITERS[writer]
+    write(tmp_path / path)
+    if renamed:
+        (tmp_path / path / renamed[0]).rename(tmp_path / path / renamed[1])
+    [found] = list_folder(tmp_path)
+    config = read_config(tmp_path / found.path)
+    assert found.format == {"mistudio": "saelens"}.get(config.format, config.format)
+    assert config.weights == tmp_path / found.files[-1]
+    assert (found.layer, found.hook_point) == (config.layer, config.hook_point)
+    for missing in found.files:
+        (tmp_path / missing).rename(tmp_path / "elsewhere")
+        assert list_folder(tmp_path) == []
+        with pytest.raises(UnreadableSAE):
+            read_config(tmp_path / found.path)
+        (tmp_path / "elsewhere").rename(tmp_path / missing)
+
+
+def test_a_folder_that_two_formats_could_read_is_found_as_the_one_that_reads_it(tmp_path: Path) -> None:
+    sae_files.write_llama_scope(tmp_path)
+    sae_files.write_saelens(tmp_path)
+    [found] = list_folder(tmp_path)
+    assert (found.format, read_config(tmp_path).format) == ("saelens", "saelens")
+
+
+@pytest.mark.parametrize("source", ["{}", "{}/", "file-link"])
+def test_an_error_names_a_folder_once(tmp_path: Path, source: str) -> None:
+    folder = sae_files.write_gemma_scope(tmp_path / "copied")
+    with pytest.raises(UnreadableSAE) as error:
+        read_config(folder, path=source.format(folder))
+    assert str(error.value).count("copied") == 1

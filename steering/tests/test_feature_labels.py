@@ -300,8 +300,8 @@ def test_the_label_of_the_source_that_came_last_is_shown(sae: SAE) -> None:
 def test_labels_are_shown_with_the_live_steering_and_with_profiles(client: APIClient, words: None) -> None:
     answer = client.put("/api/steering", {"values": {"2": 4, "50": 1}}).json()
     assert answer["labels"] == client.get("/api/steering").json()["labels"] == {"2": "a whale"}
-    history = client.get("/api/steering/history").json()["results"]
-    assert history[0]["labels"] == {"2": "a whale"}
+    past = client.get(f"/api/steering/history/{answer['version']}").json()
+    assert past["labels"] == {"2": "a whale"}
     made = client.post("/api/profiles", {"name": "ocean", "steering": {"6": 1.0, "2": 1.0}}).json()
     assert made["labels"] == {"2": "a whale", "6": "Zürich"}
     read = client.get(f"/api/profiles/{made['id']}").json()
@@ -388,6 +388,26 @@ def test_the_admin_imports_for_those_only_who_may(client: Client, sae: SAE) -> N
     browser.force_login(viewer)
     assert "Import labels" not in browser.get("/admin/steering/featurelabel/").content.decode()
     assert browser.get("/admin/steering/featurelabel/import/").status_code == 403
+
+
+def test_the_admin_and_rest_want_the_same_permissions_for_an_import(sae: SAE) -> None:
+    user = get_user_model().objects.create_user("someone", is_staff=True)
+    browser = Client()
+    browser.force_login(user)
+
+    def imported(*actions: str, **fields: str) -> tuple[int, str]:
+        names = [f"{action}_featurelabel" for action in ("view", *actions)]
+        user.user_permissions.set(Permission.objects.filter(codename__in=names))
+        form = {"sae": "s", "source": "me", "file": SimpleUploadedFile("a.csv", b"index,label\n1,a"), **fields}
+        answer = browser.post("/admin/steering/featurelabel/import/", form)
+        return answer.status_code, answer.content.decode()
+
+    assert imported("add")[0] == 403  # it may overwrite
+    assert imported("add", "change")[0] == 302
+    status, page = imported("add", "change", replace="on")
+    assert status == 200
+    assert "needs the permission steering.delete_featurelabel" in page
+    assert imported("add", "change", "delete", replace="on")[0] == 302
 
 
 # --- command ---

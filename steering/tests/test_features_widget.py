@@ -43,7 +43,7 @@ def test_a_plain_post_of_json_is_strengths(posted: str, kept: dict[int, float]) 
     assert form.cleaned_data["steering"] == kept
 
 
-@pytest.mark.parametrize("posted", ["[]", "0", '"3"', "{", '{"a": 1}', '{"3": NaN}', '{"3": true}'])
+@pytest.mark.parametrize("posted", ["[]", "0", '"3"', "{", '{"a": 1}', '{"3": NaN}', '{"3": true}', '{"3": 1, "3": 2}'])
 def test_what_is_no_strengths_is_refused_and_stays_in_the_textarea(posted: str, db: None) -> None:
     form = StrengthsForm({"steering": posted})
     assert not form.is_valid()

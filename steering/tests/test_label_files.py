@@ -176,3 +176,15 @@ def test_fifty_thousand_rows_are_streamed_with_progress(before: bytes, between: 
     assert sum(1 for _ in labels) == 49_999
     assert [rows for rows, _ in told] == [10_000, 20_000, 30_000, 40_000, 50_000, 50_000]
     assert told[-1][1] == source.read_bytes
+
+
+@pytest.mark.parametrize("file", [b"[]", b" [ ] ", b"[\n" + b" " * 200_000 + b"]\n"])
+def test_an_empty_array_has_no_rows_and_is_no_error(file: bytes) -> None:
+    labels = LabelFile(io.BytesIO(file))
+    assert (list(labels.labels(D_SAE)), labels.rows) == ([], 0)
+
+
+@pytest.mark.parametrize(("file", "said"), [(b"[", "no end"), (b"[] 5", "something follows"), (b"[1,]", "got int")])
+def test_what_only_looks_like_an_empty_array_is_refused(file: bytes, said: str) -> None:
+    with pytest.raises(InvalidLabelFile, match=said):
+        list(LabelFile(io.BytesIO(file)).labels(D_SAE))

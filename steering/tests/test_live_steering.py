@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.test import TestCase
-from kombu.exceptions import OperationalError
 from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
@@ -94,22 +92,6 @@ def test_features_of_one_sae_never_steer_another(sae: SAE) -> None:
     other = SAE(id="other", d_sae=100, layer=2, hook_name=sae.hook_name)
     with pytest.raises(SteeringUnavailable, match="the features are of SAE s, and other is attached"):
         state.current_spec(other)
-
-
-@pytest.mark.parametrize("hook_name", ["blocks.2.hook_resid_post", ""])
-def test_without_a_broker_a_ready_sae_stays_ready_and_the_reason_is_told(
-    sae: SAE, monkeypatch: pytest.MonkeyPatch, hook_name: str
-) -> None:
-    def away(*_: object) -> None:
-        raise OperationalError("refused")
-
-    monkeypatch.setattr("steering.tasks.prepare_sae.delay", away)
-    SAE.objects.update(fingerprint="", hook_name=hook_name, is_attached=False)
-    with TestCase.captureOnCommitCallbacks(execute=True):
-        sae.prepare()
-    sae.refresh_from_db()
-    assert (sae.status, sae.progress) == ("ready" if hook_name else "error", None)
-    assert "The broker does not answer" in sae.error
 
 
 def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() -> None:

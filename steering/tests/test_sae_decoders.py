@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
 import time
 import tracemalloc
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from steering.decoder import decoder_blocks, decoder_rows
 from steering.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, SAEConfig, read_config
-from steering.formats.tensors import stored_tensors
+from steering.formats.tensors import Float32, StoredTensor, stored_tensors
 from steering.tests import sae_files
 from steering.tests.sae_files import D_IN, D_SAE
 
@@ -122,6 +124,31 @@ def test_a_large_sae_costs_what_its_few_rows_cost(tmp_path: Path) -> None:
     assert not rows[1:].any()
     assert took_s < 0.05
     assert peak < 5e6
+
+
+def test_a_compressed_decoder_is_unpacked_once_for_the_same_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / GEMMA
+    made = sae_files.weights() | {"threshold": np.ones(D_SAE, np.float32)}
+    config = read_config(sae_files.write_gemma_scope(folder, made, compressed=True))
+    taken: list[int] = []
+    take = StoredTensor.take
+
+    def counted(tensor: StoredTensor, file: IO[bytes], count: int) -> Float32:
+        taken.append(count)
+        return take(tensor, file, count)
+
+    monkeypatch.setattr(StoredTensor, "take", counted)
+    for _ in range(3):
+        rows = decoder_rows(config, [5, 2])
+        np.testing.assert_array_equal(rows, made["W_dec"][[5, 2]])
+        rows[:] = 0  # its own
+    assert len(taken) == 1
+    made["W_dec"] = made["W_dec"] + 1
+    sae_files.write_gemma_scope(folder, made, compressed=True)
+    os.utime(config.weights, ns=(1, 1))
+    np.testing.assert_array_equal(decoder_rows(config, [5, 2]), made["W_dec"][[5, 2]])
 
 
 def test_configurations_and_rows_are_read_without_torch(tmp_path: Path) -> None:

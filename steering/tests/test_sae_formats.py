@@ -235,5 +235,5 @@ def test_a_folder_without_an_sae_says_what_was_expected(tmp_path: Path) -> None:
         with pytest.raises(UnreadableSAE, match=r"expected one of sae_weights.safetensors, sae.safetensors"):
             read_config(folder)
     (tmp_path / "cfg.json").write_text("{}")
-    with pytest.raises(UnreadableSAE, match=r"neither sae_weights.safetensors nor sae.safetensors"):
+    with pytest.raises(UnreadableSAE, match=r"sae_weights.safetensors or sae.safetensors is missing"):
         read_config(tmp_path)

@@ -18,7 +18,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--path", default="", help="where in it the SAE lies")
         parser.add_argument("--id", default="", help="its id; made from source and path where it is not given")
-        parser.add_argument("--revision", default="")
+        parser.add_argument("--revision", default="", help="a branch, a tag or a commit of the hub; main by default")
         parser.add_argument("--list", action="store_true", help="list the SAEs inside: path, layer, width, sparsity")
 
     def handle(self, *args: Any, **options: Any) -> None:

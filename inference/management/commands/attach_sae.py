@@ -5,23 +5,20 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.following import follow
+from inference.management.named import sae_named
 from inference.models import LanguageModel, attach_sae
 from steering.errors import SteeringError
-from steering.models import SAE
 
 
 class Command(BaseCommand):
     help = "Attach a registered SAE to the current model, in place of the one attached before."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id")
-        parser.add_argument("--wait", action="store_true", help="until it is downloaded, or cannot be")
+        parser.add_argument("id", metavar="ID", help="the SAE")
+        parser.add_argument("--wait", action="store_true", help="wait until it is downloaded, or cannot be")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sae = SAE.objects.filter(pk=options["id"]).first()
-        if sae is None:
-            known = ", ".join(SAE.objects.values_list("pk", flat=True)) or "none"
-            raise CommandError(f"there is no SAE {options['id']!r}: known are {known}")
+        sae = sae_named(options["id"])
         if options["wait"]:
             follow(sae, self.stderr.write)
         try:

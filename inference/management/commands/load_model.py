@@ -5,22 +5,24 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.following import follow
+from inference.management.named import model_named
 from inference.models import LanguageModel
+from steering.errors import SteeringError
 
 
 class Command(BaseCommand):
     help = "Make a registered model the current one: workers load it."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name")
-        parser.add_argument("--wait", action="store_true", help="until a worker serves it, or cannot")
+        parser.add_argument("name", metavar="NAME", help="the model")
+        parser.add_argument("--wait", action="store_true", help="wait until a worker serves it, or cannot")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        model = LanguageModel.objects.filter(name=options["name"]).first()
-        if model is None:
-            known = ", ".join(LanguageModel.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"there is no model {options['name']!r}: known are {known}")
-        model.load()
+        model = model_named(options["name"])
+        try:
+            model.load()
+        except SteeringError as error:
+            raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:
             follow(model, self.stderr.write)

@@ -18,10 +18,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from millm_site import embedded
 from millm_site.bootstrap import PRESET, Secrets, bootstrap
 from millm_site.management.commands.prepare import told
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
+MISSES = 3  # a second each, of an embedded server that is gone
 KILL_MARGIN_S = 10  # beyond what web and worker take to let their requests finish
 
 
@@ -68,7 +70,12 @@ class Command(BaseCommand):
         for process in ("worker", "web"):
             manager.add_process(process, _command("run", process), env=os.environ | {"PYTHONUNBUFFERED": "1"})
         threading.Thread(target=self._announce, args=(f"http://{host}:{port}",), daemon=True).start()
+        lost: list[str] = []
+        threading.Thread(target=_watch, args=(manager, lost), daemon=True).start()
         manager.loop()
+        if lost:
+            told = f"see the logs in {settings.MILLM_HOME / 'redis'} and {settings.MILLM_HOME / 'postgres'}"
+            raise CommandError(f"{lost[0]}, which make run started, ended by itself: {told}")
         if manager.returncode not in STOPPED_BY_HAND:
             raise CommandError(f"{_first_stopped(manager)} ended by itself: its lines above say why")
 
@@ -89,11 +96,14 @@ def _run_web(host: str, port: int) -> None:
         raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
     from inference.openai.exchange import SEND_S
     from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
+    from millm_site.protocol import BoundedProtocol
 
     config = uvicorn.Config(
         application,
         host=host,
         port=port,
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,  # Django's LOGGING has all loggers
         access_log=False,
         forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
@@ -112,12 +122,23 @@ def _listener(config: uvicorn.Config, timeout_s: float) -> socket.socket:
 
 
 def _run_worker(name: str) -> None:
-    from millm_site.celery import app
+    from celery.bin.celery import celery
 
     options = ["--pool", "threads", "--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", f"{name}@%h"]
     # Celery sets the root logger's level to its own.
     options += ["--loglevel", settings.LOGGING["root"]["level"], "--without-gossip", "--without-mingle"]
-    sys.exit(app.worker_main(["--quiet", "worker", *options]))
+    # Not by `app.worker_main`, which forgets the exit status of a worker that failed.
+    celery.main(["--app", "millm_site.celery:app", "--quiet", "worker", *options])
+
+
+def _watch(manager: Any, lost: list[str]) -> None:
+    """End everything once an embedded server is gone: nothing would be answered, and nobody told."""
+    misses = 0
+    while misses < MISSES:
+        time.sleep(1)
+        misses = misses + 1 if (name := embedded.silent()) else 0
+    lost.append(name)
+    manager.terminate()
 
 
 def _command(*words: str) -> str:

@@ -24,7 +24,7 @@ from playwright.sync_api import Page, expect
 from inference import stream
 from inference.demo import register
 from inference.models import LanguageModel
-from inference.tests.conftest import Server
+from inference.tests.conftest import Server, say
 from inference.traffic import last_hour
 from millm_site.groups import make_groups
 from millm_site.models import APIKey
@@ -204,15 +204,11 @@ def test_playground(page: Page, shoot: Shoot) -> None:
 def test_models(page: Page, shoot: Shoot) -> None:
     sizes = {"d_model": 2304, "num_layers": 26, "context_length": 8192}
     models = LanguageModel.objects
-    models.filter(name="demo").update(status="ready")  # its worker here is pinned to it, and tells nothing
-    models.create(name="gemma-2-2b", source="google/gemma-2-2b", status="downloading", progress=0.62, **sizes)
-    models.create(
-        **sizes,
-        name="llama-3.2-1b",
-        source="meta-llama/Llama-3.2-1B",
-        status="error",
-        error="meta-llama/Llama-3.2-1B may not be read: accept its terms on the hub, and set HF_TOKEN.",
-    )
+    downloading = models.create(name="gemma-2-2b", source="google/gemma-2-2b", **sizes)
+    say(downloading, "downloading", 0.62, worker="first")
+    failed = models.create(name="llama-3.2-1b", source="meta-llama/Llama-3.2-1B", **sizes)
+    told = "meta-llama/Llama-3.2-1B may not be read: accept its terms on the hub, and set HF_TOKEN."
+    say(failed, "error", error=told, worker="second")
     ready(page, "/admin/inference/languagemodel/")
     shoot("models")
 

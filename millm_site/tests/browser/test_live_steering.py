@@ -166,6 +166,37 @@ def test_a_mistake_in_a_row_is_not_applied_until_it_is_corrected(page: Page) -> 
     assert live().values == {79: 2.5, 286: 11.87}
 
 
+def test_a_number_that_is_refused_leaves_its_slider_where_the_steering_is(page: Page) -> None:
+    opened(page)
+    slider = page.get_by_role("slider", name="Feature 286")
+    before, bar = slider.input_value(), slider.get_attribute("style")
+    assert float(before) > 10
+    for refused in ("many", "5000", ""):
+        strength(page, 286).fill(refused)
+        strength(page, 286).press("Tab")
+        expect(strength(page, 286)).to_have_attribute("aria-invalid", "true")
+        expect(slider).to_have_value(before)
+        expect(slider).to_have_attribute("style", bar or "")
+        expect(slider).to_have_attribute("aria-valuetext", "11.87")
+        assert live().values[286] == 11.87
+    slider.focus()
+    page.keyboard.press("Home")
+    applied(page)
+    assert live().values[286] < 0
+
+
+def test_where_nothing_is_live_there_is_nothing_to_save(page: Page, watched: Watched) -> None:
+    opened(page)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("slider")).to_have_count(0)
+    count = Profile.objects.count()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    page.goto("/admin/profiles/profile/")
+    page.get_by_role("button", name="Save live steering").click()
+    expect(page.get_by_text("there is no live steering to save")).to_be_visible()
+    assert Profile.objects.count() == count
+
+
 def test_without_an_sae_it_leads_to_the_saes(page: Page) -> None:
     opened(page)
     detach_sae()

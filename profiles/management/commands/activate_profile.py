@@ -9,10 +9,10 @@ from steering.errors import SteeringError
 
 
 class Command(BaseCommand):
-    help = "Activates a profile: it steers every request from now on."
+    help = "Activate a profile: it steers every request from now on."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("name", metavar="NAME", help="the profile")
 
     def handle(self, *, name: str, **options: Any) -> None:
         try:

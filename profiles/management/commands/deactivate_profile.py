@@ -8,10 +8,10 @@ from profiles.models import Profile
 
 
 class Command(BaseCommand):
-    help = "Deactivates the active profile, if one is active."
+    help = "Deactivate the active profile, if one is active."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--keep-steering", action="store_true", help="let what steers now steer on")
+        parser.add_argument("--keep-steering", action="store_true", help="keep the live steering as it is")
 
     def handle(self, *, keep_steering: bool, **options: Any) -> None:
         active = Profile.objects.active()

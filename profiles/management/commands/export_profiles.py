@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.template.defaultfilters import pluralize
 
 from profiles import transfer
 from profiles.errors import ProfileNotFound
@@ -11,10 +12,12 @@ from profiles.models import Profile
 
 
 class Command(BaseCommand):
-    help = "Writes a profile's file, or of several profiles one file, to stdout or to --output."
+    help = "Write a profile's file, or one file of several profiles, to stdout or to --output."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("names", nargs="*", metavar="NAME")
+        parser.add_argument(
+            "names", nargs="*", metavar="NAME", help="a profile; one that is named twice is written once"
+        )
         parser.add_argument("--all", action="store_true", help="every profile, in one file")
         parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of stdout")
 
@@ -22,7 +25,7 @@ class Command(BaseCommand):
         if all == bool(names):
             raise CommandError("Name the profiles to export, or say --all.", returncode=2)
         try:
-            profiles = list(Profile.objects.all() if all else map(Profile.objects.named, names))
+            profiles = list(Profile.objects.all() if all else map(Profile.objects.named, dict.fromkeys(names)))
         except ProfileNotFound as error:
             raise CommandError(f"{error}: `list_profiles` tells which there are. Nothing was written.") from error
         one = len(profiles) == 1 and not all
@@ -34,4 +37,5 @@ class Command(BaseCommand):
             output.write_text(text)
         except OSError as error:
             raise CommandError(f"{output} cannot be written: {error.strerror}") from error
-        self.stderr.write(f"{len(profiles)} profiles are in {output}.")
+        count = len(profiles)
+        self.stderr.write(f"{count} profile{pluralize(count)} {pluralize(count, 'is,are')} in {output}.")

@@ -6,35 +6,47 @@ from typing import Any, get_args
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+from django.template.defaultfilters import pluralize
 
 from profiles.managers import OnConflict
 from profiles.models import Profile
-from profiles.transfer import ProfileFile
+from profiles.transfer import Imported, ProfileFile
 from steering.errors import SteeringError
 
 
 class Command(BaseCommand):
-    help = "Creates the profiles of the files, of all or of none. Writes outcome, name and id of each to stdout."
+    help = "Import the profiles of files: all files or none. Writes outcome, name and id of each profile to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="*", metavar="FILE", default=["-"], help="- or nothing is stdin")
-        parser.add_argument("--on-conflict", choices=get_args(OnConflict), default="fail", help="if a name exists")
+        parser.add_argument(
+            "files",
+            nargs="*",
+            metavar="FILE",
+            default=["-"],
+            help="a profile file; stdin where none is given, or for -",
+        )
+        parser.add_argument(
+            "--on-conflict", choices=get_args(OnConflict), default="fail", help="what to do where a name exists"
+        )
         parser.add_argument("--dry-run", action="store_true", help="say what would happen, and change nothing")
 
     def handle(self, *, files: list[str], on_conflict: OnConflict, dry_run: bool, **options: Any) -> None:
-        lines = []
+        made: list[Imported] = []
         with transaction.atomic():
             for name in files:
-                lines += self._import(name, on_conflict)
+                made += self._import(name, on_conflict)
             if dry_run:
                 transaction.set_rollback(True)
         # Only now: what is written to stdout is done.
-        for line in lines:
-            self.stdout.write(line)
+        for one in made:
+            is_here = not dry_run or one.before is not None  # a new one has its id when it is made
+            self.stdout.write(f"{one.outcome}\t{one.profile.name}\t{one.profile.pk if is_here else ''}")
+        unchanged = sum(one.outcome == "unchanged" for one in made)
+        count = len(made) - unchanged
         done = "would be imported" if dry_run else "imported"
-        self.stderr.write(f"{len(lines)} profiles {done}.")
+        self.stderr.write(f"{count} profile{pluralize(count)} {done}{f', {unchanged} unchanged' if unchanged else ''}.")
 
-    def _import(self, name: str, on_conflict: OnConflict) -> list[str]:
+    def _import(self, name: str, on_conflict: OnConflict) -> list[Imported]:
         try:
             file = ProfileFile.loads(read(name), most=None)
             made = Profile.objects.import_file(file, on_conflict)
@@ -42,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(f"{name}: {error}. Nothing was imported.") from error
         for note in file.notes:
             self.stderr.write(f"{name}: {note}")
-        return [f"{one.outcome}\t{one.profile.name}\t{one.profile.pk}" for one in made]
+        return made
 
 
 def read(name: str) -> bytes:

@@ -11,7 +11,7 @@ COLUMNS = ("name", "is_active", "features", "model_id", "sae_id", "layer", "id")
 
 
 class Command(BaseCommand):
-    help = "Lists the profiles, a line each: " + ", ".join(COLUMNS) + ", between tabs; with --json, an object a line."
+    help = "List the profiles, a line each: " + ", ".join(COLUMNS) + ", tab-separated; with --json, an object a line."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="a JSON object a line, with the strengths")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from inference.generation import EngineBusy
-from inference.jobs import Jobs
+from inference.side_queue import SideQueue
 from inference.tests.conftest import Server
 
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 8}
@@ -17,7 +17,7 @@ TEXTS = ["The whale dives deep and the moon is high above the sea. " * 12] * 30
 
 
 def test_jobs_run_one_after_another_and_one_too_many_is_refused() -> None:
-    jobs, free, ran = Jobs("tests", waiting=2), threading.Event(), list[int]()
+    jobs, free, ran = SideQueue("tests", waiting=2), threading.Event(), list[int]()
 
     def job(number: int) -> None:
         free.wait(10)

@@ -1,0 +1,27 @@
+"""GET /api/: where everything is."""
+
+from rest_framework import permissions
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+RESOURCES = {
+    "profiles": "profile-list",
+    "steering": "steering",
+    "models": "languagemodel-list",
+    "saes": "sae-list",
+    "docs": "docs",
+}
+"""Names of URLs."""
+
+
+class RestRoot(APIView):
+    """Profiles, the live steering, models and SAEs. `/api/docs` describes every call."""
+
+    name = "REST API"
+    permission_classes = [permissions.IsAuthenticated]
+    schema = None  # the document describes what is listed here
+
+    def get(self, request: Request) -> Response:
+        return Response({resource: reverse(name, request=request) for resource, name in RESOURCES.items()})

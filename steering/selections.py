@@ -1,0 +1,47 @@
+"""The rows that a person chose in the admin: Django looks for what was sent unchecked, which fails in the database."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import BadRequest, ValidationError
+from django.db.models import Field
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+
+def is_id(key: "Field[Any, Any]", sent: str) -> bool:
+    """Whether a row could have `sent` as its primary key `key`."""
+    try:
+        key.to_python(sent)
+    except ValidationError:
+        return False
+    return "\0" not in sent
+
+
+class ChecksSelection(ModelAdmin):
+    """A list whose rows are chosen for an action."""
+
+    def response_action(self, request: HttpRequest, queryset: Any) -> Any:
+        for sent in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            if not is_id(self.opts.pk, sent):
+                raise BadRequest(f"{sent!r} is no id of a row")
+        return super().response_action(request, queryset)
+
+
+class RowChoice(forms.ModelChoiceField):
+    """The choice of a row."""
+
+    def to_python(self, value: Any) -> Any:
+        if value and not is_id(self.queryset.model._meta.pk, str(value)):
+            raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice", params={"value": value})
+        return super().to_python(value)
+
+
+class RowSelect(AutocompleteSelect):
+    """The widget of such a choice, which shows what was sent again."""
+
+    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+        key = self.field.remote_field.model._meta.pk
+        return super().optgroups(name, [one for one in value if is_id(key, one)], attr)
