@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BIOME := $(BIN)/node node_modules/@biomejs/biome/bin/biome
 
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage lint audit format hooks screenshots bench
@@ -21,9 +22,12 @@ coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, and how
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 
-lint: $(VENV)/.installed-dev  ## style, types, the files of deployments
+lint: $(VENV)/.installed-dev node_modules/.installed  ## style, types, the files of deployments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIOME) ci --error-on-warnings .
+	$(BIN)/djangofmt --check templates
+	$(BIN)/djlint --lint --quiet templates
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict .
 	$(BIN)/shellcheck .ci/run
@@ -39,9 +43,11 @@ audit: $(VENV)/.installed .clients/audit/.installed  ## known vulnerabilities of
 	.clients/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	@touch $@
 
-format: $(VENV)/.installed-dev  ## repair the style
+format: $(VENV)/.installed-dev node_modules/.installed  ## repair the style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIOME) check --write .
+	$(BIN)/djangofmt templates
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"miLLM needs Python 3.11 or newer, got {sys.version}: set PYTHON")'
@@ -56,15 +62,20 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# Biome, for JavaScript and CSS, is published for npm only; node and npm are a wheel of requirements-dev.txt.
+node_modules/.installed: package-lock.json $(VENV)/.installed-dev
+	$(BIN)/npm ci --silent --no-audit --no-fund
+	@touch $@
+
 # Real clients for inference/tests/test_clients.py, each in an environment of its own: their pins collide.
 CLIENTS := inference/tests/clients
-.clients/.installed: $(wildcard $(CLIENTS)/*.txt) $(CLIENTS)/ai-sdk/package-lock.json
+.clients/.installed: $(wildcard $(CLIENTS)/*.txt) $(CLIENTS)/ai-sdk/package-lock.json | $(VENV)/.installed-dev
 	for name in $(basename $(notdir $(wildcard $(CLIENTS)/*.txt))); do \
 		$(PYTHON) -m venv .clients/$$name && \
 		.clients/$$name/bin/python -m pip install --quiet --disable-pip-version-check -r $(CLIENTS)/$$name.txt || exit; \
 	done
 	mkdir -p .clients/ai-sdk && cp $(CLIENTS)/ai-sdk/* .clients/ai-sdk
-	if command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund --prefix .clients/ai-sdk; fi
+	$(BIN)/npm ci --silent --no-audit --no-fund --prefix .clients/ai-sdk
 	@touch $@
 
 # The libraries whose SAEs steering/tests/write_saes.py writes; they share the main environment's torch.
@@ -73,7 +84,7 @@ CLIENTS := inference/tests/clients
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/saelibs -r $<
 	@touch $@
 
-hooks: $(VENV)/.installed-dev  ## check each commit (.pre-commit-config.yaml)
+hooks: $(VENV)/.installed-dev node_modules/.installed  ## check each commit (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
 screenshots: $(VENV)/.installed-dev  ## the pictures of docs/admin.md

@@ -100,12 +100,12 @@ def main() -> None:
     words = chosen_words()
     with tempfile.TemporaryDirectory() as folder:
         figures["import_rows_per_s"] = import_all(Path(folder), {f"s{i}": FEATURES for i in range(SAES)})
-        for sae, name in (("s7", "one of 16 SAEs"), ("big", f"an SAE with {BIG} labels, beside the 16")):
+        for sae, name in (("s7", "one of 16 SAEs"), ("big", f"an SAE with {BIG:,} labels, beside the 16")):
             if sae == "big":
                 figures["import_of_a_million_rows_per_s"] = import_all(Path(folder), {sae: BIG})
             queries = {search: query.format(**words) for search, query in SEARCHES.items()}
             times = {search: median_ms(partial(ask, sae, query), 15) for search, query in queries.items()}
-            figures[name] = {f"{search} ({hits[queries[search]]} hits), ms": ms for search, ms in times.items()}
+            figures[name] = {search: {"hits": hits[queries[search]], "ms": ms} for search, ms in times.items()}
     report("labels", str(__doc__), figures)
 
 

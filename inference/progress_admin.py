@@ -64,7 +64,7 @@ class ProgressAdmin(BoundedSearch):
 
     class Media:
         css = {"all": ["millm/progress.css"]}
-        js = ["millm/progress.js"]
+        js = ["millm/poll.js", "millm/progress.js"]
 
     @abstractmethod
     def columns(self, request: HttpRequest) -> list[Any]:

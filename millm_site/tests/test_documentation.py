@@ -9,10 +9,24 @@ from pathlib import Path
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
-from millm_site.tests.variables import ROOT, defaults, read_variables
+from bench import table as performance
+from millm_site.tests.variables import ROOT, Expression, defaults, read_variables
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SETTINGS = (ROOT / "docs/settings.md").read_text()
+# Defaults that the table has in words, beside what the code has.
+WORDS = {
+    "DATABASE_URL": ("DATABASE_URL", "embedded PostgreSQL"),
+    "REDIS_URL": ("embedded.redis_url()", "embedded Redis, of each machine its own"),
+    "MILLM_HOME": ("CHECKOUT / '.millm'", "`.millm` in the checkout"),
+    "MILLM_MODEL_DIRS": ("[str(MILLM_HOME / 'models')]", "`models` in `MILLM_HOME`"),
+    "LOG_FORMAT": ("'plain' if 'DATABASE_URL' in EMBEDDED else 'json'", "`plain`"),
+    "SECRET_KEY": ("", "made once, in `MILLM_HOME`"),
+    "MILLM_ADMIN_PASSWORD": ("", "random"),
+    "MILLM_API_KEY": ("", "random"),
+    "HF_ENDPOINT": ("", "the Hugging Face hub"),
+    "HF_HUB_CACHE": ("", "huggingface_hub's own"),
+}
 ROW = re.compile(r"^\| (`[A-Z].*?) \| (.*?) \| (.*) \|$", re.MULTILINE)
 
 
@@ -54,17 +68,26 @@ def test_the_table_of_settings_has_every_variable_once_and_no_other() -> None:
 
 def test_the_table_of_settings_has_the_right_defaults() -> None:
     rows = table()
-    wrong = {name: (rows[name][0], default) for name, default in defaults() if not is_told(rows[name][0], default)}
-    assert wrong == {}
+    told = {name: (rows[name][0], default) for name, default in defaults().items()}
+    assert {name: one for name, one in told.items() if not is_told(name, *one)} == {}
 
 
-def is_told(told: str, default: object) -> bool:
+def is_told(name: str, told: str, default: object) -> bool:
+    if name in WORDS or isinstance(default, Expression):
+        return WORDS.get(name) == (default, told)
     told = told.strip("`")
     if isinstance(default, bool):
         return told == str(default).lower()
     if isinstance(default, int | float):
         return float(told) == default
     return told == ((",".join(default) if isinstance(default, list) else str(default)) or "empty")
+
+
+# --- figures ---
+
+
+def test_the_page_of_figures_is_what_the_benchmarks_wrote() -> None:
+    assert performance.PAGE.read_text() == performance.page(), "write it: .venv/bin/python -m bench.table"
 
 
 # --- commands ---

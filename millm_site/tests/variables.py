@@ -1,15 +1,17 @@
 """The environment variables that the code reads, by its syntax tree: for tests of documentation and deployment."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from inspect import isfunction
 from pathlib import Path
+
+from millm_site import environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READERS = {
-    *("text", "secret", "words", "boolean", "positive_int", "positive_float", "port", "one_of", "folder"),
-    *("host", "hosts", "addresses", "database", "redis_url", "optional_url", "origins"),
-    *("get", "getenv"),
+    name for name, one in vars(environment).items() if isfunction(one) and one.__module__ == environment.__name__
 }
+READERS = READERS - {"wrong"} | {"get", "getenv"}
 FILES = [ROOT / "millm_site" / name for name in ("settings.py", "embedded.py")]
 # Of tests, and what a process tells its children.
 INTERNAL = {"MILLM_TEST_HOME", "MILLM_EMBEDDED"}
@@ -35,11 +37,20 @@ def _variable(call: ast.Call) -> str:
     return first.value if first.value.isupper() else ""
 
 
-def defaults() -> Iterator[tuple[str, object]]:
-    """Name and default of each whose default is written where it is read."""
-    for name, call in read_variables().items():
-        if len(call.args) > 1 and not ast.unparse(call.func).endswith("url"):  # these have their schemes there
-            try:
-                yield name, eval(ast.unparse(call.args[1]), {"__builtins__": {}})  # such as 4 * 2**20
-            except NameError:
-                continue  # made of other settings
+class Expression(str):
+    """A default that is computed, as the code has it."""
+
+
+def defaults() -> dict[str, object]:
+    """By name, the default of each variable: its value, or the Expression that computes it; without one, empty."""
+    return {name: _default(call) for name, call in read_variables().items()}
+
+
+def _default(call: ast.Call) -> object:
+    if len(call.args) < 2:
+        return ""
+    written = ast.unparse(call.args[1])
+    try:
+        return eval(written, {"__builtins__": {}})  # such as 4 * 2**20
+    except NameError:
+        return Expression(written)

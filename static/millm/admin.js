@@ -1,10 +1,10 @@
 /* On every page of the admin. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
-  millm.csrfToken = function () {
+  millm.csrfToken = () => {
     // The cookie first: it is new after a login in another tab, and the page's field is not.
     const cookie = document.cookie.split("; ").find((one) => one.startsWith("csrftoken="));
     if (cookie) return decodeURIComponent(cookie.slice("csrftoken=".length));
@@ -13,7 +13,7 @@ window.millm = window.millm || {};
   };
 
   /* Send `fields` to `url` as a form does, and go where the answer leads. */
-  millm.post = function (url, fields = {}) {
+  millm.post = (url, fields = {}) => {
     const form = document.createElement("form");
     form.method = "post";
     form.action = url;
@@ -29,7 +29,7 @@ window.millm = window.millm || {};
   };
 
   /* Unfold shows its actions as links: those that change something (steering.admin_actions) are posted. */
-  document.addEventListener("click", function (event) {
+  document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-post]");
     if (!link) return;
     event.preventDefault();
@@ -39,7 +39,7 @@ window.millm = window.millm || {};
   /* The menu of a row (unfold/helpers/actions_row.html) opens below its button, or above it where there is more room. */
   document.addEventListener(
     "beforetoggle",
-    function (event) {
+    (event) => {
       const menu = event.target;
       if (event.newState !== "open" || !menu.matches("[data-menu]")) return;
       const button = document.querySelector(`[popovertarget="${CSS.escape(menu.id)}"]`).getBoundingClientRect();

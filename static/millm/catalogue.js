@@ -1,5 +1,5 @@
 /* What SAEs a repository or a folder holds, beside the form that registers one of them. */
-document.addEventListener("alpine:init", function () {
+document.addEventListener("alpine:init", () => {
   "use strict";
 
   const SHOWN = 50;
@@ -36,11 +36,15 @@ document.addEventListener("alpine:init", function () {
         this.field("source").focus();
         return;
       }
-      const own = (this.asked = new AbortController());
+      const own = new AbortController();
+      this.asked = own;
       this.looking = true;
       try {
         const query = new URLSearchParams({ source, revision: this.field("revision").value.trim() });
-        const answer = await fetch(`${this.$root.dataset.url}?${query}`, { signal: own.signal, headers: { Accept: "application/json" } });
+        const answer = await fetch(`${this.$root.dataset.url}?${query}`, {
+          signal: own.signal,
+          headers: { Accept: "application/json" },
+        });
         if (answer.ok) this.show(await answer.json());
         else this.refusal = await this.refused(answer);
       } catch (error) {

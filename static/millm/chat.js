@@ -11,7 +11,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   millm.ChatError = class extends Error {

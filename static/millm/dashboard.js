@@ -1,80 +1,58 @@
-/* The dashboard: what htmx brings every few seconds, the charts, and the choice of another profile.
- * The combobox: https://www.w3.org/WAI/ARIA/apg/patterns/combobox/ */
-(function (millm) {
+/* The dashboard: what htmx brings every few seconds, the charts, and the choice of another profile (combobox.js). */
+((millm) => {
   "use strict";
 
-  const TYPING_MS = 200;
   let fresh = new Date(); // when the page was last brought up to date
 
   /* --- the choice of another profile --- */
 
   const profileSwitch = () => ({
+    ...millm.combobox(),
     name: "",
-    names: [],
-    at: -1,
-    isOpen: false,
-    hint: "",
-    asked: 0,
 
     open() {
       if (this.isOpen) return;
       this.isOpen = true;
-      this.search();
-    },
-
-    close() {
-      this.isOpen = false;
-      this.at = -1;
-      this.hint = "";
+      this.search(this.name.trim());
     },
 
     typed() {
       document.getElementById("dashboard-refusal").textContent = "";
       this.isOpen = true;
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.search(), TYPING_MS);
+      this.searchSoon(this.name.trim());
     },
 
-    async search() {
-      const asked = ++this.asked;
+    async find(search, signal) {
       let found = { names: [], has_more: false };
       let hint = "";
       try {
-        const response = await fetch(`${this.$root.dataset.offered}?${new URLSearchParams({ search: this.name.trim() })}`);
+        const response = await fetch(`${this.$root.dataset.offered}?${new URLSearchParams({ search })}`, { signal });
         if (!response.ok || response.redirected) throw new Error(`the server answered ${response.status}`);
         found = await response.json();
-        hint = found.has_more ? "There are more: type a part of the name." : "";
-        if (!found.names.length) hint = this.name.trim() ? "No profile that fits here has this in its name." : "No other profile fits what is served.";
+        if (found.has_more) hint = "There are more: type a part of the name.";
+        else if (!found.names.length && search) hint = "No profile that fits here has this in its name.";
+        else if (!found.names.length) hint = "No other profile fits what is served.";
       } catch {
         hint = "The profiles could not be searched just now; a name can be typed all the same.";
       }
-      if (asked !== this.asked || !this.isOpen) return; // something else was typed since
-      this.names = found.names;
-      this.at = -1;
-      this.hint = hint;
-    },
-
-    move(step) {
-      this.open();
-      if (!this.names.length) return;
-      this.at = this.at < 0 && step < 0 ? this.names.length - 1 : (this.at + step + this.names.length) % this.names.length;
+      return { found: found.names, at: -1, hint };
     },
 
     enter(event) {
       if (!this.isOpen || this.at < 0) return; // the form is sent
       event.preventDefault();
-      this.choose(this.names[this.at]);
+      this.choose(this.found[this.at]);
     },
 
     choose(name) {
       this.name = name;
-      this.close();
+      this.closeList();
       this.$refs.name.setSelectionRange(name.length, name.length);
     },
 
     /* Refused, the name stays for another try. */
     sent({ detail }) {
-      this.close();
+      this.closeList();
       if (detail.successful && !document.getElementById("dashboard-refusal").textContent) this.name = "";
     },
   });
@@ -99,7 +77,8 @@
     if (!xhr.status) return "the server does not answer. This page goes on by itself when it does.";
     if (!new URL(xhr.responseURL).pathname.includes("/dashboard/")) return "nobody is logged in any more.";
     if (xhr.status === 403) return "you may not do this any more.";
-    if (xhr.status >= 500) return `the server answered ${xhr.status}, its database may be away. This page goes on by itself when it is back.`;
+    if (xhr.status >= 500)
+      return `the server answered ${xhr.status}, its database may be away. This page goes on by itself when it is back.`;
     return xhr.status === 200 ? "" : `the server answered ${xhr.status}.`;
   }
 
@@ -120,7 +99,7 @@
   /* What is as it was stays, with a selection or a pointer that is on it. */
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const { target, fragment } = event.detail;
-    event.detail.shouldSwap = target.innerHTML !== fragment.innerHTML;
+    event.detail.shouldSwap = target.innerHTML.trim() !== fragment.innerHTML.trim();
   });
 
   document.addEventListener("htmx:sendError", (event) => {

@@ -1,7 +1,7 @@
 /* The part of the feature table (features.js) that reads labels: of rows that have none yet, and those a search finds. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const TYPING_MS = 200;
@@ -9,9 +9,8 @@ window.millm = window.millm || {};
   const OFFERED = 8;
 
   millm.featureLabels = () => ({
+    ...millm.combobox(), // its options are {index, label}
     query: "",
-    found: [], // {index, label}
-    chosen: -1,
     searched: "", // what the offered ones were found for
     refusal: "",
 
@@ -32,7 +31,9 @@ window.millm = window.millm || {};
       clearTimeout(this.labelTimer);
       this.labelTimer = setTimeout(async () => {
         const sae = this.options.sae;
-        const missing = this.rows.map((row) => row.index).filter((index) => this.isIndex(index) && !this.asked.has(index));
+        const missing = this.rows
+          .map((row) => row.index)
+          .filter((index) => this.isIndex(index) && !this.asked.has(index));
         missing.forEach((index) => this.asked.add(index));
         try {
           while (missing.length && sae === this.options.sae) {
@@ -51,56 +52,48 @@ window.millm = window.millm || {};
       return /^\d+$/.test(text) && Number(text) < 2 ** 31;
     },
 
-    search() {
+    typedQuery() {
       this.refusal = "";
-      this.searching?.abort();
-      clearTimeout(this.searchTimer);
       const query = this.query.trim();
-      if (!query || !this.searchable()) {
-        this.close();
-        return;
-      }
-      this.searchTimer = setTimeout(() => this.searchNow(query), TYPING_MS);
+      if (query && this.searchable()) this.searchSoon(query);
+      else this.close();
     },
 
-    async searchNow(query) {
-      const own = (this.searching = new AbortController());
+    async find(query, signal) {
       const wanted = this.isIndex(query) ? ["index", query] : ["search", query];
       try {
-        const labels = await this.readLabels([wanted, ["page_size", OFFERED]], own.signal);
-        this.found = labels.filter(({ index }, at) => labels.findIndex((other) => other.index === index) === at);
-        this.searched = query;
-        this.chosen = this.isIndex(query) || !labels.length ? -1 : 0;
-      } catch (error) {
-        if (error.name !== "AbortError") this.refusal = "The labels could not be searched; an index can be added all the same.";
+        const labels = await this.readLabels([wanted, ["page_size", OFFERED]], signal);
+        const found = labels.filter(({ index }, at) => labels.findIndex((other) => other.index === index) === at);
+        return { found, searched: query, at: this.isIndex(query) || !found.length ? -1 : 0 };
+      } catch {
+        return { refusal: "The labels could not be searched; an index can be added all the same." };
       }
     },
 
     close() {
+      this.closeList();
       this.found = [];
-      this.chosen = -1;
       this.searched = "";
     },
 
-    choose(step) {
-      if (this.found.length) this.chosen = (this.chosen + step + this.found.length) % this.found.length;
-    },
-
     nothingFound() {
-      return Boolean(this.searched && this.searched === this.query.trim() && !this.found.length && !this.isIndex(this.searched));
+      return Boolean(
+        this.searched && this.searched === this.query.trim() && !this.found.length && !this.isIndex(this.searched),
+      );
     },
 
     /* Enter in the box: the offered feature that is chosen, or the index that was typed, maybe with its strength. */
     addTyped() {
       const query = this.query.trim();
-      if (this.chosen >= 0) {
-        this.add(String(this.found[this.chosen].index));
+      if (this.at >= 0) {
+        this.add(String(this.found[this.at].index));
       } else if (/^\d+$/.test(query)) {
         this.add(String(BigInt(query)));
       } else {
         const { entries, problems } = millm.parseStrengths(query);
         if (entries.length === 1 && !problems.length) this.add(...entries[0]);
-        else if (query) this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
+        else if (query)
+          this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
       }
     },
 

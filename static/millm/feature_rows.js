@@ -1,7 +1,7 @@
 /* The rows of the feature table (features.js). Painted by hand: as an Alpine template each takes milliseconds. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   millm.featureRows = () => {
@@ -9,11 +9,17 @@ window.millm = window.millm || {};
 
     function newRow(template, index, id) {
       const element = template.content.firstElementChild.cloneNode(true);
-      const parts = Object.fromEntries([...element.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+      const parts = Object.fromEntries(
+        [...element.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]),
+      );
       element.dataset.index = index;
       parts.index.textContent = index;
       parts.error.id = `${id}-error-${index}`;
-      for (const [part, name] of [["slider", "Feature"], ["box", "Strength of feature"], ["remove", "Remove feature"]]) {
+      for (const [part, name] of [
+        ["slider", "Feature"],
+        ["box", "Strength of feature"],
+        ["remove", "Remove feature"],
+      ]) {
         parts[part]?.setAttribute("aria-label", `${name} ${index}`);
         parts[part]?.setAttribute("aria-describedby", parts.error.id);
       }

@@ -21,7 +21,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const SAME_STEP_MS = 800;
@@ -98,7 +98,8 @@ window.millm = window.millm || {};
       /* What the form posts: numbers, and whatever is none as it was typed. */
       json() {
         const value = ({ text }, number = parse(text)) => JSON.stringify(Number.isNaN(number) ? text : number);
-        return `{${this.plain().map((row) => `${JSON.stringify(row.index)}: ${value(row)}`).join(", ")}}`;
+        const fields = this.plain().map((row) => `${JSON.stringify(row.index)}: ${value(row)}`);
+        return `{${fields.join(", ")}}`;
       },
 
       /* A function that says what is wrong with a row, "" where nothing is. */
@@ -198,7 +199,8 @@ window.millm = window.millm || {};
         this.tell(`Feature ${row.index} removed.`);
         this.changed();
         const next = this.rows[Math.min(at, this.rows.length - 1)];
-        this.$nextTick(() => (next ? this.rowElement(next.index).querySelector("[data-part=remove]") : this.$refs.add).focus());
+        const focused = () => (next ? this.rowElement(next.index).querySelector("[data-part=remove]") : this.$refs.add);
+        this.$nextTick(() => focused().focus());
       },
 
       /* Entries [index, text] into the table: new ones at its end, the strength of those that are there changed. */
@@ -212,8 +214,10 @@ window.millm = window.millm || {};
         this.changed();
         this.fetchLabels();
         const kept = entries.length - added.length;
-        this.tell([added.length && `${added.length} added`, kept && `${kept} changed`].filter(Boolean).join(", ") + ".");
-        if (entries.length) this.$nextTick(() => this.rowElement(entries.at(-1)[0]).scrollIntoView({ block: "nearest" }));
+        const done = [added.length && `${added.length} added`, kept && `${kept} changed`].filter(Boolean).join(", ");
+        this.tell(`${done}.`);
+        if (entries.length)
+          this.$nextTick(() => this.rowElement(entries.at(-1)[0]).scrollIntoView({ block: "nearest" }));
       },
 
       paste() {
@@ -286,7 +290,8 @@ window.millm = window.millm || {};
         const sizes = this.plain().map((row) => Math.abs(parse(row.text)));
         const largest = Math.max(0, ...sizes.filter((size) => size <= max_strength));
         const old = anew ? 0 : this.range;
-        this.range = Math.min(max_strength, largest > old * 0.95 ? millm.roundUp(largest * (anew ? 1.5 : 1.9)) : old || 10);
+        const wanted = largest > old * 0.95 ? millm.roundUp(largest * (anew ? 1.5 : 1.9)) : old || 10;
+        this.range = Math.min(max_strength, wanted);
       },
 
       ...millm.featureRows(),

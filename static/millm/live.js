@@ -5,7 +5,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const POLL_MS = 2000;
@@ -40,8 +40,7 @@ window.millm = window.millm || {};
         this.base = this.wanted = this.live.values;
         this.sae = this.live.sae; // that of the table
         this.tell(this.live);
-        this.poll();
-        document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+        millm.poll(() => this.refresh(), POLL_MS);
       },
 
       /* --- the table --- */
@@ -81,7 +80,9 @@ window.millm = window.millm || {};
         this.base = this.wanted = values;
         this.sae = sae;
         this.setting = this.moving = this.invalid = false;
-        window.dispatchEvent(new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }));
+        window.dispatchEvent(
+          new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }),
+        );
       },
 
       /* The try-it. */
@@ -99,18 +100,14 @@ window.millm = window.millm || {};
         if (!editing && (saeChanged || !same(state.values, this.wanted))) this.setTable(state);
       },
 
-      async poll() {
-        if (!document.hidden) await this.refresh();
-        setTimeout(() => this.poll(), POLL_MS);
-      },
-
       async refresh() {
         const posted = this.posted;
         try {
           const state = await this.ask(this.$root.dataset.stateUrl, { headers: { Accept: "application/json" } });
           if (posted !== this.posted) return;
           const { version, changed } = state;
-          if (version > this.live.version) this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
+          if (version > this.live.version)
+            this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
           this.show(state);
           if (this.lost) this.problem = "";
           this.lost = Alpine.store("profile").unreachable = false;
@@ -126,7 +123,11 @@ window.millm = window.millm || {};
         });
         if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
           const refused = response.redirected || response.status === 403;
-          throw new Error(refused ? "Your session has ended, or you may not do this: reload the page." : `The server answered ${response.status}.`);
+          throw new Error(
+            refused
+              ? "Your session has ended, or you may not do this: reload the page."
+              : `The server answered ${response.status}.`,
+          );
         }
         const body = await response.json();
         if (!response.ok) throw Object.assign(new Error(body.detail), { field: body.field });

@@ -1,7 +1,7 @@
 /* The playground: one conversation, answered by two panes. A turn is a message and the answer of each pane to it. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const POLL_MS = 5000;
@@ -33,8 +33,10 @@ window.millm = window.millm || {};
       init() {
         this.keep();
         addEventListener("pagehide", () => this.keep());
-        document.addEventListener("visibilitychange", () => (document.hidden ? this.keep() : this.look()));
-        setInterval(() => this.now.problem && !document.hidden && this.look(), POLL_MS);
+        document.addEventListener("visibilitychange", () => document.hidden && this.keep());
+        millm.poll(async (isSeenAgain) => {
+          if (isSeenAgain || this.now.problem) await this.look();
+        }, POLL_MS);
         this.$nextTick(() => this.shown().forEach((index) => this.scrollDown(index)));
       },
 

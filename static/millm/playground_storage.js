@@ -2,7 +2,7 @@
  * should be is left out: of another version, of somebody else, cut. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const VERSION = 1;

@@ -5,7 +5,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"];
@@ -37,21 +37,27 @@ window.millm = window.millm || {};
     /* Ask the server, whose rules these are; the features' table learns which SAE its features are of. */
     async check() {
       const indices = Object.keys(Alpine.$data(millm.featureTable()).detail().strengths);
-      const asked = (this.asked = [...this.madeFor(), ["feature", Math.max(0, ...indices)]]);
+      const asked = [...this.madeFor(), ["feature", Math.max(0, ...indices)]];
+      this.asked = asked;
       const response = await fetch(`${this.url}?${new URLSearchParams(asked)}`).catch(() => null);
       if (asked.join() !== this.asked.join()) return null; // something newer was asked meanwhile
       this.unreachable = !response?.ok || response.redirected;
       if (this.unreachable) return null;
       const { here, reasons, sae } = await response.json();
       Object.assign(this, { here, reasons });
-      millm.featureTable().dispatchEvent(new CustomEvent("features-sae", { detail: { sae: sae.sae_id ?? "", d_sae: sae.d_sae ?? null } }));
+      millm
+        .featureTable()
+        .dispatchEvent(
+          new CustomEvent("features-sae", { detail: { sae: sae.sae_id ?? "", d_sae: sae.d_sae ?? null } }),
+        );
       return sae;
     },
 
     async changed(name) {
       const sae = await this.check();
       // The layer and the weights are those of the SAE: whoever names another one that is here, has its.
-      if (name === "sae_id" && sae && "layer" in sae) this.fill({ layer: sae.layer, sae_fingerprint: sae.sae_fingerprint });
+      if (name === "sae_id" && sae && "layer" in sae)
+        this.fill({ layer: sae.layer, sae_fingerprint: sae.sae_fingerprint });
     },
 
     fill(values) {

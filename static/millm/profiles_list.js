@@ -1,8 +1,8 @@
 /* The page that imports profiles: what is too large for the server is told before it is sent, and is not lost. */
-document.addEventListener("alpine:init", function () {
+document.addEventListener("alpine:init", () => {
   "use strict";
 
-  const megabytes = (bytes) => (bytes / 1024 / 1024).toFixed(1) + " MB";
+  const megabytes = (bytes) => `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 
   Alpine.data("importForm", () => ({
     problem: "",

@@ -4,7 +4,9 @@
  * elements with data-live take the place of those here. Only what differs is touched: selection, focus and the movement
  * of a bar are kept. When nothing is under way any more, nothing is asked.
  */
-(function () {
+window.millm = window.millm || {};
+
+((millm) => {
   "use strict";
 
   const SOON_MS = 1000;
@@ -17,7 +19,8 @@
       old.replaceWith(fresh);
     } else if (old.nodeType === Node.ELEMENT_NODE) {
       for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-      for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      for (const { name, value } of fresh.attributes)
+        if (old.getAttribute(name) !== value) old.setAttribute(name, value);
       const children = [...fresh.childNodes];
       [...old.childNodes].forEach((child, at) => update(child, children[at]));
     } else {
@@ -51,29 +54,27 @@
 
   let wait = SOON_MS;
 
-  async function poll() {
+  async function ask() {
     const underWay = [...document.querySelectorAll("[data-under-way]")];
-    if (!underWay.length) return;
-    if (!document.hidden) {
-      const url = new URL(underWay[0].dataset.progress, location.href);
-      underWay.forEach((one) => url.searchParams.append("id", one.dataset.underWay));
-      try {
-        const answer = await fetch(url);
-        if (answer.redirected || answer.status === 403) {
-          announcer.className = "progress-lost";
-          announcer.textContent = "Your session has ended: reload the page to see how far it is.";
-          return;
-        }
-        wait = answer.ok && show(await answer.text()) ? SOON_MS : Math.min(wait * 1.3, LATER_MS);
-      } catch {
-        wait = LATER_MS; // the server is away: it may come back
+    if (!underWay.length) return false;
+    const url = new URL(underWay[0].dataset.progress, location.href);
+    underWay.forEach((one) => url.searchParams.append("id", one.dataset.underWay));
+    try {
+      const answer = await fetch(url);
+      if (answer.redirected || answer.status === 403) {
+        announcer.className = "progress-lost";
+        announcer.textContent = "Your session has ended: reload the page to see how far it is.";
+        return false;
       }
+      wait = answer.ok && show(await answer.text()) ? SOON_MS : Math.min(wait * 1.3, LATER_MS);
+    } catch {
+      wait = LATER_MS; // the server is away: it may come back
     }
-    setTimeout(poll, wait);
+    return wait;
   }
 
-  document.addEventListener("DOMContentLoaded", function () {
+  document.addEventListener("DOMContentLoaded", () => {
     document.querySelector("#content").prepend(announcer);
-    setTimeout(poll, wait);
+    millm.poll(ask, SOON_MS);
   });
-})();
+})(window.millm);

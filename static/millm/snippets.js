@@ -2,7 +2,7 @@
  * And the way to the clipboard. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const ARGUMENTS = 4; // spaces before an argument of Python's
@@ -23,7 +23,7 @@ window.millm = window.millm || {};
   /* JSON of texts, numbers, lists and objects is Python too. */
   const literal = (value) => JSON.stringify(value, null, 4).replaceAll("\n", `\n${" ".repeat(ARGUMENTS)}`);
 
-  millm.asPython = function (body, origin) {
+  millm.asPython = (body, origin) => {
     const { steering, ...known } = body; // what the client does not know goes into extra_body
     const named = Object.entries(steering ? { ...known, extra_body: { steering } } : known);
     return [
@@ -40,7 +40,7 @@ window.millm = window.millm || {};
     ].join("\n");
   };
 
-  millm.copyText = async function (text) {
+  millm.copyText = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
     const area = document.createElement("textarea"); // without HTTPS a browser has no clipboard to write to
     area.value = text;

@@ -1,14 +1,13 @@
-/* The choice of a pane's steering: a combobox, in the scope of the playground.
- * https://www.w3.org/WAI/ARIA/apg/patterns/combobox/ */
+/* The choice of a pane's steering: a combobox (combobox.js) in the scope of the playground. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const FIXED = ["live", "none"].map((kind) => ({ kind, name: "" }));
 
   /* What is served and steers now, and the profiles with `search` in their name. Throws ChatError. */
-  millm.playgroundNow = async function (search) {
+  millm.playgroundNow = async (search) => {
     let response;
     try {
       response = await fetch(`/admin/playground/now?${new URLSearchParams({ search })}`);
@@ -21,12 +20,8 @@ window.millm = window.millm || {};
   };
 
   const steeringChoice = (index) => ({
-    isOpen: false,
+    ...millm.combobox(),
     typed: "",
-    options: [],
-    at: 0,
-    hint: "",
-    asked: 0,
 
     init() {
       this.typed = this.label(this.choices[index]);
@@ -53,31 +48,24 @@ window.millm = window.millm || {};
       return this.search("");
     },
 
-    async search(text) {
-      const asked = ++this.asked;
+    async find(text) {
       const fixed = FIXED.filter((option) => this.label(option).toLowerCase().includes(text.toLowerCase()));
-      let found = { profiles: [], has_more: false };
-      let problem = "";
+      let profiles = [];
+      let hint = "";
       try {
-        found = await this.refresh(text.trim());
+        const now = await this.refresh(text.trim());
+        profiles = now.profiles.map((name) => ({ kind: "profile", name }));
+        if (now.has_more) hint = "There are more: type a part of the name.";
+        else if (!fixed.length && !profiles.length) hint = "No profile that fits has this in its name.";
       } catch (error) {
-        problem = error.message;
+        hint = error.message;
       }
-      if (asked !== this.asked) return; // something else was typed since
-      this.options = [...fixed, ...found.profiles.map((name) => ({ kind: "profile", name }))];
-      this.at = Math.max(0, text ? 0 : this.options.findIndex((option) => this.isChosen(option)));
-      this.hint = problem || (found.has_more ? "There are more: type a part of the name." : "");
-      if (!this.options.length && !problem) this.hint = "No profile that fits has this in its name.";
-    },
-
-    move(step, event) {
-      if (!this.isOpen) return this.open(event);
-      this.at = Math.min(Math.max(this.at + step, 0), this.options.length - 1);
-      this.$nextTick(() => document.getElementById(this.id(this.at))?.scrollIntoView({ block: "nearest" }));
+      const found = [...fixed, ...profiles];
+      return { found, at: Math.max(0, text ? 0 : found.findIndex((option) => this.isChosen(option))), hint };
     },
 
     enter() {
-      if (this.isOpen && this.options[this.at]) this.choose(this.options[this.at]);
+      if (this.isOpen && this.found[this.at]) this.choose(this.found[this.at]);
     },
 
     choose({ kind, name }) {
@@ -88,7 +76,7 @@ window.millm = window.millm || {};
 
     /* Also without a choice: what was typed is no steering. */
     close() {
-      this.isOpen = false;
+      this.closeList();
       this.typed = this.label(this.choices[index]);
     },
 

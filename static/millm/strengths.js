@@ -1,26 +1,26 @@
 /* Feature strengths as people write them. */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
   const LINE = /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)["']?([^\s"',;]+)["']?\s*,?\s*(?:[—#].*)?$/;
 
-  const parseNumber = (millm.parseNumber = function (text) {
+  millm.parseNumber = (text) => {
     const plain = String(text).trim().replace("−", "-");
     return NUMBER.test(plain) && Number.isFinite(Number(plain)) ? Number(plain) : NaN;
-  });
+  };
 
   /* The smallest of 10, 20, 50, 100, … that holds `value`. */
-  millm.roundUp = function (value) {
+  millm.roundUp = (value) => {
     for (let decade = 10; ; decade *= 10) {
       for (const step of [1, 2, 5]) if (value <= step * decade) return step * decade;
     }
   };
 
   /* Lines like `123: 4.0`, `123 4.0`, `123=4`, or a JSON object: {entries: [[index, text]], problems: [{line, told}]}. */
-  millm.parseStrengths = function (pasted) {
+  millm.parseStrengths = (pasted) => {
     const object = /^\s*\{([\s\S]*)\}\s*$/.exec(pasted);
     const entries = [];
     const problems = [];
@@ -32,13 +32,13 @@ window.millm = window.millm || {};
       .forEach(([line, part]) => {
         const [, index, text] = LINE.exec(part) || [];
         const key = index && String(BigInt(index));
-        if (!index || Number.isNaN(parseNumber(text))) {
+        if (!index || Number.isNaN(millm.parseNumber(text))) {
           problems.push({ line, told: `got “${part.slice(0, 60)}”, expected an index and a strength, like 123: 4.0` });
         } else if (lines.has(key)) {
           problems.push({ line, told: `feature ${key} is given twice, first in line ${lines.get(key)}` });
         } else {
           lines.set(key, line);
-          entries.push([key, String(parseNumber(text))]);
+          entries.push([key, String(millm.parseNumber(text))]);
         }
       });
     return { entries, problems };

@@ -4,7 +4,7 @@
  */
 window.millm = window.millm || {};
 
-(function (millm) {
+((millm) => {
   "use strict";
 
   const KEPT = "millm.tryit";
@@ -40,7 +40,8 @@ window.millm = window.millm || {};
         if (!this.valid) return ["Correct the strengths first."];
         if (!Object.keys(this.strengths).length) return ["No strengths yet: add a feature."];
         if (!this.prompt.trim()) return ["Type a prompt."];
-        if (!(Number.isInteger(Number(this.maxTokens)) && this.maxTokens >= 1)) return ["Max tokens: expected a whole number from 1."];
+        if (!(Number.isInteger(Number(this.maxTokens)) && this.maxTokens >= 1))
+          return ["Max tokens: expected a whole number from 1."];
         if (this.seed === "" || !Number.isInteger(Number(this.seed))) return ["Seed: expected a whole number."];
         return [];
       },
@@ -62,7 +63,8 @@ window.millm = window.millm || {};
       /* The unsteered answer to the same question is the same: it is not asked for again. */
       async run() {
         this.stop();
-        const own = (this.running = new AbortController());
+        const own = new AbortController();
+        this.running = own;
         await Alpine.store("profile").check(); // what was attached when the page was opened, may be no more
         if (own.signal.aborted) return;
         if (!this.blocked().length && !Alpine.store("profile").unreachable) {

@@ -17,7 +17,12 @@ const { text, usage, finishReason } = await generateText(ask);
 assert.equal(finishReason, "stop");
 assert.ok(usage.totalTokens > 0);
 
-const stream = streamText({ ...ask, onError: ({ error }) => { throw error; } });
+const stream = streamText({
+  ...ask,
+  onError: ({ error }) => {
+    throw error;
+  },
+});
 let streamed = "";
 for await (const delta of stream.textStream) streamed += delta;
 assert.equal(streamed, text);
@@ -30,6 +35,8 @@ assert.ok(["calm", "wild"].includes(object.mood));
 const { embeddings } = await embedMany({ model: millm.embeddingModel("demo"), values: ["a", "b"] });
 assert.equal(embeddings.length, 2);
 
-await assert.rejects(generateText({ ...ask, model: millm("nobody") }), (error) =>
-  APICallError.isInstance(error) && error.statusCode === 404 && !error.isRetryable);
+await assert.rejects(
+  generateText({ ...ask, model: millm("nobody") }),
+  (error) => APICallError.isInstance(error) && error.statusCode === 404 && !error.isRetryable,
+);
 console.log(text);
