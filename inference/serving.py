@@ -166,7 +166,9 @@ class Serving:
         """Write the embeddings in as many events as `inference.encoder` has batches, then the last event."""
         request_id, inbox, prompts = message["request_id"], message["inbox"], message["prompts"]
         # Texts of like length share a batch; only those of one chunk are in memory as tokens.
-        order = sorted(range(len(prompts)), key=lambda index: sum(map(len, prompts[index].values())))
+        order = sorted(
+            range(len(prompts)), key=lambda index: len(prompts[index].get("text") or prompts[index].get("ids", ()))
+        )
         tokens = 0
         for start in range(0, len(order), EMBEDDED_TEXTS):
             chunk = order[start : start + EMBEDDED_TEXTS]

@@ -177,7 +177,7 @@ def _of_current(current: LanguageModel | None, model_id: str) -> tuple[LanguageM
 
 def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
     """The model of that name, which a worker serves though it was not current. Raises OpenAIError 404 or 503."""
-    if model := LanguageModel.objects.filter(name=model_id, name__in=_served()).first():
+    if model_id in _served() and (model := LanguageModel.objects.filter(name=model_id).first()):
         return model
     if current is None:
         raise OpenAIError(503, "No model is being served.", code="no_current_model")

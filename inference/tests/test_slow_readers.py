@@ -55,8 +55,15 @@ def test_a_client_that_does_not_read_frees_its_place_and_is_told_when_it_reads(
 def told(answer: Answer) -> list[dict[str, Any]]:
     """The chunks of an answer of 50 tokens, echoed prompt first."""
     entry = {"token": "ab", "logprob": -1.0, "bytes": [97, 98], "top_logprobs": []}
-    started = {"index": 0, "prompt_tokens": 2, "cached_tokens": 0, "echo": "abab", "logprobs": [entry] * 2}
-    delta = {"index": 0, "text": "ab", "token_ids": [1], "logprobs": [entry]}
+    started = {
+        "index": 0,
+        "prompt_tokens": 2,
+        "cached_tokens": 0,
+        "echo": "abab",
+        "logprobs": [entry] * 2,
+        "widths": [2, 2],
+    }
+    delta = {"index": 0, "text": "ab", "token_ids": [1], "logprobs": [entry], "widths": [2]}
     events = [("started", started), *[("delta", delta)] * 50, ("finished", {"index": 0, "reason": "stop"})]
     return [chunk for kind, data in events for chunk in answer.take(kind, data)]
 

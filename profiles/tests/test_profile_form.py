@@ -221,7 +221,7 @@ def test_the_page_asks_whether_what_was_typed_fits(admin_client: Client, model: 
     assert answer["reasons"] == ["Feature 100 is beyond the attached SAE, which has features below 100."]
 
 
-@pytest.mark.parametrize("typed", [{}, {"layer": "two", "sae_id": "a\0b"}, {"layer": "9" * 5000, "feature": "-1"}])
+@pytest.mark.parametrize("typed", [{}, {"layer": "two", "sae_id": "a b"}, {"layer": "9" * 5000, "feature": "-1"}])
 def test_whatever_is_typed_has_an_answer(admin_client: Client, sae: SAE, typed: dict[str, str]) -> None:
     answer = admin_client.get(f"{LIST}compatibility/", typed)
     assert answer.status_code == 200

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers  # noqa: F401  # before the stand-ins below, which it would take for what is installed
 from torch import Tensor, nn
+from transformers import PreTrainedModel  # noqa: F401  # before the stand-ins below, which it would take for installed
 
 D_IN, D_SAE, K = 24, 64, 5
 OUT = Path(sys.argv[1])
