@@ -75,6 +75,21 @@ def test_a_profile_is_made_by_sliders_boxes_words_and_a_list_and_is_tried(page: 
     assert Profile.objects.get(name="sea and snow").steering == {14: 2.0, 79: 10.0, 286: 11.87}
 
 
+def test_a_list_that_is_closed_while_its_search_runs_stays_closed(page: Page) -> None:
+    page.goto(f"{LIST}add/")
+    add = page.get_by_role("combobox", name="Add a feature")
+    page.route("**/labels?search=*", lambda route: None)  # which is not answered
+    with page.expect_request("**/labels?search=*"):
+        add.fill("shivers")
+    with page.expect_event("requestfailed"):
+        add.press("Escape")
+    page.unroute("**/labels?search=*")
+    add.press_sequentially(" slid")
+    expect(page.get_by_role("option").first).to_be_visible()
+    add.press("Escape")
+    expect(add).to_have_attribute("aria-expanded", "false")
+
+
 def test_mistakes_are_told_beside_their_row_and_steps_are_undone(page: Page) -> None:
     page.goto(url("ocean"))
     box(page, 79).fill("much")
