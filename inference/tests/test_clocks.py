@@ -1,6 +1,5 @@
 """Web and worker on machines whose clocks are hours apart answer each other: their common clock is that of Redis."""
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Processes killed in the middle of a change, and a full disk of PostgreSQL: nothing half done, and all goes on."""
+"""A web and an import that are killed in the middle of a change: nothing is half done, and all goes on."""
 
 import itertools
 import json
@@ -7,12 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from inference.models import LanguageModel
 from inference.tests.test_load import wait_for
@@ -30,6 +31,10 @@ FREE_S = 5
 def lock_is_free() -> bool:
     with transaction.atomic():
         return SteeringState.objects.select_for_update(skip_locked=True).filter(pk=1).exists()
+
+
+def has_more(found: list[int], than: int) -> bool:
+    return len(found) > than
 
 
 def assert_what_steers_is_whole() -> None:
@@ -70,7 +75,7 @@ def test_a_web_that_is_killed_while_it_activates_leaves_no_activation_by_halves(
     profiles = [*Profile.objects.values_list("pk", flat=True)]
     auth, moments = {"Authorization": f"Bearer {api_key}"}, random.Random(1)
     for _round in range(ROUNDS):
-        web, answered = webs(), []
+        web, answered = webs(), list[int]()
 
         def activate(start: int, web: Web = web, answered: list[int] = answered) -> None:
             with httpx.Client(base_url=web.url, headers=auth, timeout=10) as client:
@@ -82,7 +87,7 @@ def test_a_web_that_is_killed_while_it_activates_leaves_no_activation_by_halves(
 
         with ThreadPoolExecutor(CLIENTS) as clients:
             asked = [clients.submit(activate, i) for i in range(CLIENTS)]
-            wait_for(lambda answered=answered: len(answered) > CLIENTS, 20)
+            wait_for(partial(has_more, answered, CLIENTS), 20)
             time.sleep(moments.uniform(0, 0.3))
             web.process.kill()
         assert [one.result() for one in asked] == [None] * CLIENTS
@@ -98,7 +103,8 @@ def test_a_web_that_is_killed_while_it_activates_leaves_no_activation_by_halves(
 
 def bundle(path: Path, names: list[str]) -> str:
     one = {"description": "x" * 1000, "steering": {str(i): 1.5 for i in range(30)}}
-    path.write_text(json.dumps({"version": "1.0", "type": "millm_profile_bundle", "profiles": [one | {"name": name} for name in names]}))
+    profiles = [one | {"name": name} for name in names]
+    path.write_text(json.dumps({"version": "1.0", "type": "millm_profile_bundle", "profiles": profiles}))
     return str(path)
 
 
