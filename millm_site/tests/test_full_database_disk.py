@@ -109,9 +109,7 @@ def edit(client: httpx.Client, profile: str) -> tuple[list[httpx.Response], str]
 
 def exhaust_wal(postgres: Postgres) -> None:
     """Have PostgreSQL write its log until it cannot: then it crashes."""
-    much = (
-        f"SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000))) FROM generate_series(1, {DISK_MIB})"
-    )
+    one = "pg_logical_emit_message(false, 'x', repeat('x', 1000000))"
     with psycopg.connect(postgres.url, autocommit=True) as writer, pytest.raises(psycopg.OperationalError):
         writer.execute(f"SELECT count({one}) FROM generate_series(1, {DISK_MIB})")
 
