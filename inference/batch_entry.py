@@ -1,5 +1,6 @@
 """What a request carries through transformers' continuous batching."""
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ class BatchEntry:
 
     `steering_row` is its row in the table of `steering.hook`, `steering_key` seeds the hashes of its KV blocks. `slot`
     is its slot in the token tables, 0 for none. Log-probabilities of new tokens are appended to `logprobs`, as
-    (own, [(token id, log-probability)]); None asks for none.
+    (own, [(token id, log-probability)]); None asks for none. `is_lost` is set once a token is no choice of the model.
     """
 
     sampling: SamplingParams = GREEDY
@@ -29,6 +30,7 @@ class BatchEntry:
     slot: int = 0
     constraint: Constraint | None = None
     logprobs: list[tuple[float, list[tuple[int, float]]]] | None = field(default=None)
+    is_lost: threading.Event = field(default_factory=threading.Event)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BatchEntry":
         """The same entry: transformers copies a request that loses its place in the cache, and its answer goes on."""

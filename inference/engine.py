@@ -68,6 +68,7 @@ class _Answer:
     seen: int = 0
     cached: int = 0
     logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
+    is_lost: threading.Event = field(default_factory=threading.Event)
     submitted_at: float = field(default_factory=time.monotonic)
     is_over: bool = False
     """The listener has its last event. The batch may still hold its row and its slot for the step in progress."""
@@ -144,6 +145,7 @@ class ContinuousEngine:
             slot=answer.slot,
             constraint=answer.constraint,
             logprobs=answer.logprobs if request.top_logprobs is not None else None,
+            is_lost=answer.is_lost,
         )
         with self._lock:  # a cancellation follows its request into the batch
             added = self._manager.add_request(
@@ -315,6 +317,9 @@ class ContinuousEngine:
         if output.status == RequestStatus.FAILED:
             code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
             return self._fail(output, code, str(output.error))
+        if answer.is_lost.is_set():  # NaN or infinite, as float16 becomes beyond 65504: no token is the largest
+            under = " under this steering: try smaller strengths" if answer.request.steering else ""
+            return self._fail(output, "engine_error", f"the model's logits are not finite{under}")
         if answer.constraint and answer.constraint.error:
             return self._fail(output, "engine_error", f"no token can follow in this schema: {answer.constraint.error}")
         new_ids = output.generated_tokens[answer.seen :]

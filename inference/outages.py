@@ -11,6 +11,7 @@ from redis.exceptions import OutOfMemoryError
 # By the SQLSTATE of the error, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 CONNECTION = ("08", "57P", "53")  # lost, shutting down, out of connections, memory or disk
 BUSY = ("40", "55P03")  # a deadlock or a lock that was not given
+DISK_FULL = "53100"
 CANCELLED = "57014"
 
 
@@ -26,6 +27,11 @@ class Outage:
 REDIS = Outage("Redis", "broker_unavailable", "Redis does not answer: try again in a moment.")
 FULL = Outage("Redis", "broker_full", "Redis has no memory left for more requests: try again later.")
 POSTGRESQL = Outage("PostgreSQL", "database_unavailable", "PostgreSQL does not answer: try again in a moment.")
+NO_ROOM = Outage(
+    "PostgreSQL",
+    "database_full",
+    "PostgreSQL's disk is full: this was not done. Try again when there is room; what changes nothing is answered.",
+)
 LOCKED = Outage("PostgreSQL", "database_busy", "Another change of the same rows is going on: try again in a moment.")
 
 
@@ -41,6 +47,8 @@ def outage_of(error: BaseException) -> Outage | None:
     if state == CANCELLED:
         told = f"PostgreSQL gave up after {settings.DATABASE_STATEMENT_TIMEOUT_S} seconds: ask for less at once."
         return Outage("PostgreSQL", "statement_timeout", told)
+    if state == DISK_FULL:
+        return NO_ROOM
     if state.startswith(BUSY):
         return LOCKED
     return POSTGRESQL if not state or state.startswith(CONNECTION) else None

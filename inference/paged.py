@@ -47,7 +47,8 @@ from steering.hook import ROWS
 logger = logging.getLogger(__name__)
 
 NO_MASK = torch.empty(1, 1, 1, 1)
-OUTPUT_LINES = 2 + 2 * MAX_LOGPROBS  # the token, its log-probability, and of the most probable ones ids and theirs
+# The token, its log-probability, of the most probable ones ids and theirs, and whether the token's score is finite.
+OUTPUT_LINES = 3 + 2 * MAX_LOGPROBS
 
 
 class BatchListener(Protocol):
@@ -99,10 +100,14 @@ def steered_manager(
 
 
 def _choose(sampler: BatchSampler, scores: Tensor, output_ids: Tensor) -> None:
-    """The next tokens into the first line of `output_ids`, what is known of their probabilities into the others."""
-    chosen = scores[0].argmax(dim=-1)
+    """The next tokens into the first line of `output_ids`, what is known of their probabilities into the others.
+
+    A NaN is the largest of its row, and so one among the logits is seen in the score of the token.
+    """
+    largest, chosen = scores[0].max(dim=-1)
     rows = chosen.size(0)
     output_ids[0, :rows].copy_(chosen)
+    output_ids[-1, :rows].copy_(largest.isfinite())
     if sampler.raw is not None:
         lines = log_probabilities(sampler.raw, chosen)
         output_ids[1 : 1 + lines.size(0), :rows].copy_(lines)
@@ -149,15 +154,18 @@ class SteeredIOs(ContinuousBatchingIOs):
     def prepare_batch_update(self) -> tuple[list[FutureRequestState], list[int], list[float] | None]:
         updated: tuple[list[FutureRequestState], list[int], list[float] | None] = super().prepare_batch_update()
         answering = [future for future in self.requests_in_batch if future.has_new_token]
+        finite = self.output_ids[-1, : len(answering)].tolist()
         for row, future in enumerate(answering):
-            kept = entry_of(future.state).logprobs
+            entry, kept = entry_of(future.state), entry_of(future.state).logprobs
+            if not finite[row]:
+                entry.is_lost.set()
             if kept is not None:
                 kept.append(self._log_probabilities(row))
         return updated
 
     def _log_probabilities(self, row: int) -> tuple[float, list[tuple[int, float]]]:
         """Of the row's new token, and of the most probable ones, the most probable first."""
-        column = self.output_ids[1:, row]
+        column = self.output_ids[1:-1, row]
         values = column.contiguous().view(torch.float32).tolist()
         ids = column[1 : 1 + MAX_LOGPROBS].tolist()
         return values[0], list(zip(ids, values[1 + MAX_LOGPROBS :], strict=True))
@@ -292,8 +300,7 @@ def _guard_steps(processor: ContinuousBatchProcessor) -> None:
             update()
             return
         error = MemoryError(f"the engine ran out of memory: {failures.pop()}")
-        requests_in_batch, _tokens, _logprobs = processor.inputs_and_outputs.prepare_batch_update()
-        for future in requests_in_batch:
+        for future in processor.inputs_and_outputs.requests_in_batch:  # whose outputs are those of an earlier step
             processor.scheduler.finish_request(future.state.request_id)
             processor.output_router.fail_and_deliver(future.state, error)
         processor.scheduler.block_new_requests = False

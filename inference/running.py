@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ class Running:
 
     inbox: str
     choices: int
+    ends_at: float
+    """Its deadline, by `time.monotonic`: a clock of this process alone, which never jumps."""
     echoes: list[dict[str, Any]] = field(default_factory=list)
     """Of each prompt; empty once it is told."""
     left: int = field(init=False)
@@ -36,6 +39,11 @@ class Running:
 
     def __post_init__(self) -> None:
         self.left = self.choices
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until its deadline."""
+        return self.ends_at - time.monotonic()
 
     def end(self, error: GenerationError) -> None:
         """Have the thread of its task fail it."""

@@ -123,7 +123,7 @@ class Serving:
         `message`: request_id, inbox (see `inference.inbox`), prompts (see `inference.prompts`), echo, max_tokens or
         None, sampling, stop, top_logprobs or None, schema (JSON text) or None, template (options of the chat template),
         choices (the `n` of OpenAI, for each prompt), steering (see `SteeringSpec.to_message`) or None, deadline (Unix
-        time, s).
+        time of Redis, s).
         """
         request_id = message["request_id"]
         running = self._take(message, len(message["prompts"]) * message["choices"])
@@ -138,7 +138,7 @@ class Serving:
                     self.engine.submit(request)
             if stream.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
-            if not running.ended.wait(timeout=message["deadline"] - time.time()):
+            if not running.ended.wait(timeout=running.left_s):
                 raise TimedOut
             if running.error:
                 raise running.error
@@ -179,7 +179,7 @@ class Serving:
                     raise running.error
                 if running.ended.is_set():
                     return
-                if time.time() > message["deadline"]:
+                if running.left_s < 0:
                     raise TimedOut
                 found = [(chunk[index], embedding) for index, embedding in embeddings]
                 stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": found}))])
@@ -189,14 +189,16 @@ class Serving:
     def _take(self, message: Mapping[str, Any], choices: int) -> Running | None:
         """Make the request this worker's; None where nobody waits for it any more, or another worker has it."""
         request_id, inbox = message["request_id"], message["inbox"]
+        ends_at = 0.0
         try:
-            claimed = self._claim(message)
+            ends_at = time.monotonic() + stream.seconds_until(message["deadline"])
+            claimed = self._claim(message, ends_at)
         except redis.RedisError:
             stream.tell_failure(inbox, request_id, EventsLost.code, str(EventsLost()))
             claimed = False
         if not claimed:
             return None
-        running = self._running[request_id] = Running(inbox, choices)
+        running = self._running[request_id] = Running(inbox, choices, ends_at)
         return running
 
     @contextmanager
@@ -216,12 +218,12 @@ class Serving:
         if failure:
             stream.tell_failure(inbox, request_id, *failure)  # last, since it waits for a broker that is away
 
-    def _claim(self, message: Mapping[str, Any]) -> bool:
+    def _claim(self, message: Mapping[str, Any], ends_at: float) -> bool:
         """Whether this worker is to answer it: somebody still waits for it, and nobody else has taken it."""
         request_id = message["request_id"]
         if stream.is_cancelled(request_id):
             dropped = "cancelled before it began"
-        elif time.time() > message["deadline"]:
+        elif time.monotonic() > ends_at:
             dropped = "too late"
             stream.tell_failure(message["inbox"], request_id, TimedOut.code, str(TimedOut()))
         elif not stream.take(request_id, self.worker):

@@ -25,6 +25,7 @@ TAKE = """
 local time = redis.call('TIME')
 local now, held = time[1] * 1000 + math.floor(time[2] / 1000), 0
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 2 * ARGV[4], '+inf') -- written before this clock was set back
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     held = held + tonumber(string.match(member, '^%d+'))
 end

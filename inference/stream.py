@@ -182,6 +182,17 @@ def tell_failure(inbox: str, request_id: str, code: str, message: str, param: st
         time.sleep(POLL_S)
 
 
+def unix_time(told: tuple[int, int]) -> float:
+    """Seconds, of what Redis answers to TIME."""
+    seconds, microseconds = told
+    return seconds + microseconds / 1_000_000
+
+
+def seconds_until(deadline: float) -> float:
+    """How long it is until `deadline` by the clock of Redis, which web and worker share: theirs may be hours apart."""
+    return deadline - unix_time(connection.time())
+
+
 def take(request_id: str, worker: str) -> bool:
     """Whether the request is this worker's now. A message may be in a queue twice, and is answered once."""
     return bool(connection.set(f"millm:taken:{request_id}", worker, nx=True, ex=KEPT_S))

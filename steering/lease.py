@@ -1,7 +1,8 @@
 """A lease on the preparation of an SAE: one worker at a time has it, and it ends with its worker.
 
 `due_at` of the row is when a worker is to take it up: the past while it waits, the end of the lease while a worker is
-at it, which puts it off again and again, and null when nothing is left to do.
+at it, which puts it off again and again, and null when nothing is left to do. The clock is PostgreSQL's. What is due
+later than any lease ends was written before that clock was set back, and is due now.
 """
 
 import logging
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import Self
 
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from steering.saes import SAE
@@ -33,8 +35,8 @@ class Lease:
     @transaction.atomic
     def take(cls, is_stopping: Callable[[], bool]) -> Self | None:
         """That of the SAE that has waited longest; None where none waits."""
-        waiting = SAE.objects.select_for_update(skip_locked=True).filter(due_at__lte=Now()).order_by("due_at")
-        sae = waiting.first()
+        is_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + timedelta(seconds=LEASE_S))
+        sae = SAE.objects.select_for_update(skip_locked=True).filter(is_due).order_by("due_at").first()
         if sae is None:
             return None
         _put_off(sae)

@@ -23,6 +23,7 @@ FAILURES = {
     "worker_lost": 503,
     "broker_unavailable": 503,
     "database_busy": 503,
+    "database_full": 503,
     "database_unavailable": 503,
     "statement_timeout": 503,
     "timeout": 504,

@@ -110,8 +110,7 @@ class Exchange:
         inbox().expect(self.request_id, self.pace.observe)
         workers = await inbox().serving(self.served)
         await inbox().shares.take(self.request_id, self.left, workers)
-        deadline = time.time() + settings.INFERENCE_REQUEST_TIMEOUT_S
-        sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key, "deadline": deadline}
+        sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key}
         self._is_out = True
         try:
             await sync_to_async(enqueue)(queue, {**message, **sent}, task)

@@ -175,6 +175,18 @@ def test_a_request_that_its_deadline_ends_is_told_so(serving: Serving, message: 
     assert serving._running == {}
 
 
+@pytest.mark.parametrize("jump_s", [-3600, 3600])
+def test_a_worker_whose_clock_jumps_ends_a_request_neither_earlier_nor_later(
+    serving: Serving, message: dict[str, Any], jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + jump_s)
+    began = time.monotonic()
+    serving.answer(message | {"deadline": right() + 0.5})
+    assert last(message)[1]["code"] == "timeout"
+    assert 0.4 < time.monotonic() - began < 5
+
+
 def test_embeddings_that_their_deadline_ends_are_told_so(serving: Serving, message: dict[str, Any]) -> None:
     def embeddings(texts: Any) -> Iterator[list[Any]]:
         time.sleep(0.3)

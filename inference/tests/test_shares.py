@@ -84,6 +84,18 @@ def test_what_a_web_holds_counts_while_it_lives_and_not_longer(settings: Any, mo
     run(after)
 
 
+def test_what_a_killed_web_held_counts_no_longer_where_the_clock_of_redis_is_set_back(settings: Any) -> None:
+    settings.INFERENCE_KEY_SHARE = 0.5
+
+    async def test() -> None:
+        await Shares().take("a", 16, WORKERS)
+        for member, ends_ms in stream.connection.zscan_iter(HELD):
+            stream.connection.zadd(HELD, {member: ends_ms + 3_600_000})  # as that clock sees it then
+        await Shares().take("b", 16, WORKERS)
+
+    run(test)
+
+
 def test_others_are_answered_while_one_key_has_all_that_it_may_have(server: Server, api_key: str, demo: Any) -> None:
     from django.contrib.auth import get_user_model
 

@@ -38,7 +38,7 @@ AWAY = [
     (InterfaceError("connection already closed"), "database_unavailable"),
     (from_server(psycopg.errors.AdminShutdown), "database_unavailable"),
     (from_server(psycopg.errors.TooManyConnections), "database_unavailable"),
-    (from_server(psycopg.errors.DiskFull), "database_unavailable"),
+    (from_server(psycopg.errors.DiskFull), "database_full"),
     (from_server(psycopg_pool.PoolTimeout), "database_unavailable"),
     (from_server(psycopg.errors.DeadlockDetected), "database_busy"),
     (from_server(psycopg.errors.QueryCanceled), "statement_timeout"),

@@ -1,10 +1,12 @@
 """The preparation of an SAE is one worker's at a time, and outlives it."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from inference.tests.tiny import tiny_sae
 from steering import lease as module
@@ -68,6 +70,15 @@ def test_what_a_killed_worker_had_is_another_workers_soon(sae: SAE, monkeypatch:
     with lost:  # as of a worker that was only held up
         pass
     assert now(sae).due_at is None
+
+
+@pytest.mark.parametrize("left_by", ["who asked", "a killed worker"])
+def test_what_waits_is_taken_up_although_the_clock_of_postgresql_is_set_back(sae: SAE, left_by: str) -> None:
+    if left_by == "a killed worker":
+        assert Lease.take(works)
+    SAE.objects.update(due_at=F("due_at") + timedelta(hours=1))  # as that clock sees it then
+    assert take_up(works)
+    assert now(sae).fingerprint
 
 
 def test_what_a_worker_that_stops_was_at_is_another_workers_at_once(sae: SAE) -> None:

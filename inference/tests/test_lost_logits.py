@@ -1,0 +1,42 @@
+"""A model whose logits are no numbers has no next token: such a request fails, and those beside it go on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from inference.generation import SamplingParams
+from inference.tests.engines import GREEDY, Collected, run_engine
+from inference.tests.test_engine_steering import prompts, spec
+from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
+
+D_MODEL = tiny_model().config.hidden_size
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
+    """Feature 3 steers by what float16 makes of a strength that is too large for it; the others as usual."""
+    sae = tiny_sae(tmp_path_factory.mktemp("sae"))
+    infinite = torch.full((D_MODEL,), 1e30).half().float()
+    vectors = {3: infinite, 5: torch.zeros(D_MODEL)}
+    with run_engine(
+        tiny_model(), tiny_tokenizer(), sae, directions=lambda spec: vectors[spec.features[0][0]]
+    ) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SamplingParams(temperature=1.0, top_p=0.9, presence_penalty=0.5)])
+@pytest.mark.parametrize("top_logprobs", [None, 5])
+def test_a_request_whose_logits_are_not_finite_fails_and_those_beside_it_do_not(
+    collected: Collected, sampling: SamplingParams, top_logprobs: Any
+) -> None:
+    prompt, other = prompts(2, 20)
+    [alone] = collected.greedy([(other, None)], new_tokens=12)
+    lost = collected.submit(prompt, spec({3: 1.0}), sampling=sampling, top_logprobs=top_logprobs)
+    beside = collected.submit(other, spec({5: 1.0}), max_new_tokens=12)
+    [failed] = collected.wait(lost)
+    assert (failed.kind, failed.data["code"]) == ("failed", "engine_error")
+    assert failed.data["message"] == "the model's logits are not finite under this steering: try smaller strengths"
+    assert collected.tokens(beside) == alone
+    assert collected.greedy([(prompt, None)], new_tokens=4)
