@@ -52,10 +52,10 @@ def break_claims() -> None:
 
     claim = Serving._claim
 
-    def stuck(serving: Serving, message: Any) -> bool:
+    def stuck(serving: Serving, message: Any, ends_at: float) -> bool:
         if message.get("sampling", {}).get("seed") == STUCK and stream.connection.set(STUCK_AT, os.getpid(), nx=True):
             time.sleep(600)
-        return claim(serving, message)
+        return claim(serving, message, ends_at)
 
     Serving._claim = stuck  # type: ignore[method-assign, assignment]
 
