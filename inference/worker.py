@@ -3,7 +3,9 @@
 import gc
 import logging
 import threading
+import time
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Mapping, Set
 from contextlib import suppress
 from typing import Any, cast
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_S = 0.5
 REPLY_S = 5.0
+FREE_S = 5.0
 ERROR_LENGTH = 2000  # of what a heartbeat says
 
 
@@ -203,9 +206,10 @@ class Worker:
         if serving is None:
             return
         serving.close()
+        loaded = weakref.ref(serving.engine.model)
         self.serving = None
         del serving
-        _free_memory()
+        _free_memory_of(loaded)
 
     # --- the heartbeat ---
 
@@ -285,6 +289,18 @@ def _give_up(why: str) -> None:
 
 def _gpu_bytes(device: str) -> int | None:
     return torch.cuda.memory_allocated(device) if device.startswith("cuda") else None
+
+
+def _free_memory_of(model: "weakref.ref[torch.nn.Module]") -> None:
+    """Free the memory of a model that was dropped; other threads, such as that of cancellations, may need a moment."""
+    deadline = time.monotonic() + FREE_S
+    _free_memory()
+    while model() is not None:
+        if time.monotonic() > deadline:
+            logger.warning("the model that was unloaded is still in memory after %s s", FREE_S)
+            return
+        time.sleep(0.1)
+        _free_memory()
 
 
 def _free_memory() -> None:
