@@ -108,6 +108,11 @@ class Inbox:
         """Keep the events of this request from now on, until `forget`; `heard` is told of each as it comes."""
         self._replies[request_id] = Reply(heard)
 
+    def abandon(self, request_id: str) -> None:
+        """End the reading of this request's events, with the error `cancelled`: nobody is there to be told of them."""
+        if reply := self._replies.get(request_id):
+            reply.fail("cancelled", "The client closed the connection.")
+
     def forget(self, request_id: str) -> None:
         self._replies.pop(request_id, None)
 
@@ -133,8 +138,8 @@ class Inbox:
 
         "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. What no worker can say is raised as an
         OpenAIError: `worker_lost` when the heartbeat of the worker that took the request stops, `no_worker` when none
-        is there to take it, `broker_unavailable` when none can be seen, `timeout` after `timeout_s`, and
-        `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
+        is there to take it, `broker_unavailable` when none can be seen, `timeout` after `timeout_s`, `cancelled` after
+        `abandon`, and `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
         """
         reply, worker = self._replies[request_id], ""
         deaf = 0  # silences in a row without a word of Redis; of a process that was held up it is one, however long

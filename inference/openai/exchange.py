@@ -35,6 +35,21 @@ class Call:
     arrived: float = field(default_factory=time.perf_counter)
     status: int | None = None
     exchange: "Exchange | None" = None
+    is_told: bool = False
+    """All of the answer was sent."""
+    is_left: bool = False
+    """The client went before that."""
+
+    def leave(self) -> None:
+        """The client is gone: nobody reads the answer.
+
+        Django cancels the view then, but libraries lose a cancellation now and then: redis-py, by `asyncio.wait_for`
+        of Python 3.11, where it comes just when a command was sent. The view would read on to the end.
+        """
+        if not self.is_told:
+            self.is_left = True
+            if self.exchange:
+                inbox().abandon(self.exchange.request_id)
 
     async def end(self, *, asks: bool) -> None:
         """Close its exchange, and count it if it `asks` for what a worker makes, wherever it failed."""
@@ -46,7 +61,7 @@ class Call:
             await traffic.request_ended(outcome, self.exchange.pace.first_token_s if self.exchange else None)
 
     def _outcome(self) -> Outcome | None:
-        if self.status is None:
+        if self.status is None or self.is_left:
             return "cancelled"
         if self.status >= 400:
             return _outcome_of(self.status)
@@ -73,17 +88,24 @@ def closes_exchanges(application: ASGI) -> ASGI:
         call = Call()
         _call.set(call)
 
+        async def received() -> Any:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                call.leave()
+            return message
+
         async def sent(message: Any) -> None:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
             try:
                 async with asyncio.timeout(SEND_S):
                     await send(message)
+                call.is_told = message["type"] == "http.response.body" and not message.get("more_body")
             except TimeoutError:  # as Django knows it of clients that vanish
                 raise asyncio.CancelledError from None
 
         try:
-            await application(scope, receive, sent)
+            await application(scope, received, sent)
         finally:
             asks = scope.get("method") == "POST" and scope["path"].rstrip("/") in ASKING
             # This task may be cancelled itself, and the workers must hear of it all the same.
@@ -108,6 +130,8 @@ class Exchange:
     async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
         """Hand `message`, completed by what every task needs, to the workers of `queue`. Raises OpenAIError."""
         inbox().expect(self.request_id, self.pace.observe)
+        if _call.get().is_left:
+            inbox().abandon(self.request_id)
         workers = await inbox().serving(self.served)
         await inbox().shares.take(self.request_id, self.left, workers)
         sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key}

@@ -254,6 +254,54 @@ def test_whoever_takes_nothing_for_long_is_gone(way: Way, counted: Any, monkeypa
     assert counted() == {"cancelled": 1}
 
 
+@pytest.mark.parametrize("moment", ["before it is sent", "while it is read"])
+def test_a_client_that_goes_is_noticed_though_the_view_never_hears_of_its_cancellation(
+    way: Way, counted: Any, moment: str
+) -> None:
+    """As redis-py loses one on Python 3.11 that comes when a command was sent just now."""
+    way.beat()
+
+    async def test() -> None:
+        is_gone = asyncio.Event()
+
+        async def receive() -> dict[str, str]:
+            await is_gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def deaf(scope: Any, receive: Any, send: Any) -> None:
+            hearing = asyncio.create_task(receive())
+            if moment == "before it is sent":
+                is_gone.set()
+                await hearing
+            await way.answer(send)
+
+        asking = asyncio.create_task(closes_exchanges(deaf)(SCOPE, receive, ignore))
+        await until(way.queued)
+        is_gone.set()
+        await asking
+
+    run(test)
+    assert stream.is_cancelled(way.id)
+    assert counted() == {"cancelled": 1}
+
+
+def test_a_connection_that_closes_after_its_answer_is_no_cancellation(way: Way, counted: Any) -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401})
+        await send({"type": "http.response.body", "body": b""})
+        await receive()
+
+    run(lambda: closes_exchanges(refuse)(SCOPE, receive, ignore))
+    assert counted() == {"refused": 1}
+
+
+async def ignore(message: Any) -> None:
+    """What a connection that is closed does with what is sent."""
+
+
 def test_with_redis_away_the_end_of_a_request_is_quiet_and_it_is_cancelled_later(
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
