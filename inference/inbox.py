@@ -139,7 +139,7 @@ class Inbox:
         "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. What no worker can say is raised as an
         OpenAIError: `worker_lost` when the heartbeat of the worker that took the request stops, `no_worker` when none
         is there to take it, `broker_unavailable` when none can be seen, `timeout` after `timeout_s`, `cancelled` after
-        `abandon`, and `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
+        `abandon`, `client_too_slow` when too much waits to be read. Workers may be at the request all the same then.
         """
         reply, worker = self._replies[request_id], ""
         deaf = 0  # silences in a row without a word of Redis; of a process that was held up it is one, however long

@@ -270,7 +270,7 @@ def test_what_cannot_be_loaded_is_an_error_on_its_row_and_the_worker_serves_what
     eventually(lambda: status(model) == "error")
     assert said in model.error
     assert ask(server, api_key, "broken").status_code == 503
-    assert open_models() == ["demo"] * 2
+    eventually(lambda: open_models() == ["demo"] * 2)  # a heartbeat is late now and then, on a busy machine
     assert follower.poll() is None
     # Mended and asked for again, it is served by the same worker.
     shutil.rmtree(broken)

@@ -183,12 +183,13 @@ def test_a_worker_that_loads_its_model_while_redis_is_away_serves_when_it_is_bac
 
 
 def test_more_steered_answers_than_connections_to_postgresql_are_written_at_once(stack: Stack) -> None:
-    def steered(i: int) -> int:
+    def steered(i: int) -> str:
         own = {"steering": {"features": {str(i): 1.0}}, "max_tokens": 600}
-        return stack.chat(**LONG | own).status_code
+        answer = stack.chat(**LONG | own)
+        return "" if answer.status_code == 200 else answer.text
 
     with ThreadPoolExecutor(3 * CONNECTIONS) as pool:
-        assert [*pool.map(steered, range(3 * CONNECTIONS))] == [200] * 3 * CONNECTIONS
+        assert [*filter(None, pool.map(steered, range(3 * CONNECTIONS)))] == []
 
 
 def test_a_poisoned_request_fails_alone(stack: Stack) -> None:
