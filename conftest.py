@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 
-from inference import stream
+from inference.broker import stream
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker

@@ -38,10 +38,10 @@ def make_sae(folder: Path) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     import psutil
 
+    from inference.engine.directions import steering_vector
     from inference.models import LanguageModel, detach_sae
     from inference.tests.engines import run_engine
     from inference.tests.tiny import tiny_tokenizer
-    from steering.directions import steering_vector
     from steering.models import SAE
     from steering.preparation import config_of
     from steering.spec import SteeringSpec

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 
 from bench.setup import report, start_django
 from bench.subject import LAYER, VOCAB, make
-from inference.engine import EngineLimits
+from inference.engine.engine import EngineLimits
 from inference.tests.engines import Collected, run_engine
 from steering.spec import SteeringSpec
 

@@ -62,8 +62,8 @@ def export(folder: Path, sae: str, count: int, seed: int) -> Path:
 
 def import_all(folder: Path, sizes: dict[str, int]) -> float:
     """Rows a second."""
-    from steering.label_files import LabelFile
-    from steering.labels import FeatureLabel
+    from steering.labels.files import LabelFile
+    from steering.labels.models import FeatureLabel
     from steering.models import SAE
 
     spent = 0.0

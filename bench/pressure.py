@@ -79,7 +79,7 @@ def load(served: Any, seconds: float) -> Counter[str]:
 
 def left_over(queue: str) -> dict[str, int]:
     """What the books still hold a few seconds after the last client has left."""
-    from inference import stream
+    from inference.broker import stream
 
     deadline = time.monotonic() + 5
     while True:
@@ -96,7 +96,7 @@ def left_over(queue: str) -> dict[str, int]:
 
 
 def memory_mb(processes: list[Any]) -> dict[str, float]:
-    from inference import stream
+    from inference.broker import stream
 
     names = dict(zip(("worker", "web"), processes, strict=True))
     found = {name: round(process.memory_info().rss / 1e6, 1) for name, process in names.items()}

@@ -7,7 +7,7 @@ class InferenceConfig(AppConfig):
     name = "inference"
 
     def ready(self) -> None:
-        from inference.traffic import profile_activated
+        from inference.broker.counters import profile_activated
         from profiles.models import activated
 
         activated.connect(profile_activated)

@@ -9,9 +9,9 @@ from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, JsonResponse
 from redis import RedisError
 
-from inference import inbox, stream
+from inference.broker import inbox, stream
+from inference.broker.queue import is_served
 from inference.models import LanguageModel
-from inference.queueing import is_served
 
 # Anybody may ask: the addresses and paths in what went wrong are for the log.
 logger = logging.getLogger(__name__)

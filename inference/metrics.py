@@ -17,8 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from inference import stream, traffic
-from inference.generation import EngineStatistics, Event
+from inference.broker import counters as traffic
+from inference.broker import stream
+from inference.interface import EngineStatistics, Event
 
 PROFILES = 100
 """So many profiles have a label value of their own, those that are used first; the rest are counted as `other`."""

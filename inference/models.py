@@ -13,7 +13,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.utils.text import slugify
 
-from inference.description import Description, check_files, describe
+from inference.model_config import Description, check_files, describe
 from inference.states import Loadable, LoadableQuerySet, Status
 from inference.weights import model_folder
 from profiles.models import Profile

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import QuerySet
 from redis import RedisError
 
-from inference import stream
+from inference.broker import stream
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The tasks of a worker. Their events go to the inbox of the web process that waits for them.
 
-They are acknowledged as soon as that process knows which worker has them (`inference.consumer.acknowledge`).
+They are acknowledged as soon as that process knows which worker has them (`inference.worker.consumer.acknowledge`).
 """
 
 from typing import Any
@@ -16,8 +16,8 @@ MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logp
 
 @shared_task(name="inference.generate", acks_late=True)
 def generate(message: dict[str, Any]) -> None:
-    """Answer `message` (see `inference.serving.Serving.answer`); returns when its last event is written."""
-    from inference import worker  # torch lives in the worker only, and the web imports this module
+    """Answer `message` (see `inference.worker.model_server.Serving.answer`); returns when its last event is written."""
+    from inference.worker import process as worker  # torch lives in the worker only, and the web imports this module
 
     if serving := worker.worker().serving_of(message, OF_GENERATE, MAY_LACK):
         serving.answer(MAY_LACK | message)
@@ -25,8 +25,8 @@ def generate(message: dict[str, Any]) -> None:
 
 @shared_task(name="inference.embed", acks_late=True)
 def embed(message: dict[str, Any]) -> None:
-    """Embed the texts of `message` (see `inference.serving.Serving.embed`)."""
-    from inference import worker
+    """Embed the texts of `message` (see `inference.worker.model_server.Serving.embed`)."""
+    from inference.worker import process as worker
 
     if serving := worker.worker().serving_of(message, OF_EVERY_TASK):
         serving.embed(message)

@@ -4,12 +4,12 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
+from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
 from inference.openai import views
 from inference.openai.embeddings import embeddings
 from inference.openai.endpoint import no_endpoint
 from inference.openai.schema import openapi
-from inference.resources import ModelViewSet, SAEViewSet
 
 rest = SimpleRouter(trailing_slash=False)
 rest.register("models", ModelViewSet)

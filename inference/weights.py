@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from steering.errors import SteeringError
-from steering.sources import BadSource, is_folder, read_json_file
+from steering.hub.sources import BadSource, is_folder, read_json_file
 
 FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -146,7 +146,7 @@ def model_folder(model: "LanguageModel") -> Path | None:
     if is_folder(model.source):
         folder = Path(model.source).expanduser()
         return folder if folder.is_dir() else None
-    from steering import hub
+    from steering.hub import client as hub
 
     cached = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
     return cached if cached is not None and _has_weights(cached) else None
@@ -162,9 +162,9 @@ def _has_weights(folder: Path) -> bool:
 def remote_files(source: str, revision: str) -> list[str]:
     """What is fetched of a repository: the weights that transformers loads, once, and all that is small.
 
-    Raises BrokenWeights where there are none, or what `steering.hub` raises.
+    Raises BrokenWeights where there are none, or what `steering.hub.client` raises.
     """
-    from steering import hub
+    from steering.hub import client as hub
 
     present = hub.file_sizes(source, revision)
     if SINGLE in present:

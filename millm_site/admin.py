@@ -1,5 +1,5 @@
 """The admin of who may do what: users, groups, API keys."""
 
-from millm_site.access_admin import GroupAdmin as GroupAdmin
-from millm_site.access_admin import UserAdmin as UserAdmin
-from millm_site.key_admin import APIKeyAdmin as APIKeyAdmin
+from millm_site.accounts.access_admin import GroupAdmin as GroupAdmin
+from millm_site.accounts.access_admin import UserAdmin as UserAdmin
+from millm_site.accounts.key_admin import APIKeyAdmin as APIKeyAdmin

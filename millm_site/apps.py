@@ -10,7 +10,7 @@ class MillmSiteConfig(AppConfig):
 
     def ready(self) -> None:
         from millm_site import checks, schema  # noqa: F401  (registers what is in them)
-        from millm_site.groups import make_groups
+        from millm_site.accounts.groups import make_groups
 
         apps.get_app_config("auth").verbose_name = self.verbose_name
         # The last app of all: the permissions of the others are there then.

@@ -4,7 +4,7 @@ import os
 
 from celery import Celery
 
-from inference.bootstep import EngineStep
+from inference.worker.bootstep import EngineStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millm_site.settings")
 app = Celery("millm")

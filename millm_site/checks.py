@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import DatabaseError, connection
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from millm_site import embedded
 from steering.errors import SteeringError

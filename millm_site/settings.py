@@ -102,20 +102,20 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "millm_site.request_id.request_id",
+    "millm_site.middleware.request_id.request_id",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "millm_site.static_files.StaticFilesMiddleware",
+    "millm_site.middleware.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "millm_site.probes.CommonMiddleware",
+    "millm_site.middleware.any_host.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
-    "millm_site.body_limit.refuses_bodies",
-    "millm_site.bad_request.refuses_nul",
-    "millm_site.outages.OutageMiddleware",
+    "millm_site.middleware.body_limit.refuses_bodies",
+    "millm_site.middleware.bad_request.refuses_nul",
+    "millm_site.middleware.outages.OutageMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]
 
@@ -143,9 +143,9 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("millm/admin.css")],
     "SCRIPTS": [lambda request: static("millm/admin.js")],
-    "SIDEBAR": {"navigation": "millm_site.navigation.sidebar"},
-    "DASHBOARD_CALLBACK": "millm_site.dashboard.dashboard",
-    "LOGIN": {"form": "millm_site.login.LoginForm"},
+    "SIDEBAR": {"navigation": "millm_site.pages.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "millm_site.pages.dashboard.dashboard",
+    "LOGIN": {"form": "millm_site.accounts.login.LoginForm"},
 }
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -176,8 +176,8 @@ DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_
 # Too many failed logins with one name from one address, or from one address, are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "millm_site.throttling.Throttle"
-AXES_CLIENT_IP_CALLABLE = "millm_site.throttling.address_of"
+AXES_HANDLER = "millm_site.accounts.throttling.Throttle"
+AXES_CLIENT_IP_CALLABLE = "millm_site.accounts.throttling.address_of"
 LOGIN_FAILURES_PER_ADDRESS = positive_int("LOGIN_FAILURES_PER_ADDRESS", 50)
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))
@@ -196,16 +196,16 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- REST ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "millm_site.authentication.KeyAuthentication",  # the first one: /v1 takes it too
+        "millm_site.accounts.authentication.KeyAuthentication",  # the first one: /v1 takes it too
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
-    "DEFAULT_PAGINATION_CLASS": "steering.pagination.Pages",
+    "DEFAULT_PAGINATION_CLASS": "steering.api.pagination.Pages",
     "PAGE_SIZE": 50,
     "EXCEPTION_HANDLER": "steering.errors.exception_handler",
     "STRICT_JSON": True,
     "DEFAULT_PARSER_CLASSES": ["steering.strict_json.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "steering.schema.Schema",
+    "DEFAULT_SCHEMA_CLASS": "steering.api.schema.Schema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
@@ -233,7 +233,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True  # what a worker cannot start waits in the broker, for any worker
-CELERY_WORKER_CONSUMER = "inference.consumer:PatientConsumer"
+CELERY_WORKER_CONSUMER = "inference.worker.consumer:PatientConsumer"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A broker that is silent is away, as one that refuses is.
     "socket_connect_timeout": 3,

@@ -9,10 +9,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from inference.admin.playground import playground, playground_now
 from inference.openai.views import admin_chat_completions
-from inference.playground import playground, playground_now
 from inference.urls import rest
-from millm_site.rest_root import RestRoot
+from millm_site.pages.rest_root import RestRoot
 
 
 @csrf_exempt
@@ -22,15 +22,15 @@ def no_endpoint(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"detail": detail, "code": "not_found"}, status=404)
 
 
-handler403 = "millm_site.error_pages.permission_denied"
-handler404 = "millm_site.error_pages.page_not_found"
-handler400 = "millm_site.bad_request.bad_request"
+handler403 = "millm_site.pages.errors.permission_denied"
+handler404 = "millm_site.pages.errors.page_not_found"
+handler400 = "millm_site.middleware.bad_request.bad_request"
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("millm/favicon.svg"))),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/playground/now", admin.site.admin_view(playground_now), name="playground_now"),
-    path("admin/dashboard/", include("millm_site.dashboard")),
+    path("admin/dashboard/", include("millm_site.pages.dashboard")),
     path("admin/chat/completions", admin_chat_completions),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),

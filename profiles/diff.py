@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steering.labels import FeatureLabel
+from steering.labels.models import FeatureLabel
 
 COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint")
 

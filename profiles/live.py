@@ -8,7 +8,7 @@ from django.urls import reverse
 from profiles.diff import Change, differences
 from profiles.models import Profile
 from steering.errors import SteeringError
-from steering.labels import FeatureLabel
+from steering.labels.models import FeatureLabel
 from steering.models import SAE, SteeringState, current_model
 
 DIFFERENCES_SHOWN = 10

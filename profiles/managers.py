@@ -9,9 +9,9 @@ from django.db import models, transaction
 from django.db.models import Exists, OuterRef
 
 from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
-from profiles.file_forms import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
-from profiles.file_forms import NAME_LENGTH as NAME_LENGTH
-from profiles.transfer import Imported, ProfileFile, Refused
+from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
+from profiles.files.formats import NAME_LENGTH as NAME_LENGTH
+from profiles.files.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
 from steering.models import SAE, SteeringState, current_model
 

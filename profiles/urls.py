@@ -2,7 +2,7 @@
 
 from rest_framework.routers import SimpleRouter
 
-from profiles.views import ProfileViewSet
+from profiles.api.views import ProfileViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("profiles", ProfileViewSet, basename="profile")

@@ -17,7 +17,9 @@ class FeatureStrengthsField(models.JSONField):
         return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
 
     def formfield(self, *args: Any, **kwargs: Any) -> Any:
-        from steering.widgets import FeatureStrengthsFormField  # whose labels are rows of a model that has this field
+        from steering.admin.widgets import (
+            FeatureStrengthsFormField,  # whose labels are rows of a model that has this field
+        )
 
         return super().formfield(*args, **{"form_class": FeatureStrengthsFormField, **kwargs})
 

@@ -154,4 +154,4 @@ def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]
 
 
 # A model of this app in a module of its own, which Django finds through this one.
-from steering.labels import FeatureLabel as FeatureLabel  # noqa: E402
+from steering.labels.models import FeatureLabel as FeatureLabel  # noqa: E402

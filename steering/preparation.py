@@ -9,14 +9,14 @@ from pathlib import Path
 from django.db import connection
 from django.db.models import QuerySet
 
-from steering import hub
 from steering.errors import SteeringError
-from steering.fingerprint import decoder_fingerprint
 from steering.formats import SAEConfig, read_config
-from steering.hub_errors import DownloadCancelled
+from steering.formats.fingerprint import decoder_fingerprint
+from steering.hub import client as hub
+from steering.hub.errors import DownloadCancelled
+from steering.hub.sources import is_folder
 from steering.lease import Lease
 from steering.saes import SAE
-from steering.sources import is_folder
 
 logger = logging.getLogger(__name__)
 

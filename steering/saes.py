@@ -12,7 +12,7 @@ from django.utils.text import slugify
 
 from steering.errors import NothingToCancel, SteeringError
 from steering.formats import SAEConfig, read_config
-from steering.sources import is_folder, local_folder
+from steering.hub.sources import is_folder, local_folder
 from steering.statements import may_take_long
 
 

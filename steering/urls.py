@@ -2,8 +2,8 @@
 
 from django.urls import path
 
-from steering.label_views import FeatureLabelViewSet as Labels
-from steering.views import LiveSteeringViewSet as View
+from steering.api.label_views import FeatureLabelViewSet as Labels
+from steering.api.views import LiveSteeringViewSet as View
 
 urlpatterns = [
     path("steering", View.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"}), name="steering"),

@@ -7,9 +7,9 @@ from django.db import transaction
 
 from inference.models import LanguageModel
 from profiles.models import Profile
-from steering.fingerprint import decoder_fingerprint
 from steering.formats import read_config
-from steering.label_files import LabelFile
+from steering.formats.fingerprint import decoder_fingerprint
+from steering.labels.files import LabelFile
 from steering.models import SAE, FeatureLabel
 
 FILES = Path(__file__).parent / "files"

@@ -17,10 +17,10 @@ from django.http.response import HttpResponseBase
 from pydantic import StrictInt, field_validator
 
 from inference import tasks
+from inference.broker.exchange import exchange, first_event
 from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
-from inference.openai.exchange import exchange, first_event
 from inference.openai.requests import Body, Prompts, as_prompts, check_number
 from inference.openai.selection import Selection, served_model
 

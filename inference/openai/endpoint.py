@@ -13,10 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
+from inference.broker.shares import HOLDER
 from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import OpenAIError
 from inference.outages import REDIS, outage_of
-from inference.shares import HOLDER
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
-from inference.generation import SamplingParams
+from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
 from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
@@ -39,7 +39,7 @@ class OwnSteering(BaseModel):
 
 
 def as_prompts(given: Prompts) -> list[dict[str, Any]]:
-    """One prompt or several, as the task message has them: see `inference.prompts.prompt_ids`."""
+    """One prompt or several, as the task message has them: see `inference.worker.prompts.prompt_ids`."""
     several = isinstance(given, list) and not isinstance(given[0], int)
     each: Any = given if several else [given]
     return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
@@ -141,7 +141,7 @@ class AnswerRequest(Body):
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
-        """The prompts of the task message: see `inference.prompts.prompt_ids`."""
+        """The prompts of the task message: see `inference.worker.prompts.prompt_ids`."""
         raise NotImplementedError
 
     @property
@@ -161,7 +161,7 @@ class AnswerRequest(Body):
 
     @property
     def template(self) -> dict[str, Any]:
-        """Options of the chat template: see `inference.prompts.prompt_ids`."""
+        """Options of the chat template: see `inference.worker.prompts.prompt_ids`."""
         return {}
 
     @property

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError

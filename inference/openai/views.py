@@ -10,10 +10,10 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
 from inference import tasks
-from inference.generation import Event
+from inference.broker.exchange import exchange, first_event, stream_failed
+from inference.interface import Event
 from inference.openai.authentication import by_session
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
-from inference.openai.exchange import exchange, first_event, stream_failed
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
 from inference.openai.selection import Selection, activate, entry, model_list, select, served_model
@@ -76,7 +76,7 @@ async def _answer(
 
 
 def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
-    """The task message: see `inference.serving.Serving.answer`."""
+    """The task message: see `inference.worker.model_server.Serving.answer`."""
     return {
         "prompts": asked.prompts,
         "echo": bool(getattr(asked, "echo", False)),

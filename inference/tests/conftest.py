@@ -13,7 +13,7 @@ import httpx
 import openai
 from django.conf import settings
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 
 START_TIMEOUT_S = 90

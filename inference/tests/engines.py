@@ -10,9 +10,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from inference.engine import ContinuousEngine, Directions, EngineLimits
-from inference.generation import Event, GenerationRequest, SamplingParams
-from steering.directions import steering_vector
+from inference.engine.directions import steering_vector
+from inference.engine.engine import ContinuousEngine, Directions, EngineLimits
+from inference.interface import Event, GenerationRequest, SamplingParams
 from steering.formats import read_config
 from steering.spec import SteeringSpec
 

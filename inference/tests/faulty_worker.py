@@ -12,7 +12,7 @@ STUCK_AT = "test:stuck-at"  # the process id of that one, in Redis
 
 
 def break_engine() -> None:
-    from inference.engine import ContinuousEngine
+    from inference.engine.engine import ContinuousEngine
 
     started = ContinuousEngine._started
 
@@ -27,8 +27,8 @@ def break_engine() -> None:
 
 
 def break_steps() -> None:
-    from inference.batch_entry import entry_of
-    from inference.sampling import BatchSampler
+    from inference.engine.batch_entry import entry_of
+    from inference.engine.sampling import BatchSampler
 
     prepare, sample = BatchSampler.prepare_tensor_args, BatchSampler.__call__
     blocks: list[bool] = []
@@ -47,8 +47,8 @@ def break_steps() -> None:
 
 
 def break_claims() -> None:
-    from inference import stream
-    from inference.serving import Serving
+    from inference.broker import stream
+    from inference.worker.model_server import Serving
 
     claim = Serving._claim
 

@@ -13,7 +13,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from inference.engine import ContinuousEngine, EngineLimits
+from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.tests.engines import Collected
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]

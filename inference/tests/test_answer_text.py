@@ -2,8 +2,8 @@
 
 import pytest
 
+from inference.engine.detokenizer import AnswerText, TokenTexts
 from inference.tests.tiny import tiny_tokenizer
-from inference.text import AnswerText, TokenTexts
 
 TOKENIZER = tiny_tokenizer().backend_tokenizer
 TEXTS = TokenTexts(TOKENIZER)

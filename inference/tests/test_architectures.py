@@ -14,15 +14,15 @@ import torch
 from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from inference import loading
-from inference.attention import CAPPED
-from inference.encoder import Encoder
-from inference.engine import EngineLimits
-from inference.loading import load, model_class, pick_attention, rehearse
-from inference.memory import check_fits
+from inference.engine import loading
+from inference.engine.attention import CAPPED
+from inference.engine.engine import EngineLimits
+from inference.engine.forward import Encoder
+from inference.engine.loading import load, model_class, pick_attention, rehearse
 from inference.models import LanguageModel
 from inference.tests.engines import run_engine
 from inference.tests.tiny import D_MODEL, tiny_sae, tiny_tokenizer
+from inference.worker.memory import check_fits
 from steering.architectures import ARCHITECTURES, HOOK_POINTS
 from steering.spec import SteeringSpec
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from inference import cgroup, memory
+from inference.worker import cgroup, memory
 
 GIB = 2**30
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inference import prompts
-from inference.prompts import UnusableTemplate, prompt_ids
 from inference.tests.scripted import CHATML, byte_level
+from inference.worker import prompts
+from inference.worker.prompts import UnusableTemplate, prompt_ids
 
 # The branch for called functions of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B: arguments are a string.
 DEEPSEEK = (

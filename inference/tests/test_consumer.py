@@ -9,11 +9,12 @@ from celery.exceptions import WorkerShutdown
 from celery.worker import state
 from kombu import Connection
 
-from inference import stream, tasks
-from inference.consumer import RECONNECT_S, PatientConsumer
+from inference import tasks
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port
 from inference.tests.test_load import wait_for
+from inference.worker.consumer import RECONNECT_S, PatientConsumer
 from millm_site.celery import app
 
 TRIES = 150

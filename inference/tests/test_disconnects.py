@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from inference import stream
+from inference.broker import stream
 from inference.tests.conftest import Server
 from inference.tests.test_load import LONG, running, wait_for
 

@@ -17,8 +17,8 @@ from inference.tests.conftest import Server
 from inference.tests.test_loading import ask, eventually, in_shards, status, tiny  # noqa: F401  (a fixture)
 from inference.weights import weights_size
 from steering.errors import SteeringError
-from steering.fingerprint import decoder_fingerprint
 from steering.formats import read_config
+from steering.formats.fingerprint import decoder_fingerprint
 from steering.models import SAE
 from steering.tests.hub_server import Hub, hub_server
 
@@ -183,7 +183,7 @@ def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_when_there_is_roo
 
 
 def worker_is_idle() -> bool:
-    from inference import stream
+    from inference.broker import stream
 
     return any(beat.status == "idle" or beat.model == "" for beat in stream.live_workers())
 

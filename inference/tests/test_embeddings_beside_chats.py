@@ -8,9 +8,9 @@ from functools import partial
 import httpx
 import pytest
 
-from inference.generation import EngineBusy
-from inference.side_queue import SideQueue
+from inference.interface import EngineBusy
 from inference.tests.conftest import Server
+from inference.worker.side_queue import SideQueue
 
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 8}
 TEXTS = ["The whale dives deep and the moon is high above the sea. " * 12] * 30

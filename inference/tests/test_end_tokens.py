@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from inference.generation import SamplingParams
-from inference.loading import eos_token_ids
+from inference.engine.loading import eos_token_ids
+from inference.interface import SamplingParams
 from inference.tests.scripted import after, byte_level, ids_of, scripted_engine, scripted_model
 
 TOKENIZER = byte_level(words=["Hello", " there"])

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from inference import serving as module
-from inference import stream
-from inference.generation import EngineClosed, SamplingParams
-from inference.serving import Serving
-from inference.side_queue import SideQueue
+from inference.broker import stream
+from inference.interface import EngineClosed, SamplingParams
 from inference.tests.test_load import wait_for
+from inference.worker import model_server as module
+from inference.worker.model_server import Serving
+from inference.worker.side_queue import SideQueue
 
 
 @pytest.fixture

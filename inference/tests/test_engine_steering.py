@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from inference.generation import ContextLengthExceeded
+from inference.interface import ContextLengthExceeded
 from inference.tests.engines import Collected, run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 from steering.spec import SteeringSpec

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine import EngineLimits
-from inference.generation import ContextLengthExceeded, EngineBusy, SamplingParams
+from inference.engine.engine import EngineLimits
+from inference.interface import ContextLengthExceeded, EngineBusy, SamplingParams
 from inference.tests.engines import Collected, run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 from steering.spec import SteeringSpec

@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import redis
 
-from inference import inbox as module
-from inference import metrics, stream, tasks, traffic
-from inference.generation import Event
-from inference.inbox import inbox
-from inference.openai import exchange as exchanges
+from inference import metrics, tasks
+from inference.broker import counters as traffic
+from inference.broker import exchange as exchanges
+from inference.broker import inbox as module
+from inference.broker import stream
+from inference.broker.exchange import closes_exchanges, exchange
+from inference.broker.inbox import inbox
+from inference.broker.stream import Heartbeat
+from inference.interface import Event
 from inference.openai.errors import OpenAIError
-from inference.openai.exchange import closes_exchanges, exchange
 from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
 from inference.openai.views import _sse
-from inference.stream import Heartbeat
 from inference.tests.test_inbox import run, until
 
 SCOPE = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
@@ -275,7 +277,10 @@ def test_a_client_that_goes_is_noticed_though_the_view_never_hears_of_its_cancel
                 await hearing
             await way.answer(send)
 
-        asking = asyncio.create_task(closes_exchanges(deaf)(SCOPE, receive, ignore))
+        async def request() -> None:
+            await closes_exchanges(deaf)(SCOPE, receive, ignore)
+
+        asking = asyncio.create_task(request())
         await until(way.queued)
         is_gone.set()
         await asking

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from inference.generation import SamplingParams
+from inference.engine.sampling import BatchSampler
+from inference.engine.token_tables import TokenTables
+from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.requests import ChatRequest
-from inference.penalties import TokenTables
-from inference.sampling import BatchSampler
 
 VOCAB = 40
 PLAIN = SamplingParams(seed=3)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
-from inference import inbox as module
-from inference import stream
-from inference.inbox import inbox
+from inference.broker import inbox as module
+from inference.broker import stream
+from inference.broker.inbox import inbox
+from inference.broker.queue import enqueue
+from inference.broker.stream import Heartbeat
 from inference.openai.endpoint import as_openai_error
 from inference.openai.errors import OpenAIError
-from inference.queueing import enqueue
-from inference.stream import Heartbeat
 from inference.tests.test_inbox import PATIENCE_S, run
 from millm_site import embedded
 

@@ -12,7 +12,8 @@ from django.db import OperationalError
 from django.test import Client, RequestFactory
 from redis import ConnectionError as RedisAway
 
-from inference import health, inbox, stream
+from inference import health
+from inference.broker import inbox, stream
 from inference.models import LanguageModel
 
 pytestmark = pytest.mark.django_db

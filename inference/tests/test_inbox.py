@@ -9,12 +9,13 @@ import pytest
 import redis
 from prometheus_client import generate_latest
 
-from inference import inbox as module
-from inference import metrics, stream
-from inference.generation import Event
-from inference.inbox import hears, inbox
+from inference import metrics
+from inference.broker import inbox as module
+from inference.broker import stream
+from inference.broker.inbox import hears, inbox
+from inference.broker.stream import Heartbeat
+from inference.interface import Event
 from inference.openai.errors import OpenAIError
-from inference.stream import Heartbeat
 from inference.tests.test_metrics import read
 
 MODEL = "inbox-test"

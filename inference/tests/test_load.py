@@ -12,7 +12,7 @@ import psutil
 import pytest
 from django.conf import settings
 
-from inference import stream
+from inference.broker import stream
 from inference.tests.conftest import Server
 
 LONG = {

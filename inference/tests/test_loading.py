@@ -16,11 +16,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
-from inference.worker import Worker
+from inference.worker.process import Worker
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.models import SAE, SteeringState

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from inference.generation import SamplingParams
+from inference.interface import SamplingParams
 from inference.tests.engines import GREEDY, Collected, run_engine
 from inference.tests.test_engine_steering import prompts, spec
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine import EngineLimits
-from inference.generation import ContextLengthExceeded
+from inference.engine.engine import EngineLimits
+from inference.interface import ContextLengthExceeded
 from inference.tests.engines import run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference import metrics, stream
+from inference import metrics
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port
 from inference.tests.test_load import LONG, wait_for

@@ -9,9 +9,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from inference import stream
+from inference.broker import stream
+from inference.broker.stream import Heartbeat
 from inference.models import LanguageModel
-from inference.stream import Heartbeat
 from profiles.models import Profile
 from steering.models import SAE
 

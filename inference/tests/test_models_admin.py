@@ -335,7 +335,7 @@ def test_what_comes_into_use_while_it_is_deleted_stays(
     admin_client: Client, sae: SAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = SAE.objects.create(id="a-free-one", source="/sae", **READY)
-    monkeypatch.setattr("inference.deletion_admin._refusal", lambda row: "")  # as if it was attached after this
+    monkeypatch.setattr("inference.admin.deletion._refusal", lambda row: "")  # as if it was attached after this
     data = {"action": "delete_selected", "_selected_action": ["s", free.pk], "post": "yes"}
     assert "Nothing was deleted: SAE s is attached" in text(admin_client.post(SAES, data, follow=True))
     assert SAE.objects.count() == 2

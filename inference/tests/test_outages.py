@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 from inference.tests.faulty_worker import BLOCKING, DEADLY, POISON, STUCK, STUCK_AT

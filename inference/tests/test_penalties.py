@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import RepetitionPenaltyLogitsProcessor
 
-from inference.generation import InvalidSampling, SamplingParams
+from inference.interface import InvalidSampling, SamplingParams
 from inference.tests.engines import Collected, run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from inference.admin.playground import MAX_OFFERED
 from inference.models import LanguageModel
-from inference.playground import MAX_OFFERED
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 

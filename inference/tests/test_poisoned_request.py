@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from inference.constraints import Constraint
-from inference.engine import ContinuousEngine
+from inference.engine.constraints import Constraint
+from inference.engine.detokenizer import AnswerText
+from inference.engine.engine import ContinuousEngine
 from inference.tests.engines import run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
-from inference.text import AnswerText
 
 POISON = [99, 98, 97]
 PROMPT = [5, 17, 200]

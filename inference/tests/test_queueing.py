@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from inference import stream
-from inference.generation import Event
-from inference.inbox import inbox
+from inference.broker import stream
+from inference.broker.exchange import first_event
+from inference.broker.inbox import inbox
+from inference.broker.queue import enqueue
+from inference.broker.stream import Heartbeat
+from inference.interface import Event
 from inference.openai.errors import OpenAIError
-from inference.openai.exchange import first_event
 from inference.openai.responses import ChatAnswer, Choice
 from inference.openai.views import _event
-from inference.queueing import enqueue
-from inference.stream import Heartbeat
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from inference import inbox as module
-from inference import stream
+from inference.broker import inbox as module
+from inference.broker import stream
+from inference.broker.stream import Heartbeat
 from inference.demo.register import FILES
-from inference.generation import Event
+from inference.interface import Event
 from inference.models import LanguageModel, detach_sae
 from inference.openai.endpoint import in_database
-from inference.stream import Heartbeat
 from inference.tests.conftest import Server, say
 from inference.tests.test_inbox import until
 from millm_site.asgi import application

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import validate
 from pydantic import BaseModel
 
-from inference.generation import InvalidSchema, SamplingParams
+from inference.interface import InvalidSchema, SamplingParams
 from inference.tests.conftest import Server
 from inference.tests.engines import Collected, run_engine
 from inference.tests.test_engine_steering import spec

@@ -10,9 +10,9 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from inference.generation import SamplingParams
-from inference.penalties import TokenTables
-from inference.sampling import BatchSampler, gumbel_noise
+from inference.engine.sampling import BatchSampler, gumbel_noise
+from inference.engine.token_tables import TokenTables
+from inference.interface import SamplingParams
 
 VOCAB = 50
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.scripted import after, ids_of, scripted_model, sentencepiece

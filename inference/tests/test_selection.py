@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from redis import ConnectionError as RedisAway
 
-from inference import stream
+from inference.broker import stream
 from inference.demo.register import FILES
 from inference.models import LanguageModel, LanguageModelManager
 from inference.openai.errors import OpenAIError

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from inference import inbox as module
-from inference import shares, stream
-from inference.inbox import inbox
+from inference.broker import inbox as module
+from inference.broker import shares, stream
+from inference.broker.inbox import inbox
+from inference.broker.shares import HOLDER, Shares
+from inference.broker.stream import Heartbeat
 from inference.openai.errors import OpenAIError
-from inference.shares import HOLDER, Shares
-from inference.stream import Heartbeat
 from inference.tests.conftest import Server
 from inference.tests.test_inbox import run
 from inference.tests.test_load import LONG, running, wait_for

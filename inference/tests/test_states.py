@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
 
-from inference import stream
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
 from steering.errors import NothingToCancel

@@ -12,11 +12,12 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.test import RequestFactory
 from kombu.exceptions import OperationalError as BrokerError
 
-from inference import health, worker
+from inference import health
 from inference.openai.endpoint import as_openai_error
 from inference.outages import outage_of
-from inference.running import failure_of
-from millm_site.outages import OutageMiddleware
+from inference.worker import process as worker
+from inference.worker.running import failure_of
+from millm_site.middleware.outages import OutageMiddleware
 
 OURS = [
     DataError("integer out of range"),

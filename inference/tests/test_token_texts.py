@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from inference.generation import SamplingParams
+from inference.engine.detokenizer import AnswerText, GrowingText, TokenRecord, TokenTexts
+from inference.interface import SamplingParams
 from inference.tests.scripted import BYTES, after, byte_level, ids_of, scripted_engine, sentencepiece
-from inference.text import AnswerText, GrowingText, TokenRecord, TokenTexts
 
 SENTENCEPIECE, BYTE_LEVEL = sentencepiece(), byte_level()
 

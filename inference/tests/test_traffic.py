@@ -12,10 +12,11 @@ import pytest
 from django.conf import settings
 from redis import ConnectionError as RedisAway
 
-from inference import stream, traffic
+from inference.broker import counters as traffic
+from inference.broker import stream
+from inference.broker.counters import Hour, Minute, last_hour
 from inference.tests.conftest import Server
 from inference.tests.test_load import wait_for
-from inference.traffic import Hour, Minute, last_hour
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Tell me something."}]
 

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from millm_site.authentication import KeyAuthentication
+from millm_site.accounts.authentication import KeyAuthentication
 from millm_site.models import APIKey
 
 DOORS = ["/api/profiles", "/v1/models"]

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from inference.tests.conftest import Server
-from millm_site import body_limit
+from millm_site.middleware import body_limit
 from millm_site.models import APIKey
 from millm_site.tests.test_body_limit import CHUNK, DOORS, MIB, Sender
 from millm_site.tests.test_processes import Web

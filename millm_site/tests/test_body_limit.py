@@ -18,11 +18,11 @@ from django.test import Client
 
 from inference.tests.conftest import Server
 from inference.tests.test_logs import lines_with
-from millm_site import body_limit
-from millm_site.body_limit import limits_bodies
+from millm_site.middleware import body_limit
+from millm_site.middleware.body_limit import limits_bodies
 from millm_site.models import APIKey
 from millm_site.tests.test_processes import Web
-from steering.labels import FeatureLabel
+from steering.labels.models import FeatureLabel
 
 MIB = 2**20
 CHUNK = b"10000\r\n" + b"x" * 2**16 + b"\r\n"

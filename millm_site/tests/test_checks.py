@@ -13,10 +13,10 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.utils import ConnectionHandler
 
-from inference import stream
+from inference.broker import stream
+from inference.broker.stream import Heartbeat, write_heartbeat
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
-from inference.stream import Heartbeat, write_heartbeat
 from inference.tests.conftest import redis_url
 from millm_site import checks, embedded
 from millm_site.tests.test_settings import OWN, manage

@@ -11,7 +11,8 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from inference import stream, traffic
+from inference.broker import counters as traffic
+from inference.broker import stream
 from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
 from profiles.models import Profile

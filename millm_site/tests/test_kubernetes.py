@@ -17,7 +17,7 @@ from django.conf import settings
 from django.urls import resolve
 
 from inference.models import LanguageModel
-from millm_site.probes import PATHS
+from millm_site.middleware.any_host import PATHS
 from millm_site.tests.deployment_files import check_command, check_variables, tool
 from millm_site.tests.variables import ROOT
 
@@ -204,7 +204,7 @@ def test_a_pod_waits_until_the_database_is_migrated_and_says_so(name: str, tmp_p
 
 def test_workers_are_scaled_by_the_list_in_which_redis_keeps_the_queue() -> None:
     """The example has the demo's queue; what no worker takes is counted by LLEN on the queue's name."""
-    from inference import stream
+    from inference.broker import stream
     from inference.tasks import generate
 
     [trigger] = the("ScaledObject")["spec"]["triggers"]

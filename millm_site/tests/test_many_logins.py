@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Sum
 from django.test import RequestFactory
 
-from millm_site import login
+from millm_site.accounts import login
 from millm_site.tests.test_login import LOGIN, RIGHT, attempt, is_in, users  # noqa: F401  (a fixture)
 from millm_site.tests.test_processes import Web
 

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from inference import stream
+from inference.broker import stream
 from inference.tests.conftest import Server, free_port
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]

@@ -10,8 +10,8 @@ import pytest
 import redis
 from django.db import connection
 
-from inference import stream
-from millm_site import rate_limits
+from inference.broker import stream
+from millm_site.accounts import rate_limits
 from millm_site.models import APIKey
 from millm_site.tests.test_api_keys import DOORS, answer_to, told
 

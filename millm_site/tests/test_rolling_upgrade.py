@@ -14,9 +14,9 @@ import httpx
 import pytest
 import redis
 
-from inference import stream
+from inference.broker import stream
+from inference.broker.stream import Heartbeat
 from inference.models import LanguageModel
-from inference.stream import Heartbeat
 from inference.tests.conftest import redis_url
 from inference.tests.test_load import LONG, wait_for
 from millm_site.tests.test_processes import MANAGE, Web, environment

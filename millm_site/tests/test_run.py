@@ -129,7 +129,7 @@ def embedded_servers(home: Path) -> list[psutil.Process]:
 def test_a_worker_that_gives_up_ends_as_a_failure(tmp_path: Path) -> None:
     program = """
 from millm_site.management.commands.run import _run_worker
-from inference.worker import Worker
+from inference.worker.process import Worker
 def broken(worker):
     raise ValueError("broken")
 Worker._converge = broken

@@ -19,8 +19,8 @@ from inference.tests.conftest import Server
 from inference.tests.test_load import wait_for
 from inference.tests.test_logs import CHAT
 from inference.tests.test_logs import ask as chat
-from millm_site import probes
 from millm_site.celery import app
+from millm_site.middleware import any_host as probes
 from millm_site.tests.test_processes import Web
 from millm_site.tests.test_settings import manage
 

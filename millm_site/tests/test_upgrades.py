@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from inference import stream, tasks
-from inference.generation import SamplingParams
+from inference import tasks
+from inference.broker import stream
+from inference.broker.stream import Heartbeat
+from inference.interface import SamplingParams
 from inference.models import LanguageModel
-from inference.stream import Heartbeat
 from inference.tests.conftest import Server
 
 INBOX = "millm:inbox:of-another-version"

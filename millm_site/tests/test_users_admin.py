@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client
 
-from millm_site.groups import READY_MADE, make_groups, meaningful_permissions
+from millm_site.accounts.groups import READY_MADE, make_groups, meaningful_permissions
 from millm_site.models import APIKey
 
 PASSWORD = "correct horse battery staple"

@@ -17,7 +17,7 @@ from django.urls import URLPattern, get_resolver
 
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
-from millm_site.groups import make_groups
+from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from profiles.models import Profile
 from steering.models import SAE, FeatureLabel, SteeringState

@@ -9,7 +9,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from profiles.models import Profile
-from steering.labels import FeatureLabel
+from steering.labels.models import FeatureLabel
 from steering.models import SAE, SteeringState
 
 DELETED = "/admin/profiles/profile/deleted/"

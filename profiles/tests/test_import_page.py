@@ -212,8 +212,8 @@ def test_a_preview_asks_for_what_it_shows_once(
     admin_client: Client, sae: SAE, django_assert_max_num_queries: Any
 ) -> None:
     """Only planning, which makes each profile and takes it back, grows with the file."""
-    from profiles.import_page import _described
-    from profiles.transfer import Imported
+    from profiles.admin.import_page import _described
+    from profiles.files.transfer import Imported
 
     made = [Profile(name=str(i), sae_id=sae.pk, steering={i: 1.0}) for i in range(50)]
     with django_assert_max_num_queries(4):

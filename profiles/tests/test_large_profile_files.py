@@ -7,9 +7,9 @@ import pytest
 from django.conf import settings
 
 from profiles.errors import InvalidProfileFile
+from profiles.files.transfer import ProfileFile
 from profiles.models import Profile
 from profiles.tests.test_transfer import CLUSTER, FILE, FLAT, INTERFACE, changed
-from profiles.transfer import ProfileFile
 from steering.errors import InvalidSteering
 
 MANY = 50_000

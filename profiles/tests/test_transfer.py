@@ -7,8 +7,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from profiles.errors import InvalidProfileFile
+from profiles.files.transfer import MAX_PROFILES, ProfileFile
 from profiles.models import Profile
-from profiles.transfer import MAX_PROFILES, ProfileFile
 from steering.models import SAE, SteeringState
 
 URL = "/api/profiles"

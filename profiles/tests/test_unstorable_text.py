@@ -7,8 +7,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from profiles.errors import InvalidProfileFile
+from profiles.files.transfer import ProfileFile
 from profiles.models import Profile
-from profiles.transfer import ProfileFile
 
 HALF = "\\ud800"
 BODY = '{"name": "a", "steering": {"1": 1}, "description": "b", "model_id": "m"}'

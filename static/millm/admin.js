@@ -28,7 +28,7 @@ window.millm = window.millm || {};
     form.submit();
   };
 
-  /* Unfold shows its actions as links: those that change something (steering.admin_actions) are posted. */
+  /* Unfold shows its actions as links: those that change something (steering.admin.actions) are posted. */
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-post]");
     if (!link) return;

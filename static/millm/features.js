@@ -1,7 +1,7 @@
 /* The table of features and their strengths: one value, set by a slider or in a number box.
  *
  * A page shows it by `{% include "millm/features.html" with features=... %}`, where `features` is what
- * `steering.widgets.FeatureTable.context()` gives; a form field has it by `FeatureStrengthsWidget`. Either needs
+ * `steering.admin.widgets.FeatureTable.context()` gives; a form field has it by `FeatureStrengthsWidget`. Either needs
  * `FeatureStrengthsWidget().media`. Options, in the JSON beside it:
  *   strengths {index: strength}; of a form field its textarea has them, which gets the JSON of each change
  *   labels {index: text}, errors {index: text}

@@ -1,4 +1,4 @@
-/* Rows with which something is under way move by themselves (inference.progress_admin).
+/* Rows with which something is under way move by themselves (inference.admin.progress).
  *
  * While an element with data-under-way="<id>" is on the page, its data-progress is asked for these rows; the answer's
  * elements with data-live take the place of those here. Only what differs is touched: selection, focus and the movement

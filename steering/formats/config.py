@@ -33,7 +33,7 @@ class SAEConfig:
     """What the files of an SAE say, whatever their format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    What follows `transposed` is about the encoder only: see `steering.encoders`.
+    What follows `transposed` is about the encoder only: see `inference.engine.sae_encoders`.
     """
 
     format: str

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from huggingface_hub import close_session
 from pytest_django import Settings
 
-from steering import hub as hub_files
+from steering.hub import client as hub_files
 
 LARGE = {".safetensors", ".npz", ".bin", ".pt"}
 TOKEN = "hf_right"

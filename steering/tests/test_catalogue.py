@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import close_session
 from pytest_django import Settings
 
-from steering import catalogue
-from steering.catalogue import FoundSAE, NoSuchFolder, TooManyFiles, find_saes, list_folder, list_repository
 from steering.formats import LAYOUTS, UnreadableSAE, read_config
+from steering.hub import catalogue
+from steering.hub.catalogue import FoundSAE, NoSuchFolder, TooManyFiles, find_saes, list_folder, list_repository
 from steering.tests import sae_files
 from steering.tests.hub_server import hub_server
 

@@ -20,8 +20,8 @@ from inference.demo import register
 from inference.demo.grammar import TOPICS
 from inference.models import LanguageModel
 from profiles.models import Profile
-from steering.label_files import InvalidLabelFile, LabelFile
-from steering.labels import FeaturesUnknown, ImportedLabels, NoSuchSAE
+from steering.labels.files import InvalidLabelFile, LabelFile
+from steering.labels.models import FeaturesUnknown, ImportedLabels, NoSuchSAE
 from steering.models import SAE, FeatureLabel, SteeringState
 
 URL = "/api/saes/s/labels"

@@ -9,9 +9,9 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
+from steering.admin.widgets import FeatureStrengthsFormField, FeatureTable
 from steering.fields import FeatureStrengthsField
 from steering.models import SAE, FeatureLabel
-from steering.widgets import FeatureStrengthsFormField, FeatureTable
 
 
 class StrengthsForm(forms.Form):

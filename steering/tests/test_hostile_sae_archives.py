@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from steering.decoder import decoder_blocks, decoder_rows
-from steering.encoders import load_encoder
-from steering.fingerprint import decoder_fingerprint
+from inference.engine.sae_encoders import load_encoder
 from steering.formats import BrokenDecoder, UnreadableSAE, read_config
+from steering.formats.decoder import decoder_blocks, decoder_rows
+from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.refusals import bounded, refused
 from steering.tests.sae_files import D_IN, D_SAE

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from steering.decoder import decoder_rows
-from steering.directions import steering_vector
-from steering.encoders import load_encoder
-from steering.fingerprint import decoder_fingerprint
+from inference.engine.directions import steering_vector
+from inference.engine.sae_encoders import load_encoder
 from steering.formats import BrokenDecoder, UnreadableSAE, read_config
+from steering.formats.decoder import decoder_rows
+from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.refusals import bounded, refused
 from steering.tests.sae_files import D_IN, D_SAE

@@ -10,9 +10,9 @@ import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir
 from pytest_django import Settings
 
-from steering import hub
 from steering.errors import SteeringError
-from steering.hub_errors import (
+from steering.hub import client as hub
+from steering.hub.errors import (
     BrokenDownload,
     DiskFull,
     DownloadCancelled,
@@ -264,8 +264,7 @@ def test_the_small_hub_counts_ids_as_git_does() -> None:
 
 
 def test_neither_hub_nor_catalogue_imports_torch() -> None:
-    script = (
-        "import sys, steering.hub, steering.catalogue; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    )
+    modules = "sys, steering.hub.client, steering.hub.catalogue"
+    script = f"import {modules}; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

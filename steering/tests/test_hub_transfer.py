@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from steering import hub, hub_transfer
-from steering.hub_errors import (
-    BrokenDownload,
-    DiskFull,
-    DownloadCancelled,
-)
+from steering.hub import client as hub
+from steering.hub import transfer as hub_transfer
+from steering.hub.errors import BrokenDownload, DiskFull, DownloadCancelled
 from steering.tests.hub_server import CONFIG, REPO, WEIGHTS, Hub, Watcher, download, small_model
 
 

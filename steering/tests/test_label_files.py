@@ -10,7 +10,7 @@ from typing import IO, Any
 import pytest
 from django.conf import LazySettings
 
-from steering.label_files import ROW_BYTES, InvalidLabelFile, LabelFile
+from steering.labels.files import ROW_BYTES, InvalidLabelFile, LabelFile
 
 D_SAE = 100
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from django.conf import settings
 
-from steering.decoder import decoder_blocks, decoder_rows
-from steering.directions import steering_vector
-from steering.encoders import load_encoder
-from steering.fingerprint import decoder_fingerprint
+from inference.engine.directions import steering_vector
+from inference.engine.sae_encoders import load_encoder
 from steering.formats import BrokenDecoder, read_config
+from steering.formats.decoder import decoder_blocks, decoder_rows
+from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.sae_files import Array
 

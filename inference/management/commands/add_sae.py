@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.resources import catalogue_of
+from inference.api.resources import catalogue_of
 from steering.errors import SteeringError
 from steering.models import SAE
 

@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
         from inference.demo.language_model import answers
         from inference.demo.search import held_out
-        from steering.directions import steering_vector
+        from inference.engine.directions import steering_vector
         from steering.formats import read_config
 
         model = AutoModelForCausalLM.from_pretrained(FILES / "model").eval()

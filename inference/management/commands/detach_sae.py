@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inference import consequences
+from inference.admin import consequences
 from inference.management.named import sae_named
 from inference.models import detach_sae
 from steering.models import SAE

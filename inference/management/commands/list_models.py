@@ -1,7 +1,7 @@
 """`manage.py list_models`."""
 
+from inference.api.serializers import ModelSerializer
 from inference.management.listing import ListCommand
-from inference.serializers import ModelSerializer
 
 
 class Command(ListCommand):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from inference.api.serializers import SAESerializer
 from inference.management.listing import ListCommand
-from inference.serializers import SAESerializer
 
 
 class Command(ListCommand):

@@ -8,7 +8,7 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference import stream
+from inference.broker import stream
 
 TIMEOUT_S = 5
 AT_REST = {"ready", "idle"}  # idle: there is nothing that it should serve

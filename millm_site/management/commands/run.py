@@ -94,9 +94,9 @@ class Command(BaseCommand):
 def _run_web(host: str, port: int) -> None:
     if settings.WHITENOISE_USE_FINDERS is False and not (settings.STATIC_ROOT / "staticfiles.json").exists():
         raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
-    from inference.openai.exchange import SEND_S
+    from inference.broker.exchange import SEND_S
     from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
-    from millm_site.protocol import BoundedProtocol
+    from millm_site.middleware.protocol import BoundedProtocol
 
     config = uvicorn.Config(
         application,

@@ -21,12 +21,12 @@ from django.db.models import F
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from inference import stream
+from inference.broker import stream
+from inference.broker.counters import last_hour
 from inference.demo import register
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, say
-from inference.traffic import last_hour
-from millm_site.groups import make_groups
+from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from millm_site.tests.browser.conftest import PASSWORD
 from profiles.models import Profile

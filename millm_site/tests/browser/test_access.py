@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from playwright.sync_api import Page, expect
 
 from inference.tests.conftest import Server
-from millm_site.groups import make_groups
+from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from millm_site.tests.browser.conftest import PASSWORD, Watched, log_in
 

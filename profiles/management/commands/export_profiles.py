@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import pluralize
 
-from profiles import transfer
 from profiles.errors import ProfileNotFound
+from profiles.files import transfer
 from profiles.models import Profile
 
 

@@ -8,9 +8,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.template.defaultfilters import pluralize
 
+from profiles.files.transfer import Imported, ProfileFile
 from profiles.managers import OnConflict
 from profiles.models import Profile
-from profiles.transfer import Imported, ProfileFile
 from steering.errors import SteeringError
 
 

@@ -9,8 +9,8 @@ from typing import IO, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from steering.errors import SteeringError
-from steering.label_files import LabelFile
-from steering.labels import FeatureLabel
+from steering.labels.files import LabelFile
+from steering.labels.models import FeatureLabel
 from steering.models import SAE
 
 

@@ -1,0 +1,185 @@
+"""The admin of SAEs. Attaching one needs the model, which `steering` may not know."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.http import urlencode
+from unfold.decorators import display
+
+from inference.admin import consequences
+from inference.admin.deletion import DeletionAdmin
+from inference.admin.forms import RegisterSAEForm
+from inference.admin.progress import Control, ProgressAdmin, live
+from inference.models import LanguageModel, attach_sae, detach_sae
+from profiles.models import Profile
+from steering.admin.actions import posted_action
+from steering.errors import SteeringError
+from steering.hub.sources import is_folder
+from steering.labels.pagination import COUNT_LIMIT
+from steering.models import SAE, FeatureLabel
+
+Status = SAE.Status
+
+
+@admin.register(SAE)
+class SAEAdmin(DeletionAdmin, ProgressAdmin):
+    list_filter = ["is_attached", "status", "model_name", "layer"]
+    search_fields = ["id", "source"]
+    actions_row = ["attach", "detach", "download", "cancel"]
+    add_form_template = "admin/steering/sae/register.html"
+    mend = "Mend that, then try again: a download continues where it ended."
+
+    # --- what is shown ---
+
+    @display(description="SAE", header=True, ordering="id")
+    def about(self, sae: SAE) -> list[str]:
+        return [sae.id, f"{sae.source}/{sae.path}".rstrip("/")]
+
+    def columns(self, request: HttpRequest) -> list[Any]:
+        current = LanguageModel.objects.current()
+        return [
+            "about",
+            live("Status", self.state, "status"),
+            live("Fits", lambda sae: fit(current, sae)),
+            live("Model", lambda sae: sae.model_name, "model_name"),
+            live("Hook point", _place, "layer"),
+            live("Features", lambda sae: f"{sae.d_sae:,}" if sae.d_sae else "", "d_sae"),
+            live("Actions", lambda sae: self.controls(request, sae)),
+        ]
+
+    def mark(self, sae: SAE) -> str:
+        return "attached" if sae.is_attached else ""
+
+    def doable(self, sae: SAE) -> list[Control]:
+        if sae.status == Status.READY:
+            prepare = [] if sae.fingerprint or sae.progress else [Control("download", "Prepare")]
+            mark = Control("detach", "Detach") if sae.is_attached else Control("attach", "Attach", is_primary=True)
+            return [*prepare, mark]
+        if sae.is_under_way:
+            return [Control("cancel", "Cancel")]
+        again = Control("download", "Try again" if sae.status == Status.ERROR else "Download", is_primary=True)
+        return [again, Control("detach", "Detach")] if sae.is_attached else [again]
+
+    def facts(self, request: HttpRequest, sae: SAE) -> list[tuple[str, Any]]:
+        return [
+            ("Source", sae.source),
+            ("Path", sae.path or "the top of the source"),
+            *([] if is_folder(sae.source) else [("Revision", sae.revision or "main")]),
+            ("Fits", fit(LanguageModel.objects.current(), sae, in_full=True)),
+            *(_known_from_files(sae) if sae.hook_name else [("Contents", "known once its files are here")]),
+            ("Feature labels", self._labels(request, sae)),
+        ]
+
+    def _labels(self, request: HttpRequest, sae: SAE) -> str:
+        labels = self.admin_site.get_model_admin(FeatureLabel)
+        count = FeatureLabel.objects.filter(sae=sae).order_by()[:COUNT_LIMIT].count()
+        context = {
+            "count": count,
+            "is_all": count < COUNT_LIMIT,
+            "list_url": f"{reverse('admin:steering_featurelabel_changelist')}?{urlencode({'sae__id__exact': sae.pk})}",
+            "import_url": f"{reverse('admin:steering_featurelabel_import_labels')}?{urlencode({'sae': sae.pk})}",
+            "may_list": labels.has_view_permission(request),
+            "may_import": labels.has_import_permission(request) and bool(sae.d_sae),
+        }
+        return render_to_string("admin/steering/sae/labels.html", context)
+
+    # --- the form: registered by it, and never changed, since what it is, its files say ---
+
+    def get_form(self, request: HttpRequest, obj: SAE | None = None, change: bool = False, **kwargs: Any) -> Any:
+        own = {} if obj else {"form": RegisterSAEForm}
+        return super().get_form(request, obj, change, **own, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: SAE | None = None) -> Any:
+        return [] if obj else [(None, {"fields": RegisterSAEForm.Meta.fields})]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        context |= {"show_save": not context.get("original")}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def registered(self, sae: SAE) -> str:
+        if sae.status == Status.READY:
+            return f"{sae} is registered and ready: attach it to steer by its features."
+        return f"{sae} is registered: a worker downloads it now."
+
+    def save_model(self, request: HttpRequest, obj: SAE, form: Any, change: bool) -> None:
+        """Saved by its form."""
+
+    # --- what is done ---
+
+    @posted_action("Attach", permissions=["change"], icon="link")
+    def attach(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(
+            request, object_id, attach_sae, "{} is attached.", ends=consequences.of_attaching, asked="Attach {}?"
+        )
+
+    @posted_action("Detach", permissions=["change"], icon="link_off")
+    def detach(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(
+            request, object_id, detach_sae, "{} is detached.", ends=consequences.of_detaching, asked="Detach {}?"
+        )
+
+    @posted_action("Download", permissions=["change"], icon="download")
+    def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(request, object_id, SAE.prepare, "A worker prepares {} now.")
+
+    @posted_action("Cancel", permissions=["change"], icon="close")
+    def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what has come is kept.")
+
+    # --- deleting ---
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Labels go too: who may not delete these is refused."""
+        rows = list(objs)
+        told, counts, needed, refused = super().get_deleted_objects(rows, request)
+        for sae in rows:
+            if not sae.may_be_deleted_by(request.user):
+                refused.append(f"SAE {sae} has labels: to delete it needs the permission to delete these too")
+        return told, counts, needed, refused
+
+    def goes(self, rows: list[SAE]) -> list[str]:
+        labelled = FeatureLabel.objects.filter(sae__in=rows).order_by().values("sae").annotate(count=Count("pk"))
+        counts = {one["sae"]: one["count"] for one in labelled}
+        return [f"SAE {sae}" + (f", with its {counts[sae.pk]:,} labels" if sae.pk in counts else "") for sae in rows]
+
+    def stays(self, rows: list[SAE]) -> list[str]:
+        told = ["The files stay where they are, in the folder or in the hub's cache."]
+        if count := Profile.objects.filter(sae_id__in=[sae.pk for sae in rows]).count():
+            told.append(f"Profiles for it stay ({count:,}); they cannot be activated while it is not here.")
+        return told
+
+
+def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
+    return [
+        ("Format", f"{sae.format}, {sae.architecture}".rstrip(", ")),
+        ("Hook point", sae.hook_name),
+        ("Layer", sae.layer),
+        ("Features", f"{sae.d_sae:,}"),
+        ("Residual stream", f"{sae.d_in:,} wide"),
+        ("Trained on", sae.model_name or "its files do not say"),
+        ("Fingerprint", sae.fingerprint or "not computed yet"),
+    ]
+
+
+def _place(sae: SAE) -> str:
+    return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
+
+
+def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:
+    """Whether `sae` fits the current model, as a badge that tells why not; `in_full` at once."""
+    text, variant, icon, reason = "fits", "success", "check", f"It can be attached to {current}."
+    if sae.status != Status.READY:
+        text, variant, icon, reason = "not known", "default", "help", "That is told once the SAE is ready."
+    elif current is None:
+        text, variant, icon, reason = "no model", "default", "help", "No model is current: load one first."
+    else:
+        try:
+            current.check_fits(sae)
+        except SteeringError as error:
+            text, variant, icon, reason = "does not fit", "warning", "block", str(error)
+    context = {"id": sae.pk, "text": text, "variant": variant, "icon": icon, "reason": reason, "in_full": in_full}
+    return render_to_string("admin/steering/sae/fit.html", context)

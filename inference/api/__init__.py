@@ -1,0 +1,1 @@
+"""REST of models and SAEs, under /api. From outside: the views, by `millm_site.urls`."""

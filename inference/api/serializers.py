@@ -1,0 +1,98 @@
+"""Models and SAEs as JSON."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from inference.interface import request_tokens
+from inference.models import DTYPES, LanguageModel
+from steering.api.serializers import StrictMixin
+from steering.models import SAE
+
+STATE = ["status", "progress", "error", "created_at", "updated_at"]
+
+
+class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
+    status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
+    progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
+    request_tokens = serializers.SerializerMethodField(help_text="Of prompt and answer of one request, together.")
+    error = serializers.CharField(read_only=True)
+
+    class Meta:
+        model = LanguageModel
+        fields = [
+            *("id", "name", "source", "revision", "dtype", "device", "model_type", "is_current"),
+            *("d_model", "num_layers", "context_length", "request_tokens", *STATE),
+        ]
+        read_only_fields = fields
+
+    def get_request_tokens(self, model: LanguageModel) -> int:
+        return request_tokens(model.context_length, settings.INFERENCE_CACHE_TOKENS)
+
+
+class RegisterModelSerializer(StrictMixin):
+    """What a model is registered by; the rest is read from its `config.json`."""
+
+    source = serializers.CharField(max_length=500, help_text="A hub id, or a folder below MILLM_MODEL_DIRS.")  # type: ignore[assignment]
+    name = serializers.CharField(
+        max_length=100, default="", allow_blank=True, help_text="Empty: the source's last part."
+    )
+    revision = serializers.CharField(max_length=100, default="", allow_blank=True)
+    dtype = serializers.ChoiceField(choices=DTYPES, default="auto")
+    device = serializers.CharField(max_length=20, default="auto")
+
+    def create(self, validated_data: dict[str, Any]) -> LanguageModel:
+        return LanguageModel.objects.register(**validated_data)
+
+
+class LoadOptionsSerializer(StrictMixin):
+    """How a model is loaded; a change of the model that is served loads it anew."""
+
+    dtype = serializers.ChoiceField(choices=DTYPES, required=False)
+    device = serializers.CharField(max_length=20, required=False)
+
+    def update(self, instance: LanguageModel, validated_data: dict[str, Any]) -> LanguageModel:
+        instance.change_options(**validated_data)
+        return instance
+
+
+class SAESerializer(serializers.ModelSerializer[SAE]):
+    progress = serializers.FloatField(allow_null=True, help_text="Of a download, then of the fingerprint, from 0 to 1.")
+
+    class Meta:
+        model = SAE
+        fields = [
+            *("id", "source", "revision", "path", "format", "architecture", "d_in", "d_sae", "layer", "hook_name"),
+            *("model_name", "fingerprint", "is_attached", *STATE),
+        ]
+        read_only_fields = fields
+
+
+class RegisterSAESerializer(StrictMixin):
+    """Where an SAE is; the rest is read from its files."""
+
+    source = serializers.CharField(max_length=500, help_text="A hub id, or a folder below MILLM_MODEL_DIRS.")  # type: ignore[assignment]
+    path = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Where in it the SAE lies.")
+    id = serializers.SlugField(max_length=200, default="", allow_blank=True, help_text="Empty: made from the source.")
+    revision = serializers.CharField(max_length=100, default="", allow_blank=True)
+
+    def create(self, validated_data: dict[str, Any]) -> SAE:
+        return SAE.objects.register(sae_id=validated_data.pop("id"), **validated_data)
+
+
+class CatalogueQuerySerializer(StrictMixin):
+    source = serializers.CharField(max_length=500, help_text="A hub id, or a folder below MILLM_MODEL_DIRS.")  # type: ignore[assignment]
+    revision = serializers.CharField(max_length=100, default="", allow_blank=True)
+
+
+class FoundSAESerializer(serializers.Serializer[Any]):
+    """An SAE inside a repository or a folder, as far as its path tells."""
+
+    path = serializers.CharField()
+    format = serializers.CharField()
+    layer = serializers.IntegerField(allow_null=True)
+    hook_point = serializers.CharField(allow_null=True)
+    width = serializers.IntegerField(allow_null=True)
+    sparsity = serializers.FloatField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True, help_text="The bytes of its files.")

@@ -1,0 +1,48 @@
+"""What a request carries through transformers' continuous batching."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers.generation.continuous_batching.requests import RequestState
+
+from inference.engine.constraints import Constraint
+from inference.interface import SamplingParams
+
+GREEDY = SamplingParams(temperature=0.0)
+KEY = "entry"
+"""The keyword argument of `ContinuousBatchingManager.add_request` under which the entry travels."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchEntry:
+    """The steering and the sampling of one request of the batch.
+
+    `steering_row` is its row in the table of `inference.engine.hooks`, `steering_key` seeds the hashes of its KV
+    blocks. `slot` is its slot in the token tables, 0 for none. Log-probabilities of new tokens are appended to
+    `logprobs`, as (own, [(token id, log-probability)]); None asks for none. `is_lost` is set once a token is no choice
+    of the model.
+    """
+
+    sampling: SamplingParams = GREEDY
+    prompt_tokens: int = 0
+    steering_row: int = 0
+    steering_key: str = ""
+    slot: int = 0
+    constraint: Constraint | None = None
+    logprobs: list[tuple[float, list[tuple[int, float]]]] | None = field(default=None)
+    is_lost: threading.Event = field(default_factory=threading.Event)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "BatchEntry":
+        """The same entry: transformers copies a request that loses its place in the cache, and its answer goes on."""
+        return self
+
+
+IDLE = BatchEntry()
+"""The entry of transformers' own warm-up requests."""
+
+
+def entry_of(state: RequestState) -> BatchEntry:
+    """The entry of a request in the batch."""
+    entry: BatchEntry = state.logit_processor_kwargs.get(KEY, IDLE)
+    return entry

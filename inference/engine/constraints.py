@@ -1,0 +1,86 @@
+"""Answers held to a JSON schema: which tokens may come next, by llguidance (https://github.com/guidance-ai/llguidance)."""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from inference.interface import InvalidSchema
+
+logger = logging.getLogger(__name__)
+
+# Between the tokens of JSON; bounded, since a small model can go on with spaces for ever.
+WHITESPACE = r"[ \n\r\t]{1,16}"
+
+
+class Constraint:
+    """How far one answer has come in its grammar. `error` says why no token can follow, where that happens."""
+
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
+        self._matcher, self._tokenizer = matcher, tokenizer
+        self._consumed = 0
+        self.error = ""
+
+    def allowed(self, answer_ids: Sequence[int]) -> NDArray[np.bool_]:
+        """Which tokens may follow `answer_ids`, the whole answer so far; (vocab,) bool. Raises nothing.
+
+        The row must get some token in this step: the engine ends the request when it sees `error`.
+        """
+        try:
+            return self._allowed(answer_ids)
+        except Exception as error:  # here it would end the engine, and with it the requests of all others
+            logger.exception("a grammar failed")
+            self.error = f"{type(error).__name__}: {error}"
+            return self._only_end()
+
+    def _allowed(self, answer_ids: Sequence[int]) -> NDArray[np.bool_]:
+        self._matcher.consume_tokens(list(answer_ids[self._consumed :]))
+        self._consumed = len(answer_ids)
+        if self._matcher.is_error():
+            self.error = self._matcher.get_error()
+            return self._only_end()
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        return np.unpackbits(bits, bitorder="little")[: self._tokenizer.vocab_size].astype(np.bool_)
+
+    def _only_end(self) -> NDArray[np.bool_]:
+        only_end = np.zeros(self._tokenizer.vocab_size, dtype=np.bool_)
+        only_end[self._tokenizer.eos_tokens] = True
+        return only_end
+
+
+class Grammars:
+    """Makes constraints for the answers of one model, whose logits are `vocab` wide and whose answers end by `eos`."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, vocab: int, eos: Sequence[int]) -> None:
+        self._source, self._vocab = tokenizer, vocab
+        self._eos = [token_id for token_id in eos if token_id >= 0]
+        self._tokenizer: LLTokenizer | None = None
+        self._lock = threading.Lock()
+
+    def constraint(self, schema: str) -> Constraint:
+        """A new answer that must be JSON of `schema` (JSON text). Raises InvalidSchema."""
+        tokenizer = self._prepared()
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITESPACE})
+        except ValueError as error:
+            raise InvalidSchema(f"Invalid schema for response_format: {error}") from error
+        matcher = LLMatcher(tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            # llguidance appends a dump of its grammar to some errors.
+            reason = matcher.get_error().split("<state>")[0].strip()
+            raise InvalidSchema(f"Invalid schema for response_format: {reason}")
+        return Constraint(matcher, tokenizer)
+
+    def _prepared(self) -> LLTokenizer:
+        """llguidance's own form of the tokenizer, made at the first use since it can take a second."""
+        if not self._eos:
+            raise InvalidSchema("response_format: this model has no token that ends an answer")
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = from_tokenizer(self._source, n_vocab=self._vocab, eos_token=self._eos)
+            return self._tokenizer

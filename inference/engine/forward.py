@@ -1,0 +1,107 @@
+"""Forward passes beside the engine: for what its batch does not keep, hidden states and logits of a whole prompt."""
+
+import base64
+import copy
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from inference.engine.hooks import steered
+from inference.interface import ContextLengthExceeded
+from steering.spec import SteeringSpec
+
+CHUNK_TOKENS = 256
+BATCH_TOKENS = 8192
+
+Logprobs = tuple[float, list[tuple[int, float]]]
+"""The log-probability of a token, and (token id, log-probability) of the most probable ones in its place."""
+
+
+class Encoder:
+    """Runs `model` on whole texts, one call at a time so that memory is bounded; the engine goes on meanwhile.
+
+    The modules are a copy that shares the weights, so neither knows of the other's hooks and attention: make it before
+    the engine takes the model over.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+        self._model = copy.deepcopy(model, shared)
+        self._context_length = int(model.config.get_text_config().max_position_embeddings)
+        self._lock = threading.Lock()
+
+    @torch.no_grad()
+    def embeddings(self, texts: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, str]]]:
+        """(index, embedding) of each text of token ids, a batch at a time, in the order of their lengths.
+
+        An embedding is the mean over the text's tokens of the last hidden state, unsteered: (d_model,) float32,
+        little-endian, in base64. Raises ContextLengthExceeded.
+        """
+        for text in texts:
+            self._check(text, "input")
+        for batch in _batches(texts):
+            with self._lock:
+                means = self._means([texts[index] for index in batch])
+            rows = means.to("cpu", torch.float32).numpy().astype("<f4")
+            yield [(index, base64.b64encode(row.tobytes()).decode()) for index, row in zip(batch, rows, strict=True)]
+
+    @torch.no_grad()
+    def prompt_logprobs(
+        self, ids: Sequence[int], steering: tuple[SteeringSpec, Tensor] | None, top: int
+    ) -> list[Logprobs]:
+        """Of each token of a prompt but the first, which nothing comes before; `top` alternatives each.
+
+        `steering` is a spec with its vector, (d_model,) float32. Raises ContextLengthExceeded.
+        """
+        self._check(ids, "prompt")
+        found: list[Logprobs] = []
+        cache = None
+        with self._lock, steered(self._model, *steering) if steering else nullcontext():
+            for start in range(0, len(ids) - 1, CHUNK_TOKENS):
+                chunk = torch.tensor([ids[start : start + CHUNK_TOKENS]], device=self._model.device)
+                output = self._model(input_ids=chunk, past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                following = ids[start + 1 : start + 1 + CHUNK_TOKENS]
+                found += _logprobs(output.logits[0, : len(following)].float(), following, top)
+        return found
+
+    def _check(self, ids: Sequence[int], param: str) -> None:
+        if len(ids) > self._context_length:
+            raise ContextLengthExceeded(self._context_length, f"your {param} resulted in {len(ids)} tokens", param)
+
+    def _means(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """(texts, d_model); the texts are padded on the right, where causal attention does not look."""
+        longest = max(map(len, texts))
+        ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts], device=self._model.device)
+        lengths = torch.tensor([len(text) for text in texts], device=ids.device)
+        mask = torch.arange(longest, device=ids.device) < lengths.unsqueeze(1)
+        hidden = self._model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+        summed = (hidden.float() * mask.unsqueeze(-1)).sum(dim=1)
+        means: Tensor = summed / lengths.unsqueeze(1)
+        return means
+
+
+def _batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of texts of similar length, up to BATCH_TOKENS of them with their padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
+        if batch and (len(batch) + 1) * len(texts[index]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _logprobs(logits: Tensor, chosen: Sequence[int], top: int) -> list[Logprobs]:
+    """`logits` (tokens, vocab), and the token that came in each place."""
+    logprobs = logits.log_softmax(dim=-1)
+    own = logprobs.gather(1, torch.tensor(chosen, device=logits.device).unsqueeze(1)).squeeze(1).tolist()
+    values, ids = logprobs.topk(min(top, logits.size(-1)), dim=-1)
+    others = [list(zip(*row, strict=True)) for row in zip(ids.tolist(), values.tolist(), strict=True)]
+    return list(zip(own, others, strict=True))

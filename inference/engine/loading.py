@@ -1,0 +1,168 @@
+"""From a row to a model in memory: transformers, safetensors only, never code from a repository."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.modeling_utils import str_to_torch_dtype
+from transformers.utils import is_flash_attn_2_available
+from transformers.utils.logging import disable_progress_bar
+
+from inference.engine.attention import CAPPED
+from inference.models import LanguageModel
+from inference.weights import BrokenWeights, StoredWeight, shape_told, stored_weights
+from steering.architectures import architecture
+
+LOCAL = {"trust_remote_code": False, "local_files_only": True}
+FLASH_DTYPES = (torch.float16, torch.bfloat16)  # all that FlashAttention computes in
+
+
+def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The model, in `row.dtype` on `row.device`, and its tokenizer. Raises BrokenWeights."""
+    tokenizer = AutoTokenizer.from_pretrained(row.path, **LOCAL)
+    # Straight to the device: the host's memory need not hold it.
+    model = _from_pretrained(row, stored_weights(row.path), pick_device(row.device))
+    if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
+        raise BrokenWeights(f"the weights of {broken} are not finite")
+    return model.eval(), tokenizer
+
+
+def rehearse(row: LanguageModel) -> None:
+    """Do all that `load` does but read the weights: what would fail there fails here, while another model is served.
+
+    transformers' own loading compares what the headers say with the model that the configuration makes.
+    Raises BrokenWeights, or what transformers raises.
+    """
+    AutoTokenizer.from_pretrained(row.path, **LOCAL)
+    stored = stored_weights(row.path)
+    empty = {name: torch.empty(one.shape, dtype=torch_dtype(name, one), device="meta") for name, one in stored.items()}
+    _from_pretrained(row, stored, torch.device("meta"), state_dict=empty)
+
+
+def _from_pretrained(
+    row: LanguageModel, stored: Mapping[str, StoredWeight], device: torch.device, **options: Any
+) -> PreTrainedModel:
+    disable_progress_bar()  # a worker's log is no terminal
+    config = read_config(row)
+    target = pick_device(row.device)
+    dtype = pick_dtype(row.dtype, target, config, stored)
+    model, told = model_class(config).from_pretrained(
+        None if "state_dict" in options else row.path,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        attn_implementation=pick_attention(model_class(config), target, dtype),
+        device_map={"": device},
+        # Both are errors, told below: transformers says of the first in its log only which they are.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **LOCAL,
+        **options,
+    )
+    if wrong := sorted(told["mismatched_keys"]):
+        raise BrokenWeights(_several(shape_told(*wrong[0]), len(wrong)))
+    if missing := sorted(told["missing_keys"]):
+        raise BrokenWeights(f"the files lack {len(missing)} weights, {missing[0]} among them")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _several(told: str, count: int) -> str:
+    return told if count == 1 else f"{told}; so are {count - 1} more"
+
+
+def torch_dtype(name: str, weight: StoredWeight) -> torch.dtype:
+    """What a tensor of the files is of. Raises BrokenWeights where torch has no such numbers."""
+    if weight.dtype not in str_to_torch_dtype:
+        known = ", ".join(sorted(str_to_torch_dtype))
+        raise BrokenWeights(f"{name} in {weight.file} is of {weight.dtype}: expected one of {known}")
+    found: torch.dtype = str_to_torch_dtype[weight.dtype]
+    return found
+
+
+def read_config(row: LanguageModel) -> PreTrainedConfig:
+    """What `config.json` says. Raises UnsupportedArchitecture, or what transformers raises."""
+    config = AutoConfig.from_pretrained(row.path, **LOCAL)
+    architecture(config.model_type)
+    return config
+
+
+def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """transformers' class for the configuration, with a language model's head."""
+    found: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return found
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first accelerator, else the CPU; a device that is not here is an error."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_attention(model: type[PreTrainedModel], device: torch.device, dtype: torch.dtype) -> str:
+    """FlashAttention where it is installed and can compute this, else torch's own, else ours: see `CAPPED`."""
+    can_flash = device.type == "cuda" and dtype in FLASH_DTYPES and model._supports_flash_attn
+    if can_flash and is_flash_attn_2_available():
+        return "flash_attention_2"
+    return "sdpa" if model._supports_sdpa else CAPPED
+
+
+def pick_dtype(
+    name: str, device: torch.device, config: PreTrainedConfig, stored: Mapping[str, StoredWeight]
+) -> torch.dtype:
+    """`auto` is the dtype of the files; on a CPU that has no bfloat16 of its own, where it is slow, float32."""
+    if name == "auto":
+        if device.type == "cpu" and not _cpu_has_bfloat16():
+            return torch.float32
+        said = getattr(config, "dtype", None)
+        return said if isinstance(said, torch.dtype) else _stored_dtype(stored)
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype {name!r} is unknown: expected auto, float32, bfloat16 or float16")
+    return dtype
+
+
+def _stored_dtype(stored: Mapping[str, StoredWeight]) -> torch.dtype:
+    """That of most numbers of the files; other than of floats they do not count."""
+    sizes: dict[torch.dtype, int] = {}
+    for name, weight in stored.items():
+        dtype = torch_dtype(name, weight)
+        if dtype.is_floating_point:
+            sizes[dtype] = sizes.get(dtype, 0) + weight.size
+    return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def vocabulary(model: PreTrainedModel) -> int:
+    """How many logits the model has, which may be more than its tokenizer has tokens."""
+    return int(model.get_output_embeddings().weight.size(0))
+
+
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """How many tokens the model can read, which may be fewer than its tokenizer has."""
+    return int(model.get_input_embeddings().weight.size(0))
+
+
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The tokens that end an answer: the model's own and the tokenizer's, since either may be its base model's.
+
+    Without any of them, [-1].
+    """
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    own = configured if isinstance(configured, list) else [configured]
+    found = {one for one in (*own, tokenizer.eos_token_id) if one is not None and 0 <= one < vocabulary(model)}
+    return sorted(found) or [-1]

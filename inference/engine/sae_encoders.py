@@ -1,0 +1,185 @@
+"""The encoders of SAEs: from a model's activations to those of the features. Needs torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steering.formats import BrokenDecoder, SAEConfig
+from steering.formats.decoder import decoder_blocks, unpickled_tensors
+from steering.formats.tensors import stored_tensors
+
+# What each format calls a tensor.
+NAMES = {
+    "weight": ("W_enc", "w_enc", "encoder.weight"),
+    "bias": ("b_enc", "encoder.bias"),
+    "b_dec": ("b_dec", "decoder.bias", "decoder_bias", "bias"),
+    "threshold": ("threshold", "topk_threshold"),
+    "log_threshold": ("log_threshold",),
+    "gate_bias": ("b_gate", "gate_bias"),
+    "magnitude_bias": ("b_mag", "mag_bias"),
+    "log_magnitude": ("r_mag",),
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The encoder of an SAE, `weight` (d_in, d_sae) and the rest as wide as what it is added to or multiplied with.
+
+    `bias`, `threshold` and `scale`, (d_sae,), are zero, zero and one where the SAE has none.
+    """
+
+    config: SAEConfig
+    weight: Tensor
+    subtracted: Tensor
+    bias: Tensor
+    scale: Tensor
+    threshold: Tensor
+    magnitude_bias: Tensor
+    magnitude: Tensor
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """The activations of the features, (batch, d_sae), for `x` (batch, d_in) from the SAE's hook point."""
+        x = NORMALIZATIONS[self.config.normalize_activations](x.to(self.weight)) - self.subtracted
+        return ACTIVATIONS[self.config.architecture](self, x @ self.weight)
+
+    def _pre(self, projected: Tensor) -> Tensor:
+        return (projected + self.bias) * self.scale
+
+    def standard(self, projected: Tensor) -> Tensor:
+        return self._pre(projected).relu()
+
+    def jumprelu(self, projected: Tensor) -> Tensor:
+        pre = self._pre(projected)
+        return pre.relu() * (pre > self.threshold)
+
+    def topk(self, projected: Tensor) -> Tensor:
+        pre = self.standard(projected)
+        assert self.config.k is not None
+        values, indices = pre.topk(self.config.k, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter(-1, indices, values)
+
+    def groupmax(self, projected: Tensor) -> Tensor:
+        """The largest of each of k groups of neighbours."""
+        pre = self.standard(projected)
+        assert self.config.k is not None
+        groups = pre.unflatten(-1, (self.config.k, -1))
+        values, indices = groups.max(dim=-1, keepdim=True)
+        return torch.zeros_like(groups).scatter(-1, indices, values).flatten(-2)
+
+    def gated(self, projected: Tensor) -> Tensor:
+        """https://arxiv.org/abs/2404.16014: `bias` opens the gate, the magnitude has a scale and a bias of its own."""
+        opened = projected + self.bias > 0
+        return opened * (projected * self.magnitude + self.magnitude_bias).relu() * self.scale
+
+
+ACTIVATIONS: dict[str, Callable[[Encoder, Tensor], Tensor]] = {
+    "standard": Encoder.standard,
+    "jumprelu": Encoder.jumprelu,
+    # As batches go by in training, the k best of a batch become whatever is above one threshold.
+    "batchtopk": Encoder.jumprelu,
+    "topk": Encoder.topk,
+    "groupmax": Encoder.groupmax,
+    "gated": Encoder.gated,
+}
+
+
+def _constant_norm(x: Tensor) -> Tensor:
+    """Each activation scaled to the norm sqrt(d_in)."""
+    norms: Tensor = x.norm(dim=-1, keepdim=True)
+    return x * (sqrt(x.shape[-1]) / norms.clamp(min=1e-6))
+
+
+def _layer_norm(x: Tensor) -> Tensor:
+    centred = x - x.mean(dim=-1, keepdim=True)
+    scaled: Tensor = centred / (centred.std(dim=-1, keepdim=True) + 1e-5)
+    return scaled
+
+
+NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "constant_norm_rescale": _constant_norm,
+    "layer_norm": _layer_norm,
+}
+
+
+def load_encoder(config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> Encoder:
+    """The encoder of an SAE, all of it in memory on `device`. Raises UnreadableSAE or BrokenDecoder."""
+    load = _Loader(config, device, dtype)
+    d_in, d_sae, gated = config.d_in, config.d_sae, config.architecture == "gated"
+    return Encoder(
+        config=config,
+        weight=load.weight(),
+        subtracted=load.vector("b_dec", d_in, 0.0) * config.bias_scale
+        if config.apply_b_dec_to_input
+        else load.full(0.0),
+        bias=load.vector("gate_bias" if gated else "bias", d_sae, None if gated else 0.0) * config.bias_scale,
+        scale=load.decoder_norms() if config.rescale_by_decoder_norm else load.full(1.0),
+        threshold=load.threshold(),
+        magnitude_bias=load.vector("magnitude_bias", d_sae) if gated else load.full(0.0),
+        magnitude=load.vector("log_magnitude", d_sae).exp() if gated else load.full(1.0),
+    )
+
+
+class _Loader:
+    """The tensors of an encoder, found by any of their names, checked and moved to where they are used."""
+
+    def __init__(self, config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> None:
+        self.config, self.device, self.dtype = config, device, dtype
+        pickled = config.weights.suffix == ".pt"
+        self._tensors = unpickled_tensors(config) if pickled else {}
+        self._stored = {} if pickled else stored_tensors(config.weights)
+
+    def full(self, value: float) -> Tensor:
+        return torch.tensor(value, device=self.device, dtype=self.dtype)
+
+    def weight(self) -> Tensor:
+        name = self._name("weight")
+        values = self._read(name)
+        d_in, d_sae = self.config.d_in, self.config.d_sae
+        # a square one is as its name says: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
+        if tuple(values.shape) == (d_sae, d_in) and (d_sae != d_in or name == "encoder.weight"):
+            values = values.T.contiguous()
+        return self._checked(name, values, (d_in, d_sae))
+
+    def vector(self, role: str, size: int, default: float | None = None) -> Tensor:
+        """(size,); where the file has none, `default`, without which it is an error."""
+        name = self._name(role, missing=default is not None)
+        return self._checked(name, self._read(name), (size,)) if name else self.full(default or 0.0)
+
+    def threshold(self) -> Tensor:
+        """(d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
+        config = self.config
+        if config.threshold is not None or config.architecture not in ("jumprelu", "batchtopk"):
+            return self.full(config.threshold or 0.0)
+        name = self._name("threshold", missing=True) or self._name("log_threshold")
+        values = self._read(name)
+        checked = self._checked(name, values, (config.d_sae,) if values.dim() else ())
+        return checked.exp() if name in NAMES["log_threshold"] else checked
+
+    def decoder_norms(self) -> Tensor:
+        """(d_sae,)"""
+        with np.errstate(over="ignore"):  # an infinite norm is refused below
+            norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_blocks(self.config)])
+        return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))
+
+    def _name(self, role: str, missing: bool = False) -> str:
+        present = self._tensors.keys() | self._stored.keys()
+        name = next((name for name in NAMES[role] if name in present), "")
+        if not name and not missing:
+            raise BrokenDecoder(f"{self.config.weights} has no {' or '.join(NAMES[role])}, which its encoder needs")
+        return name
+
+    def _read(self, name: str) -> Tensor:
+        return self._tensors[name] if name in self._tensors else torch.from_numpy(self._stored[name].read())
+
+    def _checked(self, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if tuple(values.shape) != shape:
+            raise BrokenDecoder(f"{self.config.weights}: {name} is {tuple(values.shape)}: expected {shape}")
+        if not torch.isfinite(values).all():
+            raise BrokenDecoder(f"{self.config.weights}: {name} has values that are not finite")
+        return values.to(self.device, self.dtype)

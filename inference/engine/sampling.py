@@ -1,0 +1,174 @@
+"""Sampling of the next token for every row of a batch at once, each row by its own parameters and seed.
+
+The engine takes the argmax of what this returns. For a sampled row that is Gumbel-max sampling
+(Gumbel 1954; Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an
+exact sample of p. The noise depends on seed, position and token only, so that a seed
+gives the same text whatever else is in the batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+from transformers.generation.logits_process import LogitsProcessorList
+
+from inference.engine.batch_entry import GREEDY, entry_of
+from inference.engine.token_tables import TokenTables
+from inference.interface import SamplingParams
+
+MAX_LOGPROBS = 20
+UINT32 = 0xFFFFFFFF
+COLDEST = 1e-5
+"""Below this temperature only the most probable token has a probability, and the division would overflow."""
+
+
+class BatchSampler(ContinuousBatchingLogitsProcessorList):
+    """Penalises, scales, filters and perturbs the logits of each row as its request asks.
+
+    Its arguments are int32 rows of the engine's input tensor, one column a new token: the floats' bits, then
+    top_k, seed (two halves), position, slot of the token tables, whether the last token is one of the answer.
+    """
+
+    FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+    ARGUMENTS = len(FLOATS) + 6
+
+    def __init__(self, tables: TokenTables) -> None:
+        super().__init__(LogitsProcessorList())
+        self.tables = tables
+        self.tensors_required = self.ARGUMENTS + 1  # the last line is the steering rows': see inference.engine.batching
+        self.do_processing = True
+        # What no row of a step asks for is skipped, which the host knows. A captured CUDA graph cannot branch.
+        self.can_skip = True
+        self._sampled = self._penalised = self.wants_logprobs = True
+        self._idle = self._columns([GREEDY], [[0, 0, 0]])  # a row that gets no token, (arguments, 1)
+        self.raw: Tensor | None = None
+        """The logits of the last step as the model gave them, where log-probabilities are asked for."""
+
+    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Requests carry a `BatchEntry`, whose sampling `GenerationRequest` has typed already."""
+
+    def fill_defaults(self, int32_tensor: Tensor) -> None:
+        int32_tensor.zero_()
+        int32_tensor[: self.ARGUMENTS] = self._idle
+
+    def prepare_tensor_args(self, requests_in_batch: list[FutureRequestState], arg_storage: Tensor) -> Tensor:
+        """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
+        states = [future.state for future in requests_in_batch if future.has_new_token]
+        entries = [entry_of(state) for state in states]
+        params = [entry.sampling for entry in entries]
+        places = [
+            [state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)]
+            for state, entry in zip(states, entries, strict=True)
+        ]
+        for state, entry in zip(states, entries, strict=True):
+            if entry.constraint:
+                self.tables.allow(entry.slot, entry.constraint.allowed(_answer_ids(state)))
+        self._sampled = any(param.temperature > 0 for param in params)
+        self._penalised = any(slot for _, slot, _ in places)
+        self.wants_logprobs = any(entry.logprobs is not None for entry in entries)
+        if params and not (self.can_skip and not self._sampled and not self._penalised):
+            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, places).to(arg_storage.device)
+            # A request in the middle of its prompt has a row of logits too, behind the others. Its token would be
+            # counted in the slot that an earlier step left there.
+            arg_storage[: self.ARGUMENTS, len(params) :] = self._idle.to(arg_storage.device)
+        return arg_storage
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
+        """`scores` (rows, vocab) float32 in, scores whose argmax is each row's next token out.
+
+        `input_ids`, (rows,), are the tokens that the rows were fed last.
+        """
+        self.raw = scores if self.wants_logprobs or not self.can_skip else None
+        arguments = logits_processor_args[: self.ARGUMENTS, : scores.size(0)]
+        floats = arguments[: len(self.FLOATS)].contiguous().view(torch.float32).unsqueeze(-1)
+        temperature, top_p, min_p, presence, frequency, repetition = floats
+        top_k, seed_low, seed_high, position, slot, is_answer = arguments[len(self.FLOATS) :].to(torch.int64)
+        if self._penalised or not self.can_skip:
+            self.tables.count(slot, input_ids.to(torch.int64), is_answer)
+            scores = self.tables.apply(scores, slot, presence, frequency, repetition)
+        if not self._sampled and self.can_skip:
+            return scores
+        scaled = scores / torch.where(temperature > 0, temperature, 1.0)
+        kept = scaled.masked_fill(~_allowed(scaled, top_p, min_p, top_k.unsqueeze(-1)), -torch.inf)
+        noise = gumbel_noise(scores.size(-1), *(one.unsqueeze(-1) for one in (seed_low, seed_high, position)))
+        return torch.where(temperature > 0, kept + noise, scores)
+
+    def _columns(self, params: Sequence[SamplingParams], places: Sequence[Sequence[int]]) -> Tensor:
+        """The arguments of these rows, (arguments, rows) int32; `places` has position, slot and is_answer of each."""
+        params = [param if param.temperature >= COLDEST else replace(param, temperature=0.0) for param in params]
+        floats = torch.tensor([[getattr(param, name) for param in params] for name in self.FLOATS])
+        integers = [
+            [param.top_k for param in params],
+            [_int32(param.seed) for param in params],
+            [_int32(param.seed >> 32) for param in params],
+            *zip(*places, strict=True),
+        ]
+        return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
+
+
+def _answer_ids(state: RequestState) -> list[int]:
+    """The answer so far; a request that lost its place in the cache has its first part among its initial tokens."""
+    kept: list[int] = state.initial_tokens[state._true_initial_tokens :] if state._true_initial_tokens else []
+    kept += state.generated_tokens
+    return kept
+
+
+def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:
+    """(1 + 2 × 20, rows) int32: the bits of the chosen tokens' log-probabilities, the most probable ids, their bits.
+
+    `raw` (rows, vocab) logits, `chosen` (rows,) token ids.
+    """
+    total = raw.logsumexp(dim=-1, keepdim=True)
+    own = raw.gather(-1, chosen.unsqueeze(-1)) - total
+    top, ids = raw.topk(min(MAX_LOGPROBS, raw.size(-1)), dim=-1)
+    bits = torch.cat([own, top - total], dim=-1).view(torch.int32)
+    return torch.cat([bits[:, :1], ids.to(torch.int32), bits[:, 1:]], dim=-1).T
+
+
+def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:
+    """Which tokens pass top-k, then top-p, then min-p, in the order of transformers' `generate`; (rows, vocab) bool."""
+    vocab = scores.size(-1)
+    ordered, order = scores.sort(dim=-1, descending=True)
+    rank = torch.arange(vocab, device=scores.device)
+    in_top_k = (rank < torch.where(top_k > 0, top_k, vocab)) | (ordered >= _kth(ordered, top_k))
+    probs = ordered.masked_fill(~in_top_k, -torch.inf).softmax(dim=-1)
+    # The tokens before this one must not hold top_p yet: the first token always passes.
+    in_top_p = (probs.cumsum(dim=-1) - probs < top_p) | (rank == 0) | (top_p >= 1)
+    nucleus = torch.where(in_top_p & in_top_k, probs, 0.0)
+    in_min_p = nucleus >= min_p * nucleus[:, :1]
+    return torch.zeros_like(in_top_k).scatter(-1, order, in_top_p & in_top_k & in_min_p)
+
+
+def _kth(ordered: Tensor, top_k: Tensor) -> Tensor:
+    """The k-th largest score of each row, so that ties with it pass, as in transformers."""
+    return ordered.gather(-1, (top_k - 1).clamp(0, ordered.size(-1) - 1))
+
+
+def gumbel_noise(vocab: int, seed_low: Tensor, seed_high: Tensor, position: Tensor) -> Tensor:
+    """Standard Gumbel noise, (rows, vocab) float32, a function of seed, position and token alone.
+
+    The 32 random bits are a keyed hash (the `lowbias32` finaliser of C. Wellons' hash prospector) of the
+    token; -log1p(-v) keeps its resolution at the small v that decide an argmax.
+    """
+    token = torch.arange(vocab, device=position.device, dtype=torch.int64)
+    key = _mix(_mix(_mix(seed_low & UINT32) ^ (seed_high & UINT32)) ^ (position & UINT32))
+    bits = _mix(_mix(token ^ key) ^ (key >> 7))
+    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-32
+    exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
+    return -torch.log(exponential)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """lowbias32 on the low 32 bits of an int64 tensor."""
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & UINT32
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & UINT32
+    return x ^ (x >> 16)
+
+
+def _int32(value: int) -> int:
+    """The low 32 bits of `value` as a signed integer."""
+    return ((value & UINT32) ^ 0x80000000) - 0x80000000

@@ -1,0 +1,83 @@
+"""What a model's `config.json` says of it, read by the web before anything is downloaded. Free of torch."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference.weights import check_weights, remote_files
+from steering.architectures import architecture
+from steering.errors import SteeringError
+from steering.hub.sources import BadSource, is_folder, local_folder, read_json_file
+
+# The same number under the names of different architectures.
+NAMES = {
+    "d_model": ("hidden_size", "n_embd"),
+    "num_layers": ("num_hidden_layers", "n_layer"),
+    "context_length": ("max_position_embeddings", "n_positions"),
+}
+
+
+class ModelChanged(SteeringError):
+    """Files that were replaced by another model's."""
+
+    code = "model_changed"
+    status = 409
+
+
+@dataclass(frozen=True)
+class Description:
+    """The architecture (`model_type`), the width of the residual stream, the decoder blocks, the positions."""
+
+    model_type: str
+    d_model: int
+    num_layers: int
+    context_length: int
+
+
+def describe(source: str, revision: str, *, anywhere: bool = False) -> Description:
+    """The description of the model at `source`, a hub id or a folder.
+
+    Raises BadSource, UnsupportedArchitecture, BrokenWeights, or what `steering.hub.client` raises.
+    """
+    if is_folder(source):
+        return describe_folder(local_folder(source, anywhere=anywhere))
+    from steering.hub import client as hub
+    from steering.hub.errors import HubUnreachable
+
+    described = _described(hub.read_json(source, "config.json", revision or "main"))
+    with suppress(HubUnreachable):  # it may be in the cache, where another program left it without a listing
+        remote_files(source, revision or "main")
+    return described
+
+
+def describe_folder(folder: Path) -> Description:
+    """The same of files that are here, whose weights must be whole. Raises as `describe` does."""
+    config = read_json_file(folder / "config.json")
+    described = _described(config)
+    check_weights(folder, config.get("vocab_size"), described.d_model)
+    return described
+
+
+def check_files(folder: Path, known: Description) -> None:
+    """Refuse files that no worker could load, or that are of another model than the one that is `known`.
+
+    Raises ModelChanged, or what `describe` raises.
+    """
+    found = describe_folder(folder)
+    if found != known:
+        raise ModelChanged(f"{folder} holds {found}, registered was {known}: register it under another name")
+
+
+def _described(config: Mapping[str, Any]) -> Description:
+    model_type = str(config.get("model_type", ""))
+    architecture(model_type)
+    return Description(model_type, **{field: _number(config, names) for field, names in NAMES.items()})
+
+
+def _number(config: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    value = next((config[name] for name in names if config.get(name) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise BadSource(f"source: config.json has {names[0]} {value!r:.100}, expected a whole number above 0")
+    return value

@@ -1,0 +1,176 @@
+"""From messages to the token ids of a prompt, by the model's own chat template."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerFast
+
+from inference.engine.detokenizer import GrowingText, TokenTexts
+from inference.interface import GenerationError
+
+TEMPLATE_S = 10.0
+TEMPLATE_CHARACTERS = 2**24
+"""Templates come with models, from anywhere: one must not hold up a worker, nor its tokenizer."""
+
+
+class UnusableTemplate(GenerationError):
+    """The chat template refuses these messages, or there is none."""
+
+    code = "invalid_messages"
+    param = "messages"
+
+
+class InvalidPrompt(GenerationError):
+    """A prompt of token ids that the model does not have, or of nothing at all."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(f"{param}: {message}")
+        self.param = param
+
+
+def field_of(prompt: Mapping[str, Any]) -> str:
+    """The field of the request that a prompt is made of."""
+    return "messages" if "messages" in prompt else "prompt"
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerFast,
+    prompt: Mapping[str, Any],
+    rows: int,
+    template: Mapping[str, Any] | None = None,
+    param: str | None = None,
+) -> list[int]:
+    """The token ids of a prompt, which has `messages` (see `inference.openai.messages`), `text` or `ids`.
+
+    Messages go through the model's own chat template with the options `template`; text gets the tokenizer's special
+    tokens. The model reads tokens below `rows`. Raises UnusableTemplate, or InvalidPrompt of the field `param`.
+    """
+    if "messages" in prompt:
+        text = _chat_text(tokenizer, prompt["messages"], template or {})
+        ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    else:
+        ids = list(prompt["ids"]) if "ids" in prompt else list(tokenizer(prompt["text"])["input_ids"])
+    param = param or field_of(prompt)
+    if not ids:
+        raise InvalidPrompt("got no tokens, expected at least one", param)
+    if (largest := max(ids)) >= rows:
+        piece = tokenizer.convert_ids_to_tokens(largest) if largest < len(tokenizer) else None
+        named = f"token {largest}" if piece is None else f"token {largest}, {piece!r},"
+        raise InvalidPrompt(f"{named} is out of range: this model reads the tokens 0 to {rows - 1}", param)
+    return ids
+
+
+def added_before(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
+    """How many tokens at the beginning of `ids` are those that the tokenizer puts before every text."""
+    added = list(tokenizer("")["input_ids"])
+    return len(added) if list(ids[: len(added)]) == added else 0
+
+
+def echo_text(texts: TokenTexts, prompt: Mapping[str, Any], ids: Sequence[int]) -> str:
+    """The text of a prompt of a completion; `ids` are its tokens without those that are put before every text."""
+    if "text" in prompt:
+        return str(prompt["text"])
+    text = GrowingText(texts, names=True)
+    return "".join(map(text.push, ids))
+
+
+# --- chat templates ---
+
+
+def _chat_text(
+    tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> str:
+    if not tokenizer.chat_template:
+        raise UnusableTemplate("this model has no chat template: use /v1/completions")
+    known = [_with_known_role(message, tokenizer.chat_template) for message in messages]
+    text = _by_template(tokenizer, known, {"add_generation_prompt": True, **options})
+    if len(text) > TEMPLATE_CHARACTERS:
+        told = f"this model's chat template makes {len(text):,} characters of the messages"
+        raise UnusableTemplate(f"{told}: expected at most {TEMPLATE_CHARACTERS:,}")
+    return text
+
+
+def _by_template(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
+    """What the template makes of the messages.
+
+    Most templates want the arguments of called functions as an object where OpenAI has a string with JSON, and some
+    want the string: these fail on an object, or write it as Python does.
+    """
+    read = [_with_read_arguments(message) for message in messages]
+    try:
+        text = _rendered(tokenizer, read, options)
+    except UnusableTemplate:
+        if read != messages:
+            with suppress(UnusableTemplate):  # what it says of objects is told: most templates want them
+                return _rendered(tokenizer, messages, options)
+        raise
+    if any(str(arguments) in text for arguments in _objects(read)):
+        with suppress(UnusableTemplate):
+            return _rendered(tokenizer, messages, options)
+    return text
+
+
+def _rendered(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
+    try:
+        with _within(TEMPLATE_S):
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    except Exception as error:  # a template is a program of somebody else's: anything can be wrong with it
+        words = str(error)[:1000]
+        told = words if isinstance(error, TemplateError | TimeoutError) else f"{type(error).__name__}: {words}"
+        raise UnusableTemplate(f"this model's chat template refuses the messages: {told}") from error
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the template's own code when the time is over: Jinja has no bound for loops."""
+    ends = time.monotonic() + seconds
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename != "<template>":
+            return None
+        if time.monotonic() > ends:
+            raise TimeoutError(f"it took longer than {seconds:g} s")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _with_read_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with the arguments of its called functions as objects."""
+    if "tool_calls" not in message:
+        return dict(message)
+    calls = [
+        {**call, "function": {**call["function"], "arguments": _read(call["function"]["arguments"])}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "tool_calls": calls}
+
+
+def _read(arguments: str) -> Any:
+    try:
+        return json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        return arguments  # a model's own words, which need not be JSON
+
+
+def _objects(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The arguments that are objects and not empty."""
+    every = [call["function"]["arguments"] for message in messages for call in message.get("tool_calls", [])]
+    return [arguments for arguments in every if isinstance(arguments, dict) and arguments]
+
+
+def _with_known_role(message: Mapping[str, Any], template: object) -> dict[str, Any]:
+    """The role `developer` is OpenAI's newer word for `system`, which most templates know alone."""
+    is_unknown = message["role"] == "developer" and "developer" not in str(template)
+    return dict(message) | ({"role": "system"} if is_unknown else {})

@@ -1,0 +1,47 @@
+"""Who may manage whom: nobody gives, or takes over, more than he has himself. A superuser may do everything."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import Q, QuerySet
+
+from millm_site.accounts.groups import meaningful_permissions
+
+
+def permissions_of(user: Any) -> QuerySet[Permission]:
+    """The permissions of a user, as they are the moment he is active."""
+    return Permission.objects.filter(Q(user=user) | Q(group__user=user))
+
+
+def grantable_permissions(editor: Any) -> QuerySet[Permission]:
+    """The permissions that `editor` may give."""
+    offered = meaningful_permissions()
+    return offered if editor.is_superuser else offered.filter(pk__in=permissions_of(editor).values("pk"))
+
+
+def grantable_groups(editor: Any) -> QuerySet[Group]:
+    """The groups in which `editor` may put people."""
+    if editor.is_superuser:
+        return Group.objects.all()
+    return Group.objects.exclude(permissions__in=_beyond(editor))
+
+
+def may_manage(editor: Any, owner: User | Group) -> bool:
+    """Whether `editor` may change or delete a user or a group: not one that may do more than he."""
+    if editor.is_superuser:
+        return True
+    if isinstance(owner, Group):
+        return not owner.permissions.filter(pk__in=_beyond(editor)).exists()
+    return not owner.is_superuser and not permissions_of(owner).filter(pk__in=_beyond(editor)).exists()
+
+
+def leaves_no_superuser(users: Any) -> bool:
+    """Whether nobody could do everything any more without `users`."""
+    able = get_user_model().objects.filter(is_superuser=True, is_active=True, is_staff=True)
+    without = {user.pk for user in users}
+    return bool(without & set(able.values_list("pk", flat=True))) and not able.exclude(pk__in=without).exists()
+
+
+def _beyond(editor: Any) -> QuerySet[Permission]:
+    return Permission.objects.exclude(pk__in=permissions_of(editor).values("pk"))

@@ -1,0 +1,65 @@
+"""The admin's form of a profile: what the model refuses is an error beside its field."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from profiles.errors import StaleProfile
+from profiles.managers import CONTENT
+from profiles.models import Profile
+from steering.admin.widgets import FeatureTable, validation_error
+from steering.errors import SteeringError
+from steering.models import SAE
+
+
+class ProfileForm(forms.ModelForm[Profile]):
+    opened = forms.CharField(required=False, widget=forms.HiddenInput)
+    """The state of the profile that the form was made from: who saves, changes that one and no other."""
+    user: Any = None
+    """Who edits; set by the admin."""
+    stale: StaleProfile | None = None
+    """Why nothing was saved, where the profile is another one by now."""
+
+    class Meta:
+        model = Profile
+        fields = CONTENT
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "steering" not in self.fields:  # a viewer's
+            return
+        self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
+        sae_id = self["sae_id"].value() or ""
+        sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None
+        for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
+            self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
+        self.fields["steering"].label = "Strengths"
+        self.fields["description"].widget.attrs["rows"] = 3
+        self.fields["steering"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if "opened" in self.data:
+            self._check_seen()
+        if not self.errors:
+            self._check_rules()
+        return cleaned
+
+    def _check_seen(self) -> None:
+        """Refuse to overwrite another state than the one the form was made from, or the one it has warned of."""
+        seen = [self.data[name] for name in ("opened", "overwrite") if name in self.data]
+        try:
+            self.instance.check_seen(seen)
+        except StaleProfile as error:
+            self.stale = error
+            self.add_error(None, ValidationError(f"{error}. Nothing was saved.", code=error.code))
+
+    def _check_rules(self) -> None:
+        for name in CONTENT:
+            setattr(self.instance, name, self.cleaned_data[name])
+        try:
+            self.instance.check_rules()
+        except SteeringError as error:
+            field = str(error.details.get("field", "")).split(".")[0]
+            self.add_error(field if field in self.fields else None, validation_error(error))

@@ -1,0 +1,227 @@
+"""The versions in the admin: listed with what each changed, compared, restored. No version is ever edited."""
+
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from unfold.admin import ModelAdmin
+
+from profiles.api.history import known
+from profiles.diff import differences
+from profiles.errors import ProfileNotFound
+from profiles.models import Profile
+from steering.errors import NoSuchVersion, SteeringError
+
+NOW = "now"
+FEATURES_SHOWN = 12  # of a version's differences in the list; the comparison has them all
+
+
+class HistoryAdmin(ModelAdmin):
+    """A model's versions: the pages under `<id>/history/`."""
+
+    compared: ClassVar[dict[str, str]]
+    """The fields whose differences are shown, and how they are called."""
+    strengths: ClassVar[str]
+    """The attribute that has {feature index: strength}."""
+    number: ClassVar[str]
+    """The attribute that a version is called by."""
+    versions_per_page = 25
+    comparison = "admin/profiles/history/compare.html"
+
+    def versions(self, pk: str) -> QuerySet[Any]:
+        """The versions of the row, the latest first. Raises Http404 where it never was."""
+        raise NotImplementedError
+
+    def version(self, pk: str, number: int) -> Any:
+        """Raises NoSuchVersion."""
+        raise NotImplementedError
+
+    def now(self, pk: str) -> Any:
+        """The row as it is, None where it is deleted."""
+        raise NotImplementedError
+
+    def restore(self, pk: str, number: int) -> str:
+        """By the model's method; returns what is other than in the version, in words. Raises SteeringError."""
+        raise NotImplementedError
+
+    def steers_at_once(self, now: Any, past: Any) -> str:
+        """What restoring `past` does to what steers, in words; empty where it does nothing."""
+        raise NotImplementedError
+
+    def has_restore_permission(self, request: HttpRequest, now: Any) -> bool:
+        return bool(self.has_change_permission(request, now))
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_history"
+        compare, restore = self.admin_site.admin_view(self.compare_view), self.admin_site.admin_view(self.restore_view)
+        return [
+            path("<path:object_id>/history/compare/", compare, name=f"{name}_compare"),
+            path("<path:object_id>/history/<int:number>/restore/", restore, name=f"{name}_restore"),
+            *super().get_urls(),
+        ]
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """The versions, each with what it changed."""
+        pk = unquote(object_id)
+        rows, now = self.versions(pk), self._seen(request, pk)
+        page = Paginator(rows, self.versions_per_page).get_page(request.GET.get("page"))
+        shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])  # with the one before the last one
+        versions, before = shown[: len(page)], [*shown[1:], None]
+        told = differences(zip(before, versions, strict=False), self.compared, self.strengths, FEATURES_SHOWN)
+        context = {
+            **self._context(request, pk, now),
+            "page": page,
+            "page_range": page.paginator.get_elided_page_range(page.number),
+            "versions": [
+                (getattr(version, self.number), version, old and getattr(old, self.number), difference)
+                for version, old, difference in zip(versions, before, told, strict=False)
+            ],
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/profiles/history/list.html", context)
+
+    def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What differs from one version, or from nothing, to another, or to now."""
+        pk = unquote(object_id)
+        self.versions(pk)
+        now, sides = self._seen(request, pk), [request.GET.get("from", ""), request.GET.get("to", NOW)]
+        context = {**self._context(request, pk, now), "from": sides[0], "to": sides[1]}
+        try:
+            before = self._side(pk, now, sides[0]) if sides[0] else None  # all of a version differs from nothing
+            after = self._side(pk, now, sides[1])
+        except SteeringError as error:
+            return TemplateResponse(request, self.comparison, {**context, "error": str(error)}, status=error.status)
+        restorable = [int(side) for side in dict.fromkeys(sides) if side.isdecimal() and context["may_restore"]]
+        context |= {"restorable": restorable, **self._comparison(before, after)}
+        return TemplateResponse(request, self.comparison, context)
+
+    def restore_view(self, request: HttpRequest, object_id: str, number: int) -> HttpResponse:
+        """Restore; what steers at once is shown first, and to be confirmed."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        pk = unquote(object_id)
+        self.versions(pk)
+        now = self._seen(request, pk)
+        if not self.has_restore_permission(request, now):
+            raise PermissionDenied
+        try:
+            past = self.version(pk, number)
+            warning = self.steers_at_once(now, past)
+            if warning and "confirmed" not in request.POST:
+                context = {**self._context(request, pk, now), "warning": warning, "restored": number}
+                return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
+            other = self.restore(pk, number)
+        except SteeringError as error:
+            self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
+        else:
+            self.message_user(request, f"Version {number} is restored{other}.", messages.SUCCESS)
+        return redirect(self._url("", quote(pk)))
+
+    def _seen(self, request: HttpRequest, pk: str) -> Any:
+        """The row as it is, for those who may see it."""
+        now = self.now(pk)
+        if not self.has_view_permission(request, now):
+            raise PermissionDenied
+        return now
+
+    def _side(self, pk: str, now: Any, side: str) -> Any:
+        if side == NOW and now is not None:
+            return now
+        if not (side.isascii() and side.isdecimal() and len(side) < 20):
+            raise NoSuchVersion(f"got {side!r}, expected the number of a version" + (", or now" if now else ""))
+        return self.version(pk, int(side))
+
+    def _comparison(self, before: Any, after: Any) -> dict[str, Any]:
+        [difference] = differences([(before, after)], self.compared, self.strengths)
+        return {"before": before, "after": after, "difference": difference}
+
+    def _url(self, page: str, *args: Any) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_history{page}", args=args)
+
+    def _context(self, request: HttpRequest, pk: str, now: Any) -> dict[str, Any]:
+        request.current_app = self.admin_site.name
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": now,
+            "now": now,
+            "title": "History",
+            "quoted_pk": quote(pk),
+            "history_url": self._url("", quote(pk)),
+            "compare_url": self._url("_compare", quote(pk)),
+            "restore_url_name": f"admin:{self.opts.app_label}_{self.opts.model_name}_history_restore",
+            "may_restore": self.has_restore_permission(request, now),
+        }
+
+
+class ProfileHistoryAdmin(HistoryAdmin):
+    """The versions of profiles, and the deleted profiles, which their versions bring back."""
+
+    compared: ClassVar[dict[str, str]] = {
+        "name": "name",
+        "description": "description",
+        "model_id": "model",
+        "sae_id": "SAE",
+        "layer": "layer",
+        "sae_fingerprint": "SAE fingerprint",
+    }
+    strengths = "steering"
+    number = "history_id"
+    deleted_per_page = 50
+
+    def get_urls(self) -> list[URLPattern]:
+        deleted = path("deleted/", self.admin_site.admin_view(self.deleted_view), name="profiles_profile_deleted")
+        return [deleted, *super().get_urls()]
+
+    def versions(self, pk: str) -> QuerySet[Any]:
+        try:
+            rows: QuerySet[Any] = Profile.history.filter(id=known(pk))
+        except ProfileNotFound as error:
+            raise Http404(str(error)) from error
+        return rows
+
+    def version(self, pk: str, number: int) -> Any:
+        return Profile.objects.version(pk, number)
+
+    def now(self, pk: str) -> Profile | None:
+        return Profile.objects.filter(pk=pk).first()
+
+    def restore(self, pk: str, number: int) -> str:
+        name, restored = self.version(pk, number).name, Profile.objects.restore(pk, number)
+        return "" if restored.name == name else f" as {restored.name}: another profile is named {name}"
+
+    def steers_at_once(self, now: Profile | None, past: Any) -> str:
+        if now is None or not now.is_active or now.steering == past.steering:
+            return ""
+        return f"{now} is active: its strengths of this version steer every request at once."
+
+    def has_restore_permission(self, request: HttpRequest, now: Any) -> bool:
+        """Who brings a deleted profile back, adds one."""
+        return super().has_restore_permission(request, now) and (now is not None or self.has_add_permission(request))
+
+    def deleted_view(self, request: HttpRequest) -> HttpResponse:
+        """The profiles that are no more; they are not counted, since there may be very many."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        search, number = request.GET.get("q", ""), request.GET.get("page", "")
+        page = max(int(number), 1) if number.isascii() and number.isdecimal() and len(number) < 7 else 1
+        start = (page - 1) * self.deleted_per_page
+        found = list(Profile.objects.deleted(search)[start : start + self.deleted_per_page + 1])
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Deleted profiles",
+            "search": search,
+            "deleted": [(version, quote(version.id)) for version in found[: self.deleted_per_page]],
+            "newer": page - 1,
+            "older": page + 1 if len(found) > self.deleted_per_page else None,
+            "may_restore": self.has_restore_permission(request, None),
+        }
+        return TemplateResponse(request, "admin/profiles/history/deleted.html", context)

@@ -1,0 +1,255 @@
+"""The list of profiles in the admin, and what can be done from it."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import quote, unquote
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.timezone import localtime, now
+from unfold.admin import ModelAdmin, checkbox
+from unfold.decorators import action, display
+from unfold.views import ChangeList
+
+from profiles.admin.badges import badges
+from profiles.admin.import_page import import_page
+from profiles.admin.list_filters import LIST_FILTERS
+from profiles.errors import ProfileNotFound
+from profiles.files import transfer
+from profiles.models import Profile
+from steering.admin.actions import posted_action
+from steering.admin.search import BoundedSearch, Found
+from steering.admin.selections import ChecksSelection
+from steering.errors import SteeringError
+from steering.models import SteeringState
+
+DELETED_SHOWN = 100
+# Unfold renders a template for each of these cells, which a page of rows makes slow.
+CHECKBOX = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
+TWO_LINES = (
+    '<span class="flex flex-col text-right lg:text-left"><strong class="block font-normal">{}</strong>'
+    '<span class="second text-base-500">{}</span></span>'
+)
+FEATURE = re.compile(r"feature:([0-9]{1,10})\Z", re.IGNORECASE)
+
+
+class FirstPageFirst(Paginator[Any]):
+    """Counts only where the first page does not hold all: of a search, either is a scan of the table."""
+
+    @cached_property
+    def first(self) -> list[Any]:
+        return list(self.object_list[: self.per_page + 1])
+
+    @cached_property
+    def count(self) -> int:
+        if len(self.first) <= self.per_page:
+            self.object_list = self.first
+        return super().count
+
+    def page(self, number: int | str) -> Any:
+        if str(number) == "1":
+            return Page(self.first[: self.per_page], 1, self)
+        return super().page(number)
+
+
+class ProfileChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        """The page's profiles, each with what is asked once for all of them."""
+        self.result_list: Any
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count  # else Unfold's heading offers to show all
+        rows: list[Any] = list(self.result_list if self.multi_page else self.paginator.object_list)
+        state = SteeringState.objects.load()
+        for row, made in zip(rows, badges(rows), strict=True):
+            row.badges, row.differs = made, row.is_active and row.differs_from(state)
+        self.result_list = rows
+
+
+class ProfileListAdmin(ChecksSelection, BoundedSearch):
+    list_display = ["titled", "status", "features", "made_for", "updated"]
+    list_filter = LIST_FILTERS
+    list_filter_submit = True
+    list_fullwidth = True
+    list_per_page = 25
+    paginator = FirstPageFirst
+    list_max_show_all = 0
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would be counted
+    sortable_by = ["titled", "updated"]  # those that an index has in order
+    search_fields = ["name", "description"]
+    search_help_text = "Name, description, or feature:123"
+    actions = ["export_selected", "deactivate_selected"]
+    actions_row = ["activate", "deactivate", "duplicate", "export"]
+    actions_list = ["import_profiles", "save_live"]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ProfileChangeList
+
+    def find(self, request: HttpRequest, queryset: QuerySet[Profile], search_term: str) -> Found:
+        """`feature:123` finds the profiles that steer feature 123; other words are in the name or the description."""
+        found: Any = queryset
+        words = []
+        for word in search_term.split():
+            if asked := FEATURE.match(word):
+                found = found.with_feature(int(asked[1]))
+            else:
+                words.append(word)
+        return super().find(request, found, " ".join(words))
+
+    # --- columns ---
+
+    @display(description=ModelAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Profile) -> str:
+        return format_html(CHECKBOX, obj.pk)
+
+    @display(description="name", ordering="name")
+    def titled(self, profile: Profile) -> SafeString:
+        return format_html(TWO_LINES, profile.name, profile.description or "")
+
+    @display(description="status")
+    def status(self, profile: Any) -> SafeString:
+        context = {"profile": profile, "badges": profile.badges, "id": profile.pk}
+        return render_to_string("admin/profiles/profile/status.html", context)
+
+    @display(description="features")
+    def features(self, profile: Any) -> SafeString:
+        return render_to_string("admin/profiles/profile/chips.html", {"badges": profile.badges})
+
+    @display(description="model, SAE and layer")
+    def made_for(self, profile: Profile) -> SafeString:
+        layer = "" if profile.layer is None else f"layer {profile.layer}"
+        return format_html(TWO_LINES, profile.model_id or "no model", ", ".join(filter(None, [profile.sae_id, layer])))
+
+    @display(description="updated", ordering="updated_at")
+    def updated(self, profile: Profile) -> SafeString:
+        at = profile.updated_at
+        exact = date_format(localtime(at), "j M Y, H:i:s")
+        ago = f"{timesince(at, depth=1)} ago" if now() - at > timedelta(minutes=1) else "just now"
+        return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, ago)
+
+    # --- actions of a row ---
+
+    def has_create_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """`has_add_permission` for actions of an object. A permission by its full name Unfold looks up in its checks,
+        which run before there are tables."""
+        return bool(self.has_add_permission(request))
+
+    def has_activate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("profiles.activate_profile"))
+
+    @posted_action("Activate", permissions=["activate"], icon="play_arrow")
+    def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do(request, object_id, Profile.activate, "{} is active and steers every request from now on.")
+
+    @posted_action("Deactivate", permissions=["activate"], icon="stop")
+    def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do(request, object_id, Profile.deactivate, "{} is not active; nothing steers by it.")
+
+    @posted_action("Duplicate", permissions=["create"], icon="content_copy")
+    def duplicate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._do(request, object_id, Profile.duplicate, "{} is a copy of {}.")
+
+    @action(description="Export", permissions=["view"], icon="download")
+    def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        try:
+            profile = _named_in_url(object_id)
+        except ProfileNotFound as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _back(request)
+        return transfer.download(transfer.document(profile), profile.name)
+
+    def _do(self, request: HttpRequest, object_id: str, do: Callable[[Profile], Any], told: str) -> HttpResponse:
+        """`told` has places for the profile that was made, where one was, and for the one of the row."""
+        try:
+            profile = _named_in_url(object_id)
+            made = do(profile)
+        except SteeringError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, format_html(told, *map(_link, filter(None, [made, profile]))), messages.SUCCESS)
+        return _back(request)
+
+    # --- actions of the list ---
+
+    @action(description="Import", permissions=["create"], icon="upload", url_path="import")
+    def import_profiles(self, request: HttpRequest) -> HttpResponse:
+        return import_page(self, request)
+
+    @posted_action("Save live steering", permissions=["create"], icon="save")
+    def save_live(self, request: HttpRequest) -> HttpResponse:
+        try:
+            profile = Profile.objects.save_current(name=Profile.objects.free_name("live steering"))
+        except SteeringError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _back(request)
+        self.message_user(request, f"The live steering is saved as {profile}: give it a name.", messages.SUCCESS)
+        return redirect("admin:profiles_profile_change", quote(profile.pk))
+
+    # --- actions on the selected ---
+
+    @admin.action(description="Export as one file", permissions=["view"])
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> HttpResponse:
+        return transfer.download(transfer.bundle(queryset), "profiles")
+
+    @admin.action(description="Deactivate", permissions=["activate"])
+    def deactivate_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        active = queryset.filter(is_active=True).first()
+        if active is None:
+            self.message_user(request, "None of the selected profiles is active.", messages.WARNING)
+            return
+        active.deactivate()
+        self.message_user(request, f"{active} is not active; nothing steers by it.", messages.SUCCESS)
+
+    # --- deletion ---
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What the confirmation names: nothing hangs on a profile, and of very many the first are named."""
+        profiles = objs if isinstance(objs, QuerySet) else Profile.objects.filter(pk__in=[one.pk for one in objs])
+        count = profiles.count()
+        named: list[Any] = [_link(profile) for profile in profiles[:DELETED_SHOWN]]
+        if count > len(named):
+            named.append(f"and {count - len(named)} more")
+        if active := profiles.filter(is_active=True).first():
+            told = format_html(
+                "<strong>{} is the active profile: it is deactivated first, and nothing steers then.</strong>", active
+            )
+            named.insert(0, told)
+        refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return named, {self.opts.verbose_name_plural: count}, refused, []
+
+
+def _named_in_url(object_id: str) -> Profile:
+    """By its id as a row's link has it, or as the admin quotes it in the addresses of its pages."""
+    try:
+        return Profile.objects.with_id(object_id)
+    except ProfileNotFound:
+        return Profile.objects.with_id(unquote(object_id))
+
+
+def _link(profile: Profile) -> SafeString:
+    return format_html(
+        '<a href="{}">{}</a>', reverse("admin:profiles_profile_change", args=[quote(profile.pk)]), profile
+    )
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    """To the page of this server that the action was posted from, else to the list."""
+    page = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure()):
+        return redirect(page)
+    return redirect("admin:profiles_profile_changelist")

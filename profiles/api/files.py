@@ -1,0 +1,116 @@
+"""Files of profiles through REST."""
+
+from typing import Any, get_args
+
+from django.http import HttpResponse
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    PolymorphicProxySerializer,
+    extend_schema,
+)
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from profiles.api.serializers import ImportedBundleSerializer, ImportedFileSerializer, ImportedSerializer
+from profiles.errors import ProfileNotFound
+from profiles.files import transfer
+from profiles.files.transfer import Imported, ProfileFile
+from profiles.managers import OnConflict
+from profiles.models import Profile
+from steering.api.permissions import visible
+from steering.api.schema import errors
+
+ON_CONFLICT = OpenApiParameter(
+    "on_conflict",
+    enum=get_args(OnConflict),
+    default="fail",
+    description="For a name that exists: refuse the file, take a free name, or give that profile the new content.",
+)
+FILE = {
+    "version": "1.0",
+    "type": "millm_profile",
+    "profile": {
+        "name": "ocean",
+        "description": "Talks about the sea.",
+        "model": "demo",
+        "sae": "demo-sae",
+        "layer": 1,
+        "steering": {"123": 5.0},
+        "sae_fingerprint": "",
+    },
+    "exported_at": "2026-01-01T00:00:00+00:00",
+    "exported_from": "miLLM v0.1.0",
+}
+FILE_SCHEMA = OpenApiResponse({"type": "object", "additionalProperties": True}, "The file", [OpenApiExample("1", FILE)])
+NAME = OpenApiParameter("name", str, many=True, description="Only the profiles of these names.")
+
+
+class TransferActions:
+    """The actions of ProfileViewSet that read and write files."""
+
+    @extend_schema(
+        request={"application/json": {"type": "object", "additionalProperties": True}},
+        examples=[OpenApiExample("A profile file", FILE, request_only=True)],
+        parameters=[ON_CONFLICT],
+        responses={
+            201: PolymorphicProxySerializer(
+                component_name="Import",
+                serializers=[ImportedFileSerializer, ImportedBundleSerializer],
+                resource_type_field_name=None,
+            ),
+            **errors(400, 409),
+        },
+    )
+    @action(detail=False, methods=["post"], url_path="import")
+    def import_(self, request: Request) -> Response:
+        """Create the profiles of a file, all or none: one profile is answered with it, a bundle with `results`."""
+        on_conflict: Any = request.query_params.get("on_conflict", "fail")
+        if on_conflict not in get_args(OnConflict):
+            expected = ", ".join(get_args(OnConflict))
+            raise ValidationError({"on_conflict": [f"Got {on_conflict!r}, expected one of {expected}."]})
+        if on_conflict == "replace" and not request.user.has_perm("profiles.change_profile"):
+            raise PermissionDenied("To replace profiles needs the permission profiles.change_profile.")
+        file = ProfileFile.parse(request.data)
+        made = Profile.objects.import_file(file, on_conflict)
+        return Response(_told(made, file, request.user), status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        parameters=[NAME], responses={200: FILE_SCHEMA, **errors(400, 404)}, operation_id="profiles_export_all"
+    )
+    @action(detail=False, url_path="export", pagination_class=None)
+    def export_many(self, request: Request) -> HttpResponse:
+        """All profiles, or those that the filters and `name` choose, in one file."""
+        view: Any = self
+        names = request.query_params.getlist("name")
+        chosen = view.filter_queryset(Profile.objects.all())
+        if names:
+            chosen = chosen.filter(name__in=[name for name in names if "\0" not in name])
+            if missing := sorted(set(names) - {profile.name for profile in chosen}):
+                raise ProfileNotFound(f"there is no profile {missing[0]!r} among those that the filters choose")
+        return transfer.download(transfer.bundle(chosen), "profiles")
+
+    @extend_schema(responses={200: FILE_SCHEMA, **errors(404)})
+    @action(detail=True)
+    def export(self, request: Request, pk: str) -> HttpResponse:
+        """The profile's file."""
+        view: Any = self
+        profile = view.get_object()
+        return transfer.download(transfer.document(profile), profile.name)
+
+
+def _told(made: list[Imported], file: ProfileFile, user: Any) -> dict[str, Any]:
+    for imported in made:
+        imported.profile.outcome = imported.outcome  # type: ignore[attr-defined]
+    notes = list(file.notes)
+    if file.is_bundle:
+        return {"count": len(made), "results": [_json(one, user) for one in made], "notes": notes}
+    return {**_json(made[0], user), "notes": notes}
+
+
+def _json(imported: Imported, user: Any) -> dict[str, Any]:
+    return visible(user, Profile, ImportedSerializer(imported.profile).data, "id", "name", "outcome")

@@ -1,0 +1,97 @@
+"""The query string of lists of profiles: filters, search, ordering; what it does not know is an error."""
+
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework import filters
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from profiles.models import Profile
+from steering.api.search import check_number
+
+MAX_INDEX = 2**31 - 1
+PARAMETERS = ("search", "ordering", "page", "page_size", "format")
+BOOLEANS = {"true": True, "false": False}
+
+
+class IntegerFilter(django_filters.Filter):
+    field_class = forms.IntegerField
+
+
+class FlagFilter(django_filters.ChoiceFilter):
+    """`true` or `false`; any where it is left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=[(word, word) for word in BOOLEANS], empty_label="any", **kwargs)
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        filtered: QuerySet[Any] = super().filter(qs, BOOLEANS.get(value, value))
+        return filtered
+
+
+class ProfileFilter(django_filters.FilterSet):
+    is_active = FlagFilter()
+    model_id = django_filters.CharFilter()
+    sae_id = django_filters.CharFilter()
+    layer = IntegerFilter(min_value=0, max_value=MAX_INDEX)
+    feature = IntegerFilter(
+        min_value=0,
+        max_value=MAX_INDEX,
+        method="filter_feature",
+        label="Feature",
+        help_text="Profiles that steer this feature index.",
+    )
+
+    class Meta:
+        model = Profile
+        fields: list[str] = []
+
+    def filter_feature(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
+        profiles: Any = queryset
+        found: QuerySet[Profile] = profiles.with_feature(value)
+        return found
+
+
+class Search(filters.SearchFilter):
+    """`?search=…` in name and description."""
+
+    def get_search_terms(self, request: Request) -> Any:
+        if "\0" in request.query_params.get(self.search_param, ""):
+            raise ValidationError({self.search_param: ["Null characters are not allowed."]})
+        return check_number(list(super().get_search_terms(request)))
+
+
+class Ordering(filters.OrderingFilter):
+    """`?ordering=-updated_at,name`; a field that is not one to order by is an error. Equal rows keep their order."""
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> Any:
+        asked = request.query_params.get(self.ordering_param)
+        if asked is not None:
+            fields = [field.strip() for field in asked.split(",")]
+            allowed = view.ordering_fields
+            if len(fields) > len(allowed):
+                told = f"Got {len(fields)} fields, expected at most {len(allowed)}: each once."
+                raise ValidationError({self.ordering_param: [told]})
+            if unknown := [field for field in fields if field.removeprefix("-") not in allowed]:
+                told = f"Got {unknown[0]!r}, expected {', '.join(allowed)}, each with - before it to reverse."
+                raise ValidationError({self.ordering_param: [told]})
+            return [*fields, "pk"]
+        return super().get_ordering(request, queryset, view)
+
+
+class KnownParameters(filters.BaseFilterBackend):
+    """Refuses a parameter that nothing reads: a misspelled filter would answer with everything."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        known = {*ProfileFilter.base_filters, *PARAMETERS, *(["name"] if view.action == "export_many" else [])}
+        if unknown := sorted(set(request.query_params) - known):
+            expected = ", ".join(sorted(known))
+            raise ValidationError({name: [f"This parameter is unknown: expected {expected}."] for name in unknown})
+        return queryset
+
+
+BACKENDS: list[Any] = [KnownParameters, DjangoFilterBackend, Search, Ordering]

@@ -1,0 +1,159 @@
+"""Profiles, their files and their versions as JSON."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
+from profiles.models import Profile
+from steering.api.label_serializers import Labels
+from steering.api.serializers import FeatureStrengths, StrictMixin
+from steering.history import Door
+
+VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
+
+
+class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
+    steering = FeatureStrengths(required=False)
+    labels = Labels("steering")
+
+    class Meta:
+        model = Profile
+        fields = [
+            "id",
+            "name",
+            "description",
+            "model_id",
+            "sae_id",
+            "layer",
+            "sae_fingerprint",
+            "steering",
+            "labels",
+            "is_active",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["id", "is_active", "created_at", "updated_at"]
+        # A name that exists is a conflict (409), which Profile.save finds under its lock.
+        extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.instance is not None and not self.partial and "steering" not in attrs:
+            raise serializers.ValidationError({"steering": ["This field is required to replace a profile."]})
+        return attrs
+
+    def update(self, instance: Profile, validated_data: dict[str, Any]) -> Profile:
+        """PATCH changes what is given; PUT replaces: what it leaves out is as in a new profile."""
+        if not self.partial:
+            validated_data = {"description": None, **Profile.objects.defaults(), **validated_data}
+        return super().update(instance, validated_data)
+
+    def create(self, validated_data: dict[str, Any]) -> Profile:
+        return Profile.objects.create_from(**validated_data)
+
+
+class ProfileNameSerializer(StrictMixin):
+    """The new profile of `save-current`."""
+
+    name = serializers.CharField(max_length=NAME_LENGTH)
+    description = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, max_length=DESCRIPTION_LENGTH
+    )
+
+
+class DuplicateSerializer(StrictMixin):
+    name = serializers.CharField(max_length=NAME_LENGTH, required=False, help_text="By default a free one like it.")
+
+
+class ImportedSerializer(ProfileSerializer):
+    """A profile that an import made."""
+
+    outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced", "unchanged"], read_only=True)
+
+    class Meta(ProfileSerializer.Meta):
+        fields = [*ProfileSerializer.Meta.fields, "outcome"]
+
+
+Notes = serializers.ListField(child=serializers.CharField(), help_text="What the file has and the profile has not.")
+
+
+class ImportedFileSerializer(ImportedSerializer):
+    """The answer to a file of one profile: that profile."""
+
+    notes = Notes
+
+    class Meta(ImportedSerializer.Meta):
+        fields = [*ImportedSerializer.Meta.fields, "notes"]
+
+
+class ImportedBundleSerializer(serializers.Serializer[Any]):
+    """The answer to a file of several profiles."""
+
+    count = serializers.IntegerField()
+    results = ImportedSerializer(many=True)
+    notes = Notes
+
+
+@extend_schema_field({"type": "object", "additionalProperties": True})
+class Document(serializers.JSONField):
+    """The JSON of a file."""
+
+
+class VersionedProfile(serializers.ModelSerializer[Any]):
+    steering = FeatureStrengths()
+
+    class Meta:
+        model = Profile
+        fields = [
+            field for field in ProfileSerializer.Meta.fields if field not in {"labels", "created_at", "updated_at"}
+        ]
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    """One version of a profile in the list: who made it so, and without what it was, which may be large."""
+
+    version = serializers.IntegerField(source="history_id")
+    type = serializers.SerializerMethodField()
+    reason = serializers.CharField(source="history_change_reason", allow_null=True)
+    at = serializers.DateTimeField(source="history_date")
+    user = serializers.SerializerMethodField(help_text="The user, while there is one of that id.")
+    door = serializers.ChoiceField(choices=Door.choices)
+    agent = serializers.CharField(help_text="Who it was, in words: the user's name, and the API key.")
+    name = serializers.CharField()
+    is_active = serializers.BooleanField()
+
+    def get_type(self, version: Any) -> str:
+        return VERSION_TYPES[version.history_type]
+
+    def get_user(self, version: Any) -> str | None:
+        return version.history_user.get_username() if version.history_user_id else None
+
+
+class WholeVersionSerializer(VersionSerializer):
+    """The same, with what the profile was."""
+
+    profile = VersionedProfile(source="*")
+
+
+class RestoreSerializer(StrictMixin):
+    version = serializers.IntegerField(min_value=0, max_value=2**63 - 1)
+
+
+class FieldDifference(serializers.Serializer[Any]):
+    field = serializers.CharField()
+    before = serializers.JSONField(allow_null=True)
+    after = serializers.JSONField(allow_null=True)
+
+
+class FeatureDifference(serializers.Serializer[Any]):
+    index = serializers.IntegerField()
+    before = serializers.FloatField(allow_null=True)
+    after = serializers.FloatField(allow_null=True)
+
+
+class DiffSerializer(serializers.Serializer[Any]):
+    """What differs; a feature that one side has not is null there."""
+
+    changed = FieldDifference(many=True)
+    features = FeatureDifference(many=True)

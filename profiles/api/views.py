@@ -1,0 +1,169 @@
+"""Profiles under /api/profiles: create, read, update, delete, activate."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags, quote_etag
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import permissions, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from profiles.api.files import TransferActions
+from profiles.api.filters import BACKENDS, ProfileFilter
+from profiles.api.history import HistoryActions
+from profiles.api.pagination import ProfilePages
+from profiles.api.serializers import DuplicateSerializer, ProfileNameSerializer, ProfileSerializer
+from profiles.errors import NoActiveProfile, StaleProfile
+from profiles.models import Profile
+from steering.api.permissions import ModelPermissions, visible
+from steering.api.schema import errors
+from steering.models import SteeringState
+
+IF_MATCH = OpenApiParameter("If-Match", str, "header", description="An ETag that GET gave; 412 where it is stale.")
+CLEAR_STEERING = OpenApiParameter("clear_steering", bool, default=True, description="Whether nothing steers then.")
+
+
+class MayActivate(permissions.BasePermission):
+    """The permission `profiles.activate_profile`."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(request.user and request.user.has_perm("profiles.activate_profile"))
+
+
+@extend_schema_view(
+    list=extend_schema(responses={200: ProfileSerializer(many=True), **errors(400, 404)}),
+    create=extend_schema(responses={201: ProfileSerializer, **errors(400, 409)}),
+    retrieve=extend_schema(responses={200: ProfileSerializer, **errors(404)}),
+    update=extend_schema(parameters=[IF_MATCH], responses={200: ProfileSerializer, **errors(400, 404, 409, 412)}),
+    partial_update=extend_schema(
+        parameters=[IF_MATCH], responses={200: ProfileSerializer, **errors(400, 404, 409, 412)}
+    ),
+    destroy=extend_schema(parameters=[IF_MATCH], responses={204: None, **errors(400, 404, 412)}),
+)
+class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Profile]):
+    """Named steerings. A change takes the lock of what steers first, so it sees the profile as it is."""
+
+    queryset = Profile.objects.all()
+    serializer_class = ProfileSerializer
+    permission_classes = [ModelPermissions]
+    pagination_class = ProfilePages
+    filter_backends = BACKENDS
+    filterset_class = ProfileFilter
+    search_fields = ["name", "description"]
+    ordering_fields = ["name", "created_at", "updated_at", "model_id", "sae_id", "layer"]
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """A profile of the given steering, or without `steering` of the live one."""
+        body = self.get_serializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self.answer(body.save(), status.HTTP_201_CREATED)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        profile = self.get_object()
+        answer = self.answer(profile)
+        # 304 where If-None-Match has the ETag; a plain response passes through
+        conditional: Any = get_conditional_response(request._request, etag=answer["ETag"], response=answer)
+        return answer if conditional is None else conditional
+
+    @transaction.atomic
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        profile = self.get_object_to_change()
+        body = self.get_serializer(profile, data=request.data, partial=kwargs.get("partial", False))
+        body.is_valid(raise_exception=True)
+        body.save()
+        return self.answer(profile)
+
+    @transaction.atomic
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.get_object_to_change().delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(responses={200: ProfileSerializer, **errors(404)}, filters=False)
+    @action(detail=False, pagination_class=None)
+    def active(self, request: Request) -> Response:
+        """The active profile."""
+        profile = Profile.objects.active()
+        if profile is None:
+            raise NoActiveProfile("no profile is active")
+        return self.answer(profile)
+
+    @extend_schema(request=ProfileNameSerializer, responses={201: ProfileSerializer, **errors(400, 409)})
+    @action(detail=False, methods=["post"], url_path="save-current")
+    def save_current(self, request: Request) -> Response:
+        """The live steering as a new profile."""
+        body = ProfileNameSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self.answer(Profile.objects.save_current(**body.validated_data), status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses={200: ProfileSerializer, **errors(404, 409)})
+    @action(detail=True, methods=["post"], permission_classes=[MayActivate])
+    def activate(self, request: Request, pk: str) -> Response:
+        """Steer everybody by this profile."""
+        with transaction.atomic():
+            profile = self.get_object_to_change()
+            profile.activate()
+        return self.answer(profile)
+
+    @extend_schema(
+        request=None, parameters=[CLEAR_STEERING], responses={200: ProfileSerializer, **errors(400, 404, 412)}
+    )
+    @action(detail=True, methods=["post"], permission_classes=[MayActivate])
+    def deactivate(self, request: Request, pk: str) -> Response:
+        """End its being active; by default what steers now ends with it."""
+        clear_steering = query_flag(request, "clear_steering", default=True)
+        with transaction.atomic():
+            profile = self.get_object_to_change()
+            profile.deactivate(clear_steering=clear_steering)
+        return self.answer(profile)
+
+    @extend_schema(request=DuplicateSerializer, responses={201: ProfileSerializer, **errors(400, 404, 409)})
+    @action(detail=True, methods=["post"])
+    def duplicate(self, request: Request, pk: str) -> Response:
+        """A copy, under `name` or a free name like this profile's."""
+        body = DuplicateSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return self.answer(self.get_object().duplicate(body.validated_data.get("name")), status.HTTP_201_CREATED)
+
+    def get_object(self) -> Profile:
+        return Profile.objects.with_id(str(self.kwargs["pk"]))
+
+    def get_object_to_change(self) -> Profile:
+        """The profile under the lock of what steers. Raises StaleProfile where If-Match names another state of it."""
+        SteeringState.objects.lock()
+        profile = self.get_object()
+        given = self.request.headers.get("If-Match")
+        if given is not None:
+            tags = parse_etags(given)
+            if not tags:
+                raise ValidationError({"If-Match": [f'Got {given}, expected an ETag in quotes, or "*".']})
+            if tags != ["*"] and etag(self.get_serializer(profile).data) not in tags:
+                raise StaleProfile(f"{profile} is another than If-Match says: read it again")
+        return profile
+
+    def answer(self, profile: Profile, code: int = status.HTTP_200_OK) -> Response:
+        """The profile with its ETag; for who may not view it its id and name."""
+        data = ProfileSerializer(profile).data
+        shown = visible(self.request.user, Profile, data, "id", "name")
+        return Response(shown, status=code, headers={"ETag": etag(data)})
+
+
+def etag(data: Mapping[str, Any]) -> str:
+    """A strong ETag of a profile's JSON."""
+    return quote_etag(hashlib.sha256(JSONRenderer().render(data)).hexdigest()[:32])
+
+
+def query_flag(request: Request, name: str, *, default: bool) -> bool:
+    """A boolean of the query string, which is `true` or `false`."""
+    given = request.query_params.get(name)
+    if given is None:
+        return default
+    if given not in {"true", "false"}:
+        raise ValidationError({name: [f"Got {given!r}, expected true or false."]})
+    return given == "true"

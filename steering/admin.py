@@ -1,3 +1,0 @@
-"""The admin of feature labels. That of SAEs is in inference, that of the live steering in profiles."""
-
-from steering.label_admin import FeatureLabelAdmin as FeatureLabelAdmin

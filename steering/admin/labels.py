@@ -1,0 +1,153 @@
+"""The admin of feature labels: read, searched, imported, deleted."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.defaultfilters import pluralize
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from steering.admin.search import BoundedSearch, Found
+from steering.admin.selections import ChecksSelection, RowChoice, RowSelect
+from steering.errors import SteeringError
+from steering.labels.files import SOURCE_LENGTH, LabelFile
+from steering.labels.models import FeatureLabel, ImportedLabels
+from steering.labels.pagination import BoundedPaginator
+from steering.models import SAE
+
+DELETED_SHOWN = 100
+
+
+class ImportLabelsForm(forms.Form):
+    sae = RowChoice(
+        SAE.objects.all(),
+        label="SAE",
+        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
+    )
+    file = forms.FileField(
+        help_text="Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]); gzipped or not.",
+        widget=UnfoldAdminFileFieldWidget,
+    )
+    source = forms.CharField(
+        required=False,
+        max_length=SOURCE_LENGTH,
+        help_text="Where the labels come from, instead of what the file says.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+    replace = forms.BooleanField(
+        required=False,
+        label="Replace",
+        help_text="Older labels from the same sources go first.",
+        widget=UnfoldBooleanSwitchWidget,
+    )
+
+    def __init__(self, *args: Any, may_replace: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.may_replace = may_replace
+
+    def clean_replace(self) -> bool:
+        replace: bool = self.cleaned_data["replace"]
+        if replace and not self.may_replace:
+            raise forms.ValidationError("To replace labels needs the permission steering.delete_featurelabel.")
+        return replace
+
+
+@admin.register(FeatureLabel)
+class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
+    list_display = ["index", "label", "source", "of_sae"]
+    list_display_links = ["index", "label"]
+    list_filter = [("sae", AutocompleteSelectFilter)]
+    list_filter_submit = True
+    sortable_by: list[str] = []  # of a million rows; and what a search finds, it has ranked
+    fields = ["sae", "index", "label", "source"]
+    search_fields = ["label"]  # shows the field; how it is searched, `find` says
+    search_help_text = "All these words, the last one maybe unfinished. The best are first."
+    show_full_result_count = False
+    list_max_show_all = 0
+    paginator = BoundedPaginator
+    actions = ["delete_selected"]
+    actions_list = ["import_labels"]
+
+    @display(description="SAE")
+    def of_sae(self, label: FeatureLabel) -> str:
+        return label.sae_id
+
+    def find(self, request: HttpRequest, queryset: QuerySet[FeatureLabel], search_term: str) -> Found:
+        found: Any = queryset
+        return (found.search(search_term) if search_term.strip() else queryset), False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Labels come out of files."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: FeatureLabel | None = None) -> bool:
+        return False
+
+    # --- deletion: of maybe a million labels, neither loaded nor logged one by one ---
+
+    @admin.action(permissions=["delete"], description="Delete selected %(verbose_name_plural)s")
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[FeatureLabel]) -> HttpResponse | None:
+        if not request.POST.get("post"):
+            question: HttpResponse | None = delete_selected(self, request, queryset)
+            return question
+        count, _ = queryset.order_by().delete()
+        told = f"{count:,} feature label{pluralize(count)}"
+        user: Any = request.user
+        kind = ContentType.objects.get_for_model(FeatureLabel)
+        LogEntry.objects.create(user=user, content_type=kind, object_repr=told, action_flag=DELETION)
+        self.message_user(request, f"{told} deleted.", messages.SUCCESS)
+        return None
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What the question names: nothing hangs on a label, and of very many the first are named."""
+        many = isinstance(objs, QuerySet)
+        count = objs.count() if many else len(objs)
+        named = [str(label) for label in objs[:DELETED_SHOWN]]
+        if count > len(named):
+            named.append(f"and {count - len(named):,} more")
+        refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return named, {self.opts.verbose_name_plural: count}, refused, []
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        needed = [f"steering.{action}_featurelabel" for action in ("add", "change")]  # it may overwrite
+        return request.user.has_perms(needed)
+
+    @action(description="Import labels", permissions=["import"], url_path="import", icon="upload")
+    def import_labels(self, request: HttpRequest) -> HttpResponse:
+        """The page on which a file is imported."""
+        chosen = {"sae": request.GET.get("sae", "").replace("\0", "")}
+        may_replace = self.has_delete_permission(request)
+        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen, may_replace=may_replace)
+        if request.method == "POST" and form.is_valid() and (imported := self._imported(form)):
+            self.message_user(request, _told(form.cleaned_data["sae"], imported), messages.SUCCESS)
+            only = urlencode({"sae__id__exact": form.cleaned_data["sae"].pk})
+            return redirect(f"{reverse('admin:steering_featurelabel_changelist')}?{only}")
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "form": form, "title": "Import labels"}
+        return TemplateResponse(request, "admin/steering/featurelabel/import.html", context)
+
+    def _imported(self, form: ImportLabelsForm) -> ImportedLabels | None:
+        """Import as the form says; what is wrong with the file is an error of the form."""
+        sae, upload, replace = (form.cleaned_data[name] for name in ("sae", "file", "replace"))
+        file = LabelFile(upload.file, form.cleaned_data["source"], upload.name)
+        try:
+            return FeatureLabel.objects.import_files(sae.pk, [file], replace=replace)
+        except SteeringError as error:
+            form.add_error("file", f"Nothing was imported: {error}")
+            return None
+
+
+def _told(sae: SAE, imported: ImportedLabels) -> str:
+    count, sources = imported.labels, ", ".join(imported.sources) or "the file"
+    told = f"{count:,} label{pluralize(count)} imported for {sae} from {sources}."
+    return f"{told} {imported.skipped:,} of {imported.rows:,} rows had no label." if imported.skipped else told

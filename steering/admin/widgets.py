@@ -1,0 +1,138 @@
+"""The table of features and their strengths, as a form field and as a part of a page (static/millm/features.js)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.forms.boundfield import BoundField
+from django.forms.fields import InvalidJSONInput
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from steering import strict_json
+from steering.errors import InvalidSteering, SteeringError
+from steering.labels.models import FeatureLabel
+from steering.strengths import INDEX, parse_strengths
+
+
+@dataclass
+class FeatureTable:
+    """What the table shows beside the strengths, for templates/millm/features.html."""
+
+    sae_id: str | None = None
+    d_sae: int | None = None
+    user: Any = None
+    """Who may search labels, if they may read them."""
+    read_only: bool = False
+    id: str = "features"
+    """Of the HTML; unique in a page."""
+
+    def context(self, strengths: Mapping[int, float], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """`features` of the template."""
+        here = self.d_sae is not None
+        options = {
+            "strengths": dict(strengths),
+            "labels": FeatureLabel.objects.of(self.sae_id, strengths) if here else {},
+            "errors": dict(errors or {}),
+            "sae": self.sae_id if here else "",
+            "d_sae": self.d_sae,
+            "search": bool(self.user and self.user.has_perm("steering.view_featurelabel")),
+            "read_only": self.read_only,
+            "max_strength": settings.STEERING_MAX_STRENGTH,
+            "max_features": settings.STEERING_MAX_FEATURES,
+        }
+        sortable = [("index", "Feature"), ("strength", "Strength")]
+        return {"id": self.id, "options_id": f"{self.id}-options", "options": options, "sortable": sortable}
+
+    def render(self, strengths: Mapping[int, float]) -> SafeString:
+        """The table as HTML."""
+        return mark_safe(render_to_string("millm/features.html", {"features": self.context(strengths)}))
+
+
+class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
+    """A textarea of JSON, of which the table is the face; `table` and `errors` (by index) are set by the form."""
+
+    template_name = "millm/features.html"
+
+    class Media:
+        css = {"all": ["millm/features.css"]}
+        js = [f"millm/{name}.js" for name in ("combobox", "strengths", "feature_labels", "feature_rows", "features")]
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        self.table = FeatureTable()
+        self.errors: dict[str, str] = {}
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        self.table.id = context["widget"]["attrs"].get("id", name)
+        context["features"] = self.table.context(dict.fromkeys(indices(value), 0.0), self.errors)
+        return context
+
+    def id_for_label(self, id_: str, index: Any = None) -> str:
+        return f"{id_}-add" if id_ else ""
+
+    def _render(self, template_name: str, context: dict[str, Any], renderer: Any = None) -> SafeString:
+        """By the templates of the project, which the renderer of forms does not know."""
+        return mark_safe(render_to_string(template_name, context))
+
+
+def indices(value: Any) -> list[int]:
+    """The features in a field's JSON, whatever their strengths are; none where it is no object."""
+    try:
+        entries = strict_json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return []
+    return [int(key) for key in entries if INDEX.match(key)] if isinstance(entries, dict) else []
+
+
+def validation_error(error: SteeringError) -> ValidationError:
+    """The same for a form, which names the field in its `params`; Django formats the message with them."""
+    return ValidationError(str(error).replace("%", "%%"), code=error.code, params={"field": "", **error.details})
+
+
+class FeatureStrengthsBoundField(BoundField):
+    """Tells its widget which feature each error is of."""
+
+    def as_widget(self, widget: Any = None, attrs: Any = None, only_initial: bool = False) -> SafeString:
+        told = {str((error.params or {}).get("field", "")): error.messages[0] for error in self.errors.as_data()}
+        self.field.widget.errors = {
+            field.rpartition(".")[2]: message.removeprefix(f"{field}: ")
+            for field, message in told.items()
+            if "." in field
+        }
+        return super().as_widget(widget, attrs, only_initial)
+
+
+class FeatureStrengthsFormField(forms.JSONField):
+    """Strengths as JSON; an error names the feature in its `params["field"]`, like `steering.123`."""
+
+    widget = FeatureStrengthsWidget
+    bound_field_class = FeatureStrengthsBoundField
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            entries = strict_json.loads(value) if isinstance(value, str) and value else value
+            return parse_strengths({} if entries is None or entries == "" else entries)
+        except InvalidSteering as error:
+            raise validation_error(error) from error
+        except ValueError as error:
+            raise ValidationError(f"Enter a valid JSON: {error}", code="invalid") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What is refused stays as it was typed."""
+        try:
+            strict_json.loads(data or "null")
+        except ValueError:
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != self.to_python(initial or {}))
+        except ValidationError:
+            return True

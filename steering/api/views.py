@@ -1,0 +1,102 @@
+"""The live steering under /api/steering."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from steering.api.permissions import ChangePermissions, visible
+from steering.api.schema import errors
+from steering.api.serializers import (
+    STRENGTHS,
+    RestoreSteeringSerializer,
+    SteeringStateSerializer,
+    SteeringVersionSerializer,
+    WholeSteeringVersionSerializer,
+)
+from steering.models import SteeringState
+
+ANSWER = {200: SteeringStateSerializer}
+
+
+class LiveSteeringViewSet(GenericViewSet[SteeringState]):
+    """What steers a request that chooses nothing else. Every change needs the change permission."""
+
+    queryset = SteeringState.objects.all()
+    serializer_class = SteeringStateSerializer
+    permission_classes = [ChangePermissions]
+
+    def get_object(self) -> SteeringState:
+        return SteeringState.objects.load()
+
+    @extend_schema(responses=ANSWER)
+    def retrieve(self, request: Request) -> Response:
+        """What steers now, and whether it still is what the active profile says."""
+        return self._answer(self.get_object())
+
+    @extend_schema(responses={**ANSWER, **errors(400, 409)})
+    def update(self, request: Request) -> Response:
+        """Replace the values; `enabled` defaults to true."""
+        body = self.get_serializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        state = self.get_object()
+        values, enabled = body.validated_data.get("values", {}), body.validated_data.get("enabled", True)
+        state.replace(values, enabled, reason="replaced")
+        return self._answer(state)
+
+    @extend_schema(
+        request={"application/json": STRENGTHS},
+        responses={**ANSWER, **errors(400, 409)},
+    )
+    def partial_update(self, request: Request) -> Response:
+        """Set single features: an object of feature index: strength; 0 removes a feature."""
+        state = self.get_object()
+        state.set_features(request.data)
+        return self._answer(state)
+
+    @extend_schema(request=None, responses=ANSWER)
+    def enable(self, request: Request) -> Response:
+        """Let the values steer."""
+        return self._do("enable")
+
+    @extend_schema(request=None, responses=ANSWER)
+    def disable(self, request: Request) -> Response:
+        """Keep the values, and let nothing steer."""
+        return self._do("disable")
+
+    @extend_schema(request=None, responses=ANSWER)
+    def clear(self, request: Request) -> Response:
+        """Drop the values: nothing steers."""
+        return self._do("clear")
+
+    @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
+    def history(self, request: Request) -> Response:
+        """The versions of the live steering, the latest first; the values of each one has `history/{version}`."""
+        page = self.paginate_queryset(SteeringState.history.defer("values"))
+        return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
+
+    @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})
+    def past(self, request: Request, version: int) -> Response:
+        """One version of the live steering, with its values."""
+        return Response(WholeSteeringVersionSerializer(SteeringState.objects.past(version)).data)
+
+    @extend_schema(request=RestoreSteeringSerializer, responses={**ANSWER, **errors(400, 404, 409)})
+    def restore(self, request: Request) -> Response:
+        """Steer as in one of the versions; 409 where its SAE is not the attached one."""
+        body = RestoreSteeringSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        state = self.get_object()
+        state.restore(body.validated_data["version"])
+        return self._answer(state)
+
+    def _do(self, change: str) -> Response:
+        state = self.get_object()
+        getattr(state, change)()
+        return self._answer(state)
+
+    def _answer(self, state: SteeringState) -> Response:
+        """The live steering; for who may not view it its version."""
+        data: dict[str, Any] = self.get_serializer(state).data
+        return Response(visible(self.request.user, SteeringState, data, "version"))
