@@ -117,7 +117,7 @@ def test_the_environment_switches_offline_too(server: Hub, tmp_path: Path) -> No
     script = (
         "from django.conf import settings;"
         f"settings.configure(HF_ENDPOINT={server.url!r}, HF_HUB_CACHE={str(tmp_path / 'cache')!r});"
-        "from steering import hub, hub_errors\n"
+        "from steering.hub import client as hub, errors as hub_errors\n"
         "try: hub.read_json('owner/model', 'config.json', 'main')\n"
         "except hub_errors.HubUnreachable: print('refused')"
     )

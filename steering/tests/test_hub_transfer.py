@@ -98,7 +98,7 @@ def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub,
     script = (
         "import django; from django.conf import settings;"
         f"settings.configure(HF_ENDPOINT={server.url!r}, HF_HUB_CACHE={str(tmp_path / 'cache')!r});"
-        "from steering import hub;"
+        "from steering.hub import client as hub;"
         f"hub.download({REPO!r}, 'main', ['*.safetensors'], progress=lambda *_: None, cancelled=lambda: False)"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
