@@ -44,7 +44,7 @@ class Encoder:
         """
         for text in texts:
             self._check(text, "input")
-        for batch in _batches(texts):
+        for batch in batches_of_like_length(texts, BATCH_TOKENS):
             with self._lock:
                 means = self._means([texts[index] for index in batch])
             rows = means.to("cpu", torch.float32).numpy().astype("<f4")
@@ -86,11 +86,11 @@ class Encoder:
         return means
 
 
-def _batches(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of texts of similar length, up to BATCH_TOKENS of them with their padding."""
+def batches_of_like_length(texts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """Indices of `texts`, at most so many `tokens` in a batch with their padding, or one text."""
     batch: list[int] = []
     for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
-        if batch and (len(batch) + 1) * len(texts[index]) > BATCH_TOKENS:
+        if batch and (len(batch) + 1) * len(texts[index]) > tokens:
             yield batch
             batch = []
         batch.append(index)
