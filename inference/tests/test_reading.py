@@ -14,6 +14,7 @@ from steering.formats import SAEConfig, read_config
 from steering.spec import SteeringSpec
 
 TEXTS = [[5, 9, 31], [7] * 40, list(range(2, 2 + 20)), [11]]
+STAGES: tuple[Stage, ...] = ("before", "after")
 LONG = [(37 * position) % 300 + 2 for position in range(3 * PASS_TOKENS + 17)]
 
 
@@ -33,6 +34,12 @@ def streams(ids: list[int], layer: int) -> Tensor:
         found = tiny_model()(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer + 1][0]
     assert isinstance(found, Tensor)
     return found
+
+
+def spec_at(layer: int, hook_name: str) -> SteeringSpec:
+    spec = SteeringSpec.build("sae", "", layer, hook_name, {3: 2.0})
+    assert spec is not None
+    return spec
 
 
 def read(reader: FeatureReader, texts: list[list[int]], steering: Steering | None = None) -> list[Tensor]:
@@ -83,7 +90,7 @@ def test_under_a_steering_at_the_same_hook_point_before_and_after_differ_by_its_
     reader: FeatureReader, config: SAEConfig, stage: Stage, steps: float
 ) -> None:
     vector = torch.randn(D_MODEL, generator=torch.Generator().manual_seed(3))
-    spec = SteeringSpec.build("sae", "", 1, config.hook_name, {3: 2.0})
+    spec = spec_at(1, config.hook_name)
     encoder = load_encoder(config, "cpu", torch.float32)
     found = read(reader, [LONG, TEXTS[0]], Steering(spec, vector, stage))
     for ids, activations in zip([LONG, TEXTS[0]], found, strict=True):
@@ -93,15 +100,15 @@ def test_under_a_steering_at_the_same_hook_point_before_and_after_differ_by_its_
 
 def test_a_steering_at_an_earlier_layer_is_seen_in_both_stages(reader: FeatureReader) -> None:
     vector = torch.full((D_MODEL,), 0.5)
-    spec = SteeringSpec.build("sae", "", 0, "blocks.0.hook_resid_post", {3: 2.0})
+    spec = spec_at(0, "blocks.0.hook_resid_post")
     [plain] = read(reader, [TEXTS[1]])
-    [before], [after] = (read(reader, [TEXTS[1]], Steering(spec, vector, stage)) for stage in ("before", "after"))
+    [before], [after] = (read(reader, [TEXTS[1]], Steering(spec, vector, stage)) for stage in STAGES)
     torch.testing.assert_close(before, after)
     assert not torch.allclose(plain, after, atol=1e-2)
 
 
 def test_nothing_is_left_behind_in_the_model(reader: FeatureReader) -> None:
-    spec = SteeringSpec.build("sae", "", 1, "blocks.1.hook_resid_post", {3: 2.0})
+    spec = spec_at(1, "blocks.1.hook_resid_post")
     [before] = read(reader, [TEXTS[1]])
     read(reader, [TEXTS[1]], Steering(spec, torch.ones(D_MODEL), "after"))
     [after] = read(reader, [TEXTS[1]])
