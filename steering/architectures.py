@@ -34,6 +34,7 @@ class Architecture:
     blocks: str = "model.layers"
     mlp_out: str = "mlp"
     attn_out: str = "self_attn"
+    final_norm: str = "model.norm"
 
     def module(self, hook_point: str) -> str:
         """The submodule of a block at whose output the hook point is; "" is the block itself."""
@@ -47,14 +48,14 @@ ARCHITECTURES = {
     "gemma": _LLAMA,
     "gemma2": _NORMED,
     "gemma3_text": _NORMED,
-    "gpt2": Architecture("transformer.h", attn_out="attn"),
-    "gpt_neox": Architecture("gpt_neox.layers", attn_out="attention"),
+    "gpt2": Architecture("transformer.h", attn_out="attn", final_norm="transformer.ln_f"),
+    "gpt_neox": Architecture("gpt_neox.layers", attn_out="attention", final_norm="gpt_neox.final_layer_norm"),
     "granite": _LLAMA,
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _LLAMA,
     "olmo2": _NORMED,
-    "phi": _LLAMA,
+    "phi": Architecture(final_norm="model.final_layernorm"),
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,

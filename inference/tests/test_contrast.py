@@ -1,11 +1,16 @@
 """Two sets of texts compared feature by feature, beside a naive reckoning of the same."""
 
+import json
+import random
 import threading
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from inference.demo.grammar import TOPICS, sentence
 from inference.engine.contrast import Pool, Text, auc, contrast, residual_auc
 from inference.engine.reading import FeatureReader
 from inference.engine.sae_encoders import load_encoder
@@ -101,3 +106,27 @@ def test_noise_is_told_from_noise_by_no_direction_though_it_has_more_dimensions_
 
 def test_of_one_text_no_direction_is_left(reader: FeatureReader) -> None:
     assert contrast(reader, POSITIVE[:1], NEGATIVE).residual_auc is None
+
+
+DEMO = Path(__file__).parent.parent / "demo" / "files"
+
+
+def test_ten_sentences_a_side_find_the_features_of_every_topic_of_the_demo() -> None:
+    """The features of the profile that steers to the topic, which a search by steering found, are the first ones."""
+    model = AutoModelForCausalLM.from_pretrained(DEMO / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
+    encoder = load_encoder(read_config(DEMO / "sae"), "cpu", torch.float32)
+    reader, rng = FeatureReader(model, encoder, threading.Lock()), random.Random(0)
+
+    def some(topics: list[str]) -> list[Text]:
+        ids = [tokenizer(sentence(rng.choice(topics), rng))["input_ids"] for _ in range(10)]
+        return [Text(one, [token not in tokenizer.all_special_ids for token in one]) for one in ids]
+
+    for topic in TOPICS:
+        [document] = (DEMO / "profiles").glob(f"*{topic}*.json")
+        strengths = json.loads(document.read_text())["profile"]["steering"]
+        found = contrast(reader, some([topic]), some([*TOPICS.keys() - {topic}]))
+        first = {one.index for one in found.features[:5]}
+        assert {int(index) for index in strengths} & first, topic
+        assert found.features[0].auc > 0.95
+        assert (found.residual_auc or 0) > 0.9

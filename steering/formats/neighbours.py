@@ -1,0 +1,27 @@
+"""The features whose decoder directions are nearest to the direction of a feature."""
+
+import numpy as np
+
+from steering.formats.config import SAEConfig
+from steering.formats.decoder import decoder_blocks, decoder_rows
+from steering.formats.tensors import Float32
+
+
+def nearest_features(config: SAEConfig, index: int, top: int = 10) -> list[tuple[int, float]]:
+    """(feature, cosine of the decoder directions), the largest first, without the feature itself.
+
+    Reads the whole decoder. Raises UnreadableSAE or BrokenDecoder.
+    """
+    [direction] = decoder_rows(config, [index])
+    cosines = np.concatenate([_cosines(block, direction) for block in decoder_blocks(config)])
+    cosines[index] = -np.inf
+    top = min(top, config.d_sae - 1)
+    best = np.argpartition(-cosines, top - 1)[:top] if top else np.empty(0, np.int64)
+    return [(int(one), float(cosines[one])) for one in sorted(best, key=lambda one: -cosines[one])]
+
+
+def _cosines(rows: Float32, direction: Float32) -> Float32:
+    """(n,) of rows (n, d_in); a row of zeros is near to nothing."""
+    norms = np.linalg.norm(rows, axis=1) * np.linalg.norm(direction)
+    found: Float32 = np.where(norms > 0, rows @ direction / np.maximum(norms, np.finfo(np.float32).tiny), 0.0)
+    return found
