@@ -9,8 +9,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, JsonResponse
 from redis import RedisError
 
-from inference.broker import inbox, stream
-from inference.broker.queue import is_served
+from inference.broker import connections, inbox
+from inference.broker.heartbeats import is_served
 from inference.models import LanguageModel
 
 # Anybody may ask: the addresses and paths in what went wrong are for the log.
@@ -55,7 +55,7 @@ async def _database() -> str | None:
 
 async def _broker() -> str | None:
     def ask() -> None:
-        stream.connection.ping()
+        connections.connection.ping()
 
     deaf = None if inbox.hears() else "this web hears nothing of its requests"
     return await _problem(ask, "Redis does not answer") or deaf

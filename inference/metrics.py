@@ -18,7 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import heartbeats
+from inference.broker.queues import waiting_in
 from inference.interface import EngineStatistics, Event
 
 PROFILES = 100
@@ -85,9 +86,9 @@ class Shared(Collector):
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("millm_broker_up", "Whether Redis answers.")
         try:
-            workers = stream.live_workers()
+            workers = heartbeats.live_workers()
             queues = _queues(workers)
-            waiting = dict(zip(queues, stream.waiting_in(queues), strict=True))
+            waiting = dict(zip(queues, waiting_in(queues), strict=True))
             activations = traffic.activations()
         except redis.RedisError:
             up.add_metric([], 0)
@@ -108,7 +109,7 @@ class Shared(Collector):
         yield activated
 
 
-HEARTBEAT: list[tuple[str, str, Callable[[stream.Heartbeat], float]]] = [
+HEARTBEAT: list[tuple[str, str, Callable[[heartbeats.Heartbeat], float]]] = [
     ("millm_worker_running_requests", "Requests in the worker's batch.", lambda one: one.running),
     ("millm_worker_waiting_requests", "Requests in the worker that wait for its batch.", lambda one: one.waiting),
     ("millm_worker_batch_places", "Requests that its batch holds.", lambda one: one.max_requests),
@@ -153,7 +154,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(REGISTRY) + generate_latest(live), content_type=CONTENT_TYPE_LATEST)
 
 
-def _queues(workers: list[stream.Heartbeat]) -> list[str]:
+def _queues(workers: list[heartbeats.Heartbeat]) -> list[str]:
     """The queues of all models that workers have or had: not from PostgreSQL, which may be away."""
     from inference.models import LanguageModel
 

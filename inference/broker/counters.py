@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import connections
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ async def request_ended(outcome: Outcome, first_token_s: float | None) -> None:
     if first_token_s is not None:
         counts |= {"first_tokens": 1, "first_token_s": float(first_token_s)}
     try:
-        async with stream.async_connection().pipeline(transaction=False) as pipeline:
+        async with connections.async_connection().pipeline(transaction=False) as pipeline:
             _add(pipeline, counts)
             await pipeline.execute()
     except RedisError as error:
@@ -99,20 +99,20 @@ async def request_ended(outcome: Outcome, first_token_s: float | None) -> None:
 def profile_activated(door: str, **_signal: Any) -> None:
     """Count an activation, by the door that it came in."""
     try:
-        stream.connection.hincrby(ACTIVATIONS, door, 1)
+        connections.connection.hincrby(ACTIVATIONS, door, 1)
     except RedisError as error:
         logger.warning("an activation is not counted: %s", error)
 
 
 def activations() -> dict[str, int]:
     """How many there were, by door. Raises RedisError."""
-    return {door: int(count) for door, count in stream.connection.hgetall(ACTIVATIONS).items()}
+    return {door: int(count) for door, count in connections.connection.hgetall(ACTIVATIONS).items()}
 
 
 def tokens_generated(tokens: int) -> bool:
     """Count tokens of answers. Returns whether they are counted."""
     try:
-        with stream.connection.pipeline(transaction=False) as pipeline:
+        with connections.connection.pipeline(transaction=False) as pipeline:
             _add(pipeline, {"tokens": tokens})
             pipeline.execute()
     except RedisError as error:
@@ -124,7 +124,7 @@ def tokens_generated(tokens: int) -> bool:
 def last_hour() -> Hour:
     """The counters, in one round trip. Raises RedisError."""
     running, elapsed_s = divmod(time.time(), MINUTE_S)
-    with stream.connection.pipeline(transaction=False) as pipeline:
+    with connections.connection.pipeline(transaction=False) as pipeline:
         for minute in range(int(running) - MINUTES + 1, int(running) + 1):
             pipeline.hgetall(_key(minute))
         return Hour([Minute.parse(counts) for counts in pipeline.execute()], elapsed_s)

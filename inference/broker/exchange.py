@@ -16,7 +16,7 @@ from inference import metrics
 from inference.broker import counters as traffic
 from inference.broker.counters import Outcome
 from inference.broker.inbox import inbox
-from inference.broker.queue import enqueue
+from inference.broker.queues import enqueue
 from inference.interface import Event
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import Selection

@@ -15,7 +15,8 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
-from inference.broker import stream
+from inference.broker import claims, connections, heartbeats
+from inference.broker.events import INBOX_KEPT_S, after, inbox_alive_key
 from inference.broker.shares import Shares
 from inference.interface import Event, EventsLost, WorkerLost
 from inference.openai.errors import OpenAIError
@@ -41,7 +42,7 @@ class Look:
     """The workers that were there at a moment."""
 
     began: float
-    workers: list[stream.Heartbeat]
+    workers: list[heartbeats.Heartbeat]
 
     def serves(self, model: str) -> bool:
         return any(worker.serves(model) for worker in self.workers)
@@ -119,16 +120,16 @@ class Inbox:
     async def cancel(self, request_id: str) -> None:
         """Have the workers drop a request: now, or as soon as the broker is back."""
         try:
-            await asyncio.to_thread(stream.cancel, request_id)
+            await asyncio.to_thread(claims.cancel, request_id)
         except redis.RedisError as error:
             logger.warning("%s is cancelled later: %s", request_id, error)
             self._unwanted.add(request_id)
 
-    async def serving(self, model: str) -> list[stream.Heartbeat]:
+    async def serving(self, model: str) -> list[heartbeats.Heartbeat]:
         """The workers that serve `model`. Raises OpenAIError 503 where none does, RedisError where none can be seen."""
         last = self._looks[-1] if self._looks else None
         if not last or not last.serves(model) or time.monotonic() - last.began > 2 * settings.INFERENCE_HEARTBEAT_S:
-            last = Look(time.monotonic(), await stream.async_live_workers())  # one may be ready by now
+            last = Look(time.monotonic(), await heartbeats.async_live_workers())  # one may be ready by now
         if not last.serves(model):
             raise _no_worker()
         return [worker for worker in last.workers if worker.serves(model)]
@@ -188,7 +189,7 @@ class Inbox:
 
     async def _read(self) -> None:
         """Wait for events, and hand them out."""
-        reader = stream.async_connection()
+        reader = connections.async_connection()
         entries = await reader.xread({self.key: self._last_id}, block=BLOCK_MS, count=100)
         self._read_at = time.monotonic()
         for entry_id, fields in entries[0][1] if entries else []:
@@ -206,7 +207,7 @@ class Inbox:
             await asyncio.sleep(0)  # whoever reads has read now: what is left waits for a client
         is_silent = not entries and self._untrimmed
         if is_silent or self._untrimmed >= TRIM_EVERY or self._untrimmed_bytes >= TRIM_BYTES:
-            await reader.xtrim(self.key, minid=stream.after(self._last_id), approximate=False)
+            await reader.xtrim(self.key, minid=after(self._last_id), approximate=False)
             self._untrimmed = self._untrimmed_bytes = 0
 
     def _hand_out(self, event: Event) -> None:
@@ -227,10 +228,10 @@ class Inbox:
 
         Where the broker is another one than before, what that one held is lost.
         """
-        began, reader = time.monotonic(), stream.async_connection()
+        began, reader = time.monotonic(), connections.async_connection()
         async with reader.pipeline(transaction=False) as pipeline:
-            pipeline.set(stream.inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
-            pipeline.expire(self.key, stream.INBOX_KEPT_S)
+            pipeline.set(inbox_alive_key(self.key), "1", px=int(ALIVE_TTL_S * 1000))
+            pipeline.expire(self.key, INBOX_KEPT_S)
             await pipeline.execute()
         server = await reader.info("server")
         broker = server["run_id"]
@@ -240,10 +241,10 @@ class Inbox:
             self._last_id = "0"  # its clock may be behind, and so the ids that it gives
         self._broker = broker
         if unwanted := [*self._unwanted]:
-            await asyncio.to_thread(stream.cancel, *unwanted)
+            await asyncio.to_thread(claims.cancel, *unwanted)
             self._unwanted.difference_update(unwanted)
         await self.shares.renew(server["server_time_usec"] // 1000)
-        self._looks.append(Look(began, await stream.async_live_workers()))
+        self._looks.append(Look(began, await heartbeats.async_live_workers()))
         self._looked_at = began
         await asyncio.sleep(LOOK_EVERY_S)
 

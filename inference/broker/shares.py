@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from django.conf import settings
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.openai.errors import OpenAIError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ return -1
 """
 
 
-def places(workers: Sequence[stream.Heartbeat]) -> int:
+def places(workers: Sequence[heartbeats.Heartbeat]) -> int:
     """How many answers these workers take before they refuse more: those in their batches, and those that wait."""
     return sum(max(4 * worker.max_requests, 32) for worker in workers)
 
@@ -48,7 +48,7 @@ class Shares:
         self._held: dict[str, tuple[str, str]] = {}
         self._renewed_at = time.monotonic()
 
-    async def take(self, request_id: str, answers: int, workers: Sequence[stream.Heartbeat]) -> None:
+    async def take(self, request_id: str, answers: int, workers: Sequence[heartbeats.Heartbeat]) -> None:
         """Count `answers` as those of HOLDER, until `release`. Raises OpenAIError 429 beyond its share."""
         holder = HOLDER.get()
         if not holder:
@@ -57,7 +57,7 @@ class Shares:
         key = f"millm:held:{holder}"
         self._held[request_id] = key, f"{answers} {request_id}"
         arguments = [request_id, answers, most, int(LEASE_S * 1000)]
-        held = await stream.async_connection().eval(TAKE, 1, key, *arguments)
+        held = await connections.async_connection().eval(TAKE, 1, key, *arguments)
         if held >= 0:
             del self._held[request_id]
             told = f"got {answers} more, expected at most {most} at once: wait until one has ended"
@@ -67,7 +67,7 @@ class Shares:
         key, member = self._held.pop(request_id, ("", ""))
         if key:
             try:
-                await stream.async_connection().zrem(key, member)
+                await connections.async_connection().zrem(key, member)
             except RedisError as error:
                 logger.warning("%s counts for some seconds more: %s", request_id, error)
 
@@ -75,7 +75,7 @@ class Shares:
         """Put off the end of all that is held, now and then. Raises RedisError."""
         if not self._held or time.monotonic() - self._renewed_at < LEASE_S / 5:
             return
-        async with stream.async_connection().pipeline(transaction=False) as pipeline:
+        async with connections.async_connection().pipeline(transaction=False) as pipeline:
             for key, member in self._held.values():
                 pipeline.zadd(key, {member: redis_time_ms + LEASE_S * 1000}, xx=True)
                 pipeline.pexpire(key, int(LEASE_S * 1000))

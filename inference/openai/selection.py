@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inference.broker import stream
+from inference.broker import heartbeats
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
@@ -218,7 +218,7 @@ def _others() -> "QuerySet[LanguageModel]":
 
 def _served() -> set[str]:
     """The names of the models that workers have loaded."""
-    return {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.serves_any}
+    return {heartbeat.model for heartbeat in heartbeats.live_workers() if heartbeat.serves_any}
 
 
 def entry(model_id: str, created_at: datetime) -> dict[str, Any]:

@@ -47,13 +47,14 @@ def break_steps() -> None:
 
 
 def break_claims() -> None:
-    from inference.broker import stream
+    from inference.broker import connections
     from inference.worker.model_server import Serving
 
     claim = Serving._claim
 
     def stuck(serving: Serving, message: Any, ends_at: float) -> bool:
-        if message.get("sampling", {}).get("seed") == STUCK and stream.connection.set(STUCK_AT, os.getpid(), nx=True):
+        is_stuck = message.get("sampling", {}).get("seed") == STUCK
+        if is_stuck and connections.connection.set(STUCK_AT, os.getpid(), nx=True):
             time.sleep(600)
         return claim(serving, message, ends_at)
 

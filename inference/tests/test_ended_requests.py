@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from inference.broker import stream
+from inference.broker import claims, connections
 from inference.interface import EngineClosed, SamplingParams
 from inference.tests.test_load import wait_for
 from inference.worker import model_server as module
@@ -53,17 +53,17 @@ def message() -> Iterator[dict[str, Any]]:
         "top_logprobs": None,
         "template": {},
     }
-    stream.connection.delete(f"inbox-{request_id}")
+    connections.connection.delete(f"inbox-{request_id}")
 
 
 def last(message: dict[str, Any]) -> list[Any]:
     """The last event that was told of it: its kind and data."""
-    entries = stream.connection.xrange(message["inbox"])
+    entries = connections.connection.xrange(message["inbox"])
     return cast(list[Any], json.loads(entries[-1][1]["events"])[-1][1:])
 
 
 def test_a_request_whose_taker_died_before_it_said_so_fails(serving: Serving, message: dict[str, Any]) -> None:
-    assert stream.take(message["request_id"], "dead")
+    assert claims.claim(message["request_id"], "dead")
     serving.answer(message)
     kind, data = last(message)
     assert (kind, data["code"]) == ("failed", "worker_lost")
@@ -153,7 +153,7 @@ def test_a_prompt_is_echoed_once_however_many_choices_it_has(
     serving.answer(message | {"echo": True, "max_tokens": 0, "choices": 3, "prompts": [{"tokens": 1}, {"tokens": 2}]})
     events = [
         event
-        for _, fields in stream.connection.xrange(message["inbox"])
+        for _, fields in connections.connection.xrange(message["inbox"])
         for event in json.loads(fields["events"])
         if event[1] == "started"
     ]

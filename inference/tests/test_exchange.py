@@ -11,13 +11,14 @@ import pytest
 import redis
 
 from inference import metrics, tasks
+from inference.broker import claims, connections, heartbeats
 from inference.broker import counters as traffic
 from inference.broker import exchange as exchanges
 from inference.broker import inbox as module
-from inference.broker import stream
+from inference.broker.events import write_events
 from inference.broker.exchange import closes_exchanges, exchange
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
-from inference.broker.stream import Heartbeat
 from inference.interface import Event
 from inference.openai.errors import OpenAIError
 from inference.openai.responses import ChatAnswer
@@ -37,19 +38,19 @@ class Way:
         self.id = f"test-{uuid.uuid4().hex}"
 
     def beat(self) -> None:
-        stream.write_heartbeat(Heartbeat(self.id, self.id, "ready", "cpu", 0, 0, 1, 0))
-        stream.connection.expire(f"millm:worker:{self.id}", 60)
+        heartbeats.write_heartbeat(Heartbeat(self.id, self.id, "ready", "cpu", 0, 0, 1, 0))
+        connections.connection.expire(f"millm:worker:{self.id}", 60)
 
     def die(self) -> None:
-        stream.clear_heartbeat(self.id)
+        heartbeats.clear_heartbeat(self.id)
 
     def queued(self) -> list[dict[str, Any]]:
         """The messages that wait for the worker."""
-        sent = [json.loads(one) for one in stream.connection.lrange(self.id, 0, -1)]
+        sent = [json.loads(one) for one in connections.connection.lrange(self.id, 0, -1)]
         return [json.loads(b64decode(one["body"]))[0][0] for one in sent]
 
     def tell(self, kind: str, **data: Any) -> None:
-        stream.write_events([(self.queued()[0]["inbox"], Event(self.id, kind, data))])
+        write_events([(self.queued()[0]["inbox"], Event(self.id, kind, data))])
 
     async def events(self) -> Any:
         selection = Selection(self.id, self.id, "v", self.id, steering=None, profile=None)
@@ -86,7 +87,7 @@ def way(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Way]:
     way = Way()
     yield way
     way.die()
-    stream.connection.delete(way.id, f"_kombu.binding.{way.id}")
+    connections.connection.delete(way.id, f"_kombu.binding.{way.id}")
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_without_a_worker_a_request_is_refused_and_never_queued(way: Way, counte
 
 def test_beyond_the_bound_of_the_queue_that_no_worker_is_there_is_still_what_is_told(way: Way, settings: Any) -> None:
     settings.INFERENCE_MAX_QUEUE = 1
-    stream.connection.rpush(way.id, "left by a worker that died")
+    connections.connection.rpush(way.id, "left by a worker that died")
     assert run(way.ask)["code"] == "no_worker"
 
 
@@ -142,7 +143,7 @@ def test_what_the_web_gave_up_is_cancelled_and_logged(way: Way, counted: Any, ca
         return await asking
 
     assert run(test)["code"] == "no_worker"
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"failed": 1}
     assert f"{way.id}: no_worker" in caplog.messages
 
@@ -165,7 +166,7 @@ def test_what_the_worker_ended_is_not_cancelled(way: Way, counted: Any, code: st
 
     answer = run(test)
     assert (answer["status"], answer["code"]) == (status, code)
-    assert not stream.is_cancelled(way.id)
+    assert not claims.is_cancelled(way.id)
     assert counted() == {outcome: 1}
 
 
@@ -184,7 +185,7 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
         await until(way.queued)
         way.tell(last, **data)
         assert (await asking)["status"] == 200
-        stream.connection.delete(way.id)
+        connections.connection.delete(way.id)
 
     run(lambda: test(None, "finished", **FINISHED))
     assert counted() == {"answered": 1}
@@ -205,7 +206,7 @@ def test_an_error_of_ours_in_a_stream_is_an_event_and_counted_as_a_failure(way: 
 
     run(lambda: way.ask(streamed))
     assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["code"] == "internal_error"
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"failed": 1}
 
 
@@ -252,7 +253,7 @@ def test_whoever_takes_nothing_for_long_is_gone(way: Way, counted: Any, monkeypa
             return  # as Django does, for which its client vanished
 
     run(lambda: way.ask(streamed, stuck))
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"cancelled": 1}
 
 
@@ -286,7 +287,7 @@ def test_a_client_that_goes_is_noticed_though_the_view_never_hears_of_its_cancel
         await asking
 
     run(test)
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"cancelled": 1}
 
 
@@ -311,20 +312,20 @@ def test_with_redis_away_the_end_of_a_request_is_quiet_and_it_is_cancelled_later
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way.beat()
-    cancel = stream.cancel
+    cancel = claims.cancel
 
     def away(*request_ids: str) -> None:
         raise redis.ConnectionError("away")
 
     async def vanish(send: Any) -> None:
         await way.events()
-        monkeypatch.setattr(stream, "cancel", away)
+        monkeypatch.setattr(claims, "cancel", away)
 
     async def test() -> None:
         await way.ask(vanish)
-        assert not stream.is_cancelled(way.id)
-        monkeypatch.setattr(stream, "cancel", cancel)
-        await until(lambda: stream.is_cancelled(way.id))
+        assert not claims.is_cancelled(way.id)
+        monkeypatch.setattr(claims, "cancel", cancel)
+        await until(lambda: claims.is_cancelled(way.id))
         assert way.id not in inbox()._replies
 
     run(test)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import redis
 
+from inference.broker import connections, heartbeats
 from inference.broker import inbox as module
-from inference.broker import stream
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
-from inference.broker.queue import enqueue
-from inference.broker.stream import Heartbeat
+from inference.broker.queues import enqueue
 from inference.openai.endpoint import as_openai_error
 from inference.openai.errors import OpenAIError
 from inference.tests.test_inbox import PATIENCE_S, run
@@ -31,7 +31,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Ite
         while not Path(f"{tmp_path}/s").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        monkeypatch.setattr(stream, "connection", connection)
+        monkeypatch.setattr(connections, "connection", connection)
         settings.REDIS_URL = address
         yield connection
     process.terminate()
@@ -50,8 +50,8 @@ def test_requests_are_refused_while_there_is_memory_for_those_under_way(small: "
     response = refused.value.response()
     assert (response.status_code, refused.value.code) == (503, "broker_full")
     assert int(response["Retry-After"]) >= 1
-    stream.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
-    assert len(stream.live_workers()) == 1
+    heartbeats.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
+    assert len(heartbeats.live_workers()) == 1
 
 
 def test_a_request_that_was_under_way_when_the_memory_ended_is_told(

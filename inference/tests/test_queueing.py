@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
+from inference.broker.events import write_events
 from inference.broker.exchange import first_event
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
-from inference.broker.queue import enqueue
-from inference.broker.stream import Heartbeat
+from inference.broker.queues import enqueue
 from inference.interface import Event
 from inference.openai.errors import OpenAIError
 from inference.openai.responses import ChatAnswer, Choice
@@ -22,9 +23,9 @@ from inference.openai.views import _event
 @pytest.fixture(autouse=True)
 def no_other_worker() -> Iterator[None]:
     """None that an earlier test left behind, and none is left for a later one."""
-    stream.clear_heartbeat("w")
+    heartbeats.clear_heartbeat("w")
     yield
-    stream.clear_heartbeat("w")
+    heartbeats.clear_heartbeat("w")
 
 
 def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: Any) -> None:
@@ -37,13 +38,13 @@ def test_beyond_the_bound_of_the_queue_a_request_is_told_to_come_back(settings: 
     response = refused.value.response()
     assert response.status_code == 429
     assert int(response["Retry-After"]) >= 1
-    assert stream.connection.delete(queue) == 1
+    assert connections.connection.delete(queue) == 1
 
 
 def beat() -> None:
     """A worker that serves the model `m`, alive for a while."""
-    stream.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
-    stream.connection.expire("millm:worker:w", 9)
+    heartbeats.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
+    connections.connection.expire("millm:worker:w", 9)
 
 
 def events_of(timeout_s: float, worker: str | None, *, served: bool) -> tuple[str, float]:
@@ -54,7 +55,7 @@ def events_of(timeout_s: float, worker: str | None, *, served: bool) -> tuple[st
             beat()
         inbox().expect("r")
         if worker:
-            stream.write_events([(inbox().key, Event("r", "claimed", {"worker": worker}))])
+            write_events([(inbox().key, Event("r", "claimed", {"worker": worker}))])
         with pytest.raises(OpenAIError) as ended:
             [event async for event in inbox().events("r", 1, "m", timeout_s)]
         return str(ended.value.code)

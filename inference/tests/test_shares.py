@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from inference.broker import connections, shares
 from inference.broker import inbox as module
-from inference.broker import shares, stream
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
 from inference.broker.shares import HOLDER, Shares
-from inference.broker.stream import Heartbeat
 from inference.openai.errors import OpenAIError
 from inference.tests.conftest import Server
 from inference.tests.test_inbox import run
@@ -27,10 +27,10 @@ HELD = "millm:held:key:test"
 @pytest.fixture(autouse=True)
 def holder() -> Iterator[None]:
     token = HOLDER.set("key:test")
-    stream.connection.delete(HELD)
+    connections.connection.delete(HELD)
     yield
     HOLDER.reset(token)
-    stream.connection.delete(HELD)
+    connections.connection.delete(HELD)
 
 
 def test_beyond_its_share_a_key_is_told_to_come_back(settings: Any) -> None:
@@ -89,8 +89,8 @@ def test_what_a_killed_web_held_counts_no_longer_where_the_clock_of_redis_is_set
 
     async def test() -> None:
         await Shares().take("a", 16, WORKERS)
-        for member, ends_ms in stream.connection.zscan_iter(HELD):
-            stream.connection.zadd(HELD, {member: ends_ms + 3_600_000})  # as that clock sees it then
+        for member, ends_ms in connections.connection.zscan_iter(HELD):
+            connections.connection.zadd(HELD, {member: ends_ms + 3_600_000})  # as that clock sees it then
         await Shares().take("b", 16, WORKERS)
 
     run(test)

@@ -16,7 +16,7 @@ from inference import health
 from inference.openai.endpoint import as_openai_error
 from inference.outages import outage_of
 from inference.worker import process as worker
-from inference.worker.running import failure_of
+from inference.worker.job import failure_of
 from millm_site.middleware.outages import OutageMiddleware
 
 OURS = [

@@ -14,7 +14,8 @@ from django.db import close_old_connections
 from redis.client import PubSubWorkerThread
 from torch import Tensor
 
-from inference.broker import stream
+from inference.broker import claims, connections
+from inference.broker.events import alive_inboxes, report_failure, write_events
 from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, EngineLimits
@@ -34,8 +35,8 @@ from inference.interface import (
 )
 from inference.models import LanguageModel
 from inference.worker.consumer import acknowledge
+from inference.worker.job import CHOICE, Running, choice_id, failure_of
 from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
-from inference.worker.running import CHOICE, Running, choice_id, failure_of
 from inference.worker.side_queue import SideQueue
 from steering.models import SAE
 from steering.preparation import config_of
@@ -86,7 +87,7 @@ class Serving:
     def listen_for_cancellations(self) -> None:
         """From now on. Raises RedisError; may be called again."""
         if self._cancellations is None:
-            self._cancellations = stream.listen_for_cancellations(self._cancel)
+            self._cancellations = claims.listen_for_cancellations(self._cancel)
 
     def close(self) -> None:
         """Let what is running finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
@@ -102,13 +103,13 @@ class Serving:
 
     def drop_cancelled(self) -> None:
         """Cancel what was cancelled while the subscription was being made anew, and missed it."""
-        for request_id in stream.cancelled_among([*self._running]):
+        for request_id in claims.cancelled_among([*self._running]):
             self._cancel(request_id)
 
     def drop_orphans(self) -> None:
         """End the requests of web processes that are gone: nobody reads their answers. One that was held up is told."""
         now, inboxes = time.monotonic(), {running.inbox for running in [*self._running.values()]}
-        alive = stream.alive_inboxes(inboxes)
+        alive = alive_inboxes(inboxes)
         self._heard = {inbox: now if inbox in alive else self._heard.get(inbox, now) for inbox in inboxes}
         for request_id, running in [*self._running.items()]:
             if now - self._heard.get(running.inbox, now) > ORPHAN_S:
@@ -136,7 +137,7 @@ class Serving:
             else:
                 for request in requests:
                     self.engine.submit(request)
-            if stream.is_cancelled(request_id):  # between the first look and the submission
+            if claims.is_cancelled(request_id):  # between the first look and the submission
                 self._cancel(request_id)
             if not running.ended.wait(timeout=running.left_s):
                 raise TimedOut
@@ -182,8 +183,8 @@ class Serving:
                 if running.left_s < 0:
                     raise TimedOut
                 found = [(chunk[index], embedding) for index, embedding in embeddings]
-                stream.write_events([(inbox, Event(request_id, "embedded", {"embeddings": found}))])
-        stream.write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
+                write_events([(inbox, Event(request_id, "embedded", {"embeddings": found}))])
+        write_events([(inbox, Event(request_id, "finished", {"prompt_tokens": tokens}))])
         running.left = 0
 
     def _take(self, message: Mapping[str, Any], choices: int) -> Running | None:
@@ -191,10 +192,10 @@ class Serving:
         request_id, inbox = message["request_id"], message["inbox"]
         ends_at = 0.0
         try:
-            ends_at = time.monotonic() + stream.seconds_until(message["deadline"])
+            ends_at = time.monotonic() + connections.seconds_until(message["deadline"])
             claimed = self._claim(message, ends_at)
         except redis.RedisError:
-            stream.tell_failure(inbox, request_id, EventsLost.code, str(EventsLost()))
+            report_failure(inbox, request_id, EventsLost.code, str(EventsLost()))
             claimed = False
         if not claimed:
             return None
@@ -216,26 +217,26 @@ class Serving:
             self._running.pop(request_id, None)
             logger.info("%s: %s in %.2f s", request_id, told, time.perf_counter() - began)
         if failure:
-            stream.tell_failure(inbox, request_id, *failure)  # last, since it waits for a broker that is away
+            report_failure(inbox, request_id, *failure)  # last, since it waits for a broker that is away
 
     def _claim(self, message: Mapping[str, Any], ends_at: float) -> bool:
         """Whether this worker is to answer it: somebody still waits for it, and nobody else has taken it."""
         request_id = message["request_id"]
-        if stream.is_cancelled(request_id):
+        if claims.is_cancelled(request_id):
             dropped = "cancelled before it began"
         elif time.monotonic() > ends_at:
             dropped = "too late"
-            stream.tell_failure(message["inbox"], request_id, TimedOut.code, str(TimedOut()))
-        elif not stream.take(request_id, self.worker):
+            report_failure(message["inbox"], request_id, TimedOut.code, str(TimedOut()))
+        elif not claims.claim(request_id, self.worker):
             dropped = "another worker's"
-            if not stream.taker_is_alive(request_id):  # it died before it could say that it had it
-                stream.tell_failure(message["inbox"], request_id, WorkerLost.code, str(WorkerLost()))
+            if not claims.claimer_is_alive(request_id):  # it died before it could say that it had it
+                report_failure(message["inbox"], request_id, WorkerLost.code, str(WorkerLost()))
         else:
             dropped = ""
         if dropped:
             logger.info("%s: dropped, %s", request_id, dropped)
             return False
-        stream.write_events([(message["inbox"], Event(request_id, "claimed", {"worker": self.worker}))])
+        write_events([(message["inbox"], Event(request_id, "claimed", {"worker": self.worker}))])
         acknowledge()
         return True
 
@@ -342,7 +343,7 @@ class Serving:
             elif event.is_last:
                 running.left -= 1
         try:
-            stream.write_events(told)
+            write_events(told)
         except redis.RedisError as error:  # an answer with a gap would be another answer: these fail
             logger.error("%d events are lost: %s", len(told), error)
             for _inbox, event in told:

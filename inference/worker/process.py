@@ -21,15 +21,16 @@ from django.db import connection
 
 from inference import metrics
 from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import heartbeats
+from inference.broker.events import report_failure
 from inference.engine.loading import rehearse
 from inference.interface import EngineStatistics
 from inference.models import LanguageModel
 from inference.outages import outage_of
 from inference.worker.files import Unwanted, fetch
-from inference.worker.jobs import Jobs
 from inference.worker.memory import check_fits
 from inference.worker.model_server import Serving
+from inference.worker.sae_jobs import Jobs
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Worker:
         self._jobs.join(timeout_s=1)
         self._closed.set()
         self._threads[1].join(timeout=5)
-        stream.clear_heartbeat(self.id)
+        heartbeats.clear_heartbeat(self.id)
 
     def statistics(self) -> EngineStatistics | None:
         """Of its engine, where one is loaded."""
@@ -92,7 +93,7 @@ class Worker:
             return serving
         else:
             told = "The model was unloaded, or loaded anew, just now: try again."
-        stream.tell_failure(message["inbox"], message["request_id"], "no_worker", told)
+        report_failure(message["inbox"], message["request_id"], "no_worker", told)
         return None
 
     # --- following the rows ---
@@ -260,7 +261,7 @@ class Worker:
     def _write_heartbeat_now(self) -> None:
         serving = self.serving
         statistics = serving.engine.statistics() if serving else None
-        heartbeat = stream.Heartbeat(
+        heartbeat = heartbeats.Heartbeat(
             worker=self.id,
             model=serving.model.name if serving else "",
             status=self._status,
@@ -278,7 +279,7 @@ class Worker:
             is_pinned=bool(settings.INFERENCE_MODEL),
         )
         try:
-            stream.write_heartbeat(heartbeat)
+            heartbeats.write_heartbeat(heartbeat)
         except redis.RedisError as error:  # the broker may come back; without it nobody reads heartbeats
             logger.warning("no heartbeat: %s", error)
 

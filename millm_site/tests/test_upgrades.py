@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inference import tasks
-from inference.broker import stream
-from inference.broker.stream import Heartbeat
+from inference.broker import connections
+from inference.broker.heartbeats import Heartbeat
 from inference.interface import SamplingParams
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
@@ -30,7 +30,7 @@ def answer(queue: str, message: dict[str, Any], request_id: str, ignore: Collect
     tasks.generate.apply_async(args=(message | {"request_id": request_id, "inbox": INBOX},), queue=queue)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for _entry, fields in stream.connection.xrange(INBOX):
+        for _entry, fields in connections.connection.xrange(INBOX):
             for asked, kind, data in json.loads(fields["events"]):
                 if asked == request_id and kind not in ignore:
                     return {"kind": kind, **data}

@@ -1,12 +1,13 @@
-"""Into the broker's queue of a model, within bounds."""
+"""The queues of models in Redis, from which workers take requests."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Task
 from django.conf import settings
 
 from inference import outages
-from inference.broker import stream
+from inference.broker import connections
 from inference.openai.errors import OpenAIError
 from inference.tasks import generate
 
@@ -19,16 +20,19 @@ def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = genera
 
     Raises OpenAIError 429 when enough wait already, 503 without memory.
     """
-    with stream.connection.pipeline(transaction=False) as pipeline:
+    with connections.connection.pipeline(transaction=False) as pipeline:
         waiting, memory, time = pipeline.llen(queue).info("memory").time().execute()
     if memory["maxmemory"] and memory["used_memory"] > FULL * memory["maxmemory"]:
         raise OpenAIError(503, outages.FULL.told, code=outages.FULL.code)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
         raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
-    message = {**message, "deadline": stream.unix_time(time) + settings.INFERENCE_REQUEST_TIMEOUT_S}
+    message = {**message, "deadline": connections.unix_time(time) + settings.INFERENCE_REQUEST_TIMEOUT_S}
     task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # type: ignore[call-arg]  # no prompts in monitors
 
 
-def is_served(model: str) -> bool:
-    """Whether a live worker has this model loaded."""
-    return any(heartbeat.serves(model) for heartbeat in stream.live_workers())
+def waiting_in(queues: Iterable[str]) -> list[int]:
+    """The number of requests in each of these queues that no worker has taken. Raises RedisError."""
+    with connections.connection.pipeline(transaction=False) as pipeline:
+        for queue in queues:
+            pipeline.llen(queue)
+        return list(pipeline.execute())
