@@ -17,8 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from inference.broker import counters as traffic
-from inference.broker import heartbeats
+from inference.broker import counters, heartbeats
 from inference.broker.queues import waiting_in
 from inference.interface import EngineStatistics, Event
 
@@ -27,7 +26,7 @@ PROFILES = 100
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 REQUESTS = Counter("millm_requests_total", "Requests for answers or embeddings that ended, and how.", ["outcome"])
-for outcome in get_args(traffic.Outcome):
+for outcome in get_args(counters.Outcome):
     REQUESTS.labels(outcome)  # a rate needs a beginning
 PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the profile that steered them.", ["profile"])
 FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
@@ -89,7 +88,7 @@ class Shared(Collector):
             workers = heartbeats.live_workers()
             queues = _queues(workers)
             waiting = dict(zip(queues, waiting_in(queues), strict=True))
-            activations = traffic.activations()
+            activations = counters.activations()
         except redis.RedisError:
             up.add_metric([], 0)
             yield up

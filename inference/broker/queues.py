@@ -1,33 +1,34 @@
 """The queues of models in Redis, from which workers take requests."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from celery import Task
+from celery import current_app
 from django.conf import settings
 
 from inference import outages
 from inference.broker import connections
-from inference.openai.errors import OpenAIError
-from inference.tasks import generate
+from inference.broker.errors import RequestFailed
+from inference.broker.messages import Message
 
 FULL = 0.8
-"""Of the memory that Redis may take: the rest is for heartbeats and answers, without which nothing goes on."""
+"""The share of Redis's memory beyond which requests are refused: heartbeats and answers need the rest."""
 
 
-def enqueue(queue: str, message: dict[str, Any], task: "Task[Any, Any]" = generate) -> None:
-    """Hand a request to the workers of `queue`, with the deadline that it has from now on.
+def enqueue(queue: str, make: Callable[[float], Message]) -> None:
+    """Append the message that `make` makes of its deadline, INFERENCE_REQUEST_TIMEOUT_S from now, to a model's queue.
 
-    Raises OpenAIError 429 when enough wait already, 503 without memory.
+    Raises RequestFailed `queue_full` where INFERENCE_MAX_QUEUE requests wait, `broker_full` where Redis has too little
+    memory; RedisError, or OperationalError of Celery, where Redis does not answer.
     """
     with connections.connection.pipeline(transaction=False) as pipeline:
-        waiting, memory, time = pipeline.llen(queue).info("memory").time().execute()
+        waiting, memory, now = pipeline.llen(queue).info("memory").time().execute()
     if memory["maxmemory"] and memory["used_memory"] > FULL * memory["maxmemory"]:
-        raise OpenAIError(503, outages.FULL.told, code=outages.FULL.code)
+        raise RequestFailed(outages.FULL.code, outages.FULL.message)
     if waiting >= settings.INFERENCE_MAX_QUEUE:
-        raise OpenAIError(429, f"{waiting} requests are waiting already: try again later.", code="queue_full")
-    message = {**message, "deadline": connections.unix_time(time) + settings.INFERENCE_REQUEST_TIMEOUT_S}
-    task.apply_async(args=(message,), queue=queue, argsrepr="(…)")  # type: ignore[call-arg]  # no prompts in monitors
+        raise RequestFailed("queue_full", f"{waiting} requests are waiting already: try again later.")
+    message = make(connections.unix_time(now) + settings.INFERENCE_REQUEST_TIMEOUT_S)
+    # Monitors of Celery show `argsrepr`: no prompt must be in it.
+    current_app.send_task(message.TASK, args=(message.model_dump(),), queue=queue, argsrepr="(…)")
 
 
 def waiting_in(queues: Iterable[str]) -> list[int]:

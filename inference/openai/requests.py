@@ -2,11 +2,13 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
+from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
@@ -38,11 +40,11 @@ class OwnSteering(BaseModel):
     features: dict[str, Any]
 
 
-def as_prompts(given: Prompts) -> list[dict[str, Any]]:
-    """One prompt or several, as the task message has them: see `inference.worker.prompts.prompt_ids`."""
+def as_prompts(given: Prompts) -> list[Prompt]:
+    """One prompt or several, in the form of the message to a worker."""
     several = isinstance(given, list) and not isinstance(given[0], int)
     each: Any = given if several else [given]
-    return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
+    return [TextPrompt(text=one) if isinstance(one, str) else TokensPrompt(ids=one) for one in each]
 
 
 def check_number(given: Any, most: int) -> Any:
@@ -140,8 +142,8 @@ class AnswerRequest(Body):
         return value
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
-        """The prompts of the task message: see `inference.worker.prompts.prompt_ids`."""
+    def prompts(self) -> Sequence[Prompt]:
+        """The prompts, in the form of the message to a worker."""
         raise NotImplementedError
 
     @property
@@ -224,7 +226,7 @@ class ChatRequest(AnswerRequest):
         return value
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
+    def prompts(self) -> list[ChatPrompt]:
         return [{"messages": [message.for_template() for message in self.messages]}]
 
     @property
@@ -284,7 +286,7 @@ class CompletionRequest(AnswerRequest):
         return self
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
+    def prompts(self) -> list[Prompt]:
         return as_prompts(self.prompt)
 
     @property

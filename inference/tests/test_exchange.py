@@ -5,22 +5,24 @@ import json
 import uuid
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
 
-from inference import metrics, tasks
-from inference.broker import claims, connections, heartbeats
-from inference.broker import counters as traffic
+from inference import metrics
+from inference.broker import claims, connections, counters, heartbeats
 from inference.broker import exchange as exchanges
 from inference.broker import inbox as module
+from inference.broker.errors import RequestFailed
 from inference.broker.events import write_events
-from inference.broker.exchange import closes_exchanges, exchange
+from inference.broker.exchange import Exchange, closes_exchanges
 from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
+from inference.broker.messages import EmbedMessage
 from inference.interface import Event
-from inference.openai.errors import OpenAIError
+from inference.openai.endpoint import as_openai_error
 from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
 from inference.openai.views import _sse
@@ -54,14 +56,17 @@ class Way:
 
     async def events(self) -> Any:
         selection = Selection(self.id, self.id, "v", self.id, steering=None, profile=None)
-        return await exchange(tasks.generate, self.id, selection, {"prompts": []})
+        exchange = Exchange(self.id, selection)
+        await exchange.send(partial(EmbedMessage, prompts=[]))
+        return exchange.events()
 
     async def answer(self, send: Any) -> None:
         """What a view makes of a request, without Django."""
         try:
             kinds = [event.kind async for event in await self.events()]
-        except OpenAIError as error:
-            await send({"type": "http.response.start", "status": error.status, "code": error.code})
+        except RequestFailed as error:
+            status = as_openai_error(error).status
+            await send({"type": "http.response.start", "status": status, "code": error.code})
             return
         await send({"type": "http.response.start", "status": 200, "kinds": kinds})
 
@@ -81,7 +86,7 @@ class Way:
 
 @pytest.fixture
 def way(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Way]:
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
     settings.INFERENCE_HEARTBEAT_S = 0.04
     way = Way()
@@ -94,13 +99,13 @@ def way(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Way]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, int]]:
     """How requests ended since the test began: what Prometheus and the dashboard are told, which must be the same."""
     own = uuid.uuid4().hex
-    monkeypatch.setattr(traffic, "_key", lambda minute: f"millm:traffic:{own}:{minute}")  # a running web counts too
+    monkeypatch.setattr(counters, "_key", lambda minute: f"millm:traffic:{own}:{minute}")  # a running web counts too
 
     def now() -> list[dict[str, int]]:
         [family] = metrics.REQUESTS.collect()
         totals = [one for one in family.samples if one.name == "millm_requests_total"]
         told = {one.labels["outcome"]: int(one.value) for one in totals}
-        hour = traffic.last_hour().total
+        hour = counters.last_hour().total
         return [told, {outcome: getattr(hour, outcome) for outcome in told}]
 
     before = now()
@@ -176,9 +181,9 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
     async def streamed(send: Any) -> None:
         events = await way.events()
         await send({"type": "http.response.start", "status": 200})
-        with pytest.raises(OpenAIError) as failed:
+        with pytest.raises(RequestFailed) as failed:
             [event async for event in events]
-        exchanges.stream_failed(failed.value)
+        exchanges.stream_failed(as_openai_error(failed.value).status)
 
     async def test(answer: Answer | None, last: str, **data: Any) -> None:
         asking = asyncio.create_task(way.ask(answer))

@@ -51,7 +51,7 @@ def test_a_silent_database_is_waited_for_once_and_told_in_time(monkeypatch: pyte
     began = time.monotonic()
     told = missing()
     assert time.monotonic() - began < 2
-    assert told == {"database": "PostgreSQL does not answer", "worker": "unknown, since another part is away"}
+    assert told == {"database": "PostgreSQL does not answer", "worker": "unknown, since another service is unavailable"}
 
 
 @pytest.mark.usefixtures("nobody_asks_for_the_model")

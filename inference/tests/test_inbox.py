@@ -12,11 +12,14 @@ from prometheus_client import generate_latest
 from inference import metrics
 from inference.broker import claims, connections, heartbeats
 from inference.broker import inbox as module
+from inference.broker.errors import RequestFailed
 from inference.broker.events import INBOX_KEPT_S, write_events
+from inference.broker.exchange import Exchange
 from inference.broker.heartbeats import Heartbeat
-from inference.broker.inbox import hears, inbox
+from inference.broker.inbox import inbox, is_connected
 from inference.interface import Event
-from inference.openai.errors import OpenAIError
+from inference.openai.endpoint import as_openai_error
+from inference.openai.selection import Selection
 from inference.tests.test_metrics import read
 
 MODEL = "inbox-test"
@@ -28,7 +31,7 @@ FINISHED = {"index": 0, "reason": "stop", "completion_tokens": 1}
 def worker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
     """One that serves MODEL; looks and silences are short, and three looks are enough."""
     settings.INFERENCE_HEARTBEAT_S = 0.04
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
     heartbeats.write_heartbeat(Heartbeat("w", MODEL, "ready", "cpu", 0, 0, 1, 0))
     connections.connection.expire("millm:worker:w", 60)
@@ -62,8 +65,12 @@ def delta(request_id: str, text: str = "a", logprobs: int = 0) -> tuple[str, Eve
     return inbox().key, Event(request_id, "delta", data)
 
 
+def exchange(request_id: str, timeout_s: float = PATIENCE_S, model: str = MODEL) -> Exchange:
+    return Exchange(request_id, Selection(model, model, "v", model, None, None), timeout_s=timeout_s)
+
+
 async def kinds(request_id: str) -> list[str]:
-    return [event.kind async for event in inbox().events(request_id, 1, MODEL, PATIENCE_S)]
+    return [event.kind async for event in exchange(request_id).events()]
 
 
 # --- silence ---
@@ -96,17 +103,17 @@ def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
         tell("r", "claimed", worker="another")
         await kinds("r")
 
-    with pytest.raises(OpenAIError) as lost:
+    with pytest.raises(RequestFailed) as lost:
         run(test)
-    assert (lost.value.status, lost.value.code) == (503, "worker_lost")
+    assert (as_openai_error(lost.value).status, lost.value.code) == (503, "worker_lost")
 
 
 def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:
     async def test() -> None:
         await inbox().serving(MODEL)
-        with pytest.raises(OpenAIError, match="No inference worker serves this model") as refused:
+        with pytest.raises(RequestFailed, match="No inference worker serves this model") as refused:
             await inbox().serving("unserved")
-        assert refused.value.status == 503
+        assert as_openai_error(refused.value).status == 503
         heartbeats.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
         await inbox().serving("unserved")  # whatever the inbox saw last
 
@@ -116,7 +123,7 @@ def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now
 def test_a_process_that_was_held_up_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock has gone on, and who was silent was itself."""
     monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
-    monkeypatch.setattr(module, "DEAF_S", 0.1)
+    monkeypatch.setattr(module, "SILENT_S", 0.1)
 
     async def test() -> list[str]:
         inbox().expect("r")
@@ -134,7 +141,7 @@ def test_a_process_that_was_held_up_fails_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
-    monkeypatch.setattr(module, "DEAF_S", 0.1)
+    monkeypatch.setattr(module, "SILENT_S", 0.1)
 
     async def away() -> None:
         raise redis.ConnectionError("away")
@@ -145,7 +152,7 @@ def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(heartbeats, "async_live_workers", away)
         await kinds("r")
 
-    with pytest.raises(OpenAIError) as told:
+    with pytest.raises(RequestFailed) as told:
         run(test)
     assert told.value.code == "broker_unavailable"
 
@@ -177,17 +184,17 @@ def test_what_a_client_does_not_read_is_dropped_and_cancelled(monkeypatch: pytes
         inbox().expect("slow")
         inbox().expect("beside")
         reading = asyncio.create_task(kinds("beside"))
-        events = inbox().events("slow", 1, MODEL, PATIENCE_S)
+        events = exchange("slow").events()
         tell("slow", "started", index=0)
         assert (await anext(events)).kind == "started"
         for _ in range(3):  # 63 tokens and alternatives each
             write_events([delta("slow", logprobs=20)] * 3)
         await until(lambda: claims.is_cancelled("slow"))
         assert inbox()._replies["slow"]._unread.qsize() == 1
-        with pytest.raises(OpenAIError) as ended:
+        with pytest.raises(RequestFailed) as ended:
             await anext(events)
         assert ended.value.code == "client_too_slow"
-        assert ended.value.type == "invalid_request_error"
+        assert as_openai_error(ended.value).type == "invalid_request_error"
         assert not claims.is_cancelled("beside")
         tell("beside", "finished", **FINISHED)
         assert await reading == ["finished"]
@@ -256,9 +263,9 @@ def test_events_that_cannot_be_read_end_what_waits_and_nothing_else() -> None:
     async def test() -> list[str]:
         inbox().expect("before")
         connections.connection.xadd(inbox().key, {"events": '[["before", "delta"]]'})
-        with pytest.raises(OpenAIError, match="could not read") as ended:
+        with pytest.raises(RequestFailed, match="could not read") as ended:
             await kinds("before")
-        assert ended.value.status == 500
+        assert as_openai_error(ended.value).status == 500
         inbox().expect("after")
         tell("after", "finished", **FINISHED)
         return await kinds("after")
@@ -274,7 +281,7 @@ def test_an_event_that_cannot_be_read_ends_its_own_request_only() -> None:
         inbox().expect("beside")
         reading = asyncio.create_task(kinds("beside"))
         write_events([(inbox().key, Event("odd", "delta", {})), delta("beside")])
-        with pytest.raises(OpenAIError, match="could not read"):
+        with pytest.raises(RequestFailed, match="could not read"):
             await kinds("odd")
         await until(lambda: claims.is_cancelled("odd"))
         tell("beside", "finished", **FINISHED)
@@ -295,7 +302,7 @@ def test_an_unexpected_error_does_not_end_the_reading(monkeypatch: pytest.Monkey
         inbox().expect("r")
         monkeypatch.setattr(heartbeats, "async_live_workers", broken)
         await until(lambda: tried > 2)
-        assert hears()
+        assert is_connected()
         tell("r", "finished", **FINISHED)
         return await kinds("r")
 
@@ -354,7 +361,7 @@ def test_the_inbox_of_a_process_that_is_gone_does_not_stay() -> None:
     async def test() -> str:
         inbox().expect("r")
         tell("r", "finished", **FINISHED)
-        await until(lambda: len(inbox()._looks) > 2)
+        await until(lambda: len(inbox()._snapshots) > 2)
         return inbox().key
 
     assert 0 < connections.connection.ttl(run(test)) <= INBOX_KEPT_S

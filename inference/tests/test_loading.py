@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from inference.broker import connections, heartbeats
+from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
@@ -347,10 +348,12 @@ def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny
 
 def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     worker = object.__new__(Worker)  # without its threads
-    worker.serving = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
+    worker.server = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
     inbox = f"millm:inbox:test-{time.monotonic()}"
-    message = {"request_id": "r", "inbox": inbox, "version": "first"}
-    assert worker.serving_of(message, message.keys()) is None
+    message = {"request_id": "r", "inbox": inbox, "version": "first", "deadline": 0.0, "prompts": []}
+    assert worker.accept(EmbedMessage, message) is None
     [(_, fields)] = connections.connection.xrange(inbox)
     assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
-    assert worker.serving_of(message | {"version": "second"}, message.keys()) is worker.serving
+    accepted = worker.accept(EmbedMessage, message | {"version": "second"})
+    assert accepted
+    assert accepted[0] is worker.server

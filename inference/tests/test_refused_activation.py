@@ -155,7 +155,7 @@ class Played:
 
 @pytest.fixture
 def played(demo: LanguageModel, api_key: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Played]:
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
     made = Played(api_key)
     made.beat()

@@ -11,13 +11,13 @@ class EngineStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, parent: Any) -> None:
-        from inference.worker import process as worker
+        from inference.worker import process
 
-        worker.start(parent.hostname)
+        process.start(parent.hostname)
 
     def stop(self, parent: Any) -> None:
-        from inference.worker import process as worker
+        from inference.worker import process
 
-        worker.stop()
+        process.stop()
 
     terminate = stop
