@@ -197,8 +197,8 @@ class Exchange:
                 if event is None:
                     inbox().raise_if_lost(worker, self.destination.served, since, silences)
                     if now > deadline:
-                        told = f"The answer was not finished within {self.timeout_s:g} seconds."
-                        raise RequestFailed("timeout", told)
+                        why = f"The answer was not finished within {self.timeout_s:g} seconds."
+                        raise RequestFailed("timeout", why)
                     if now - last < settings.INFERENCE_KEEPALIVE_S:
                         continue
                     event = Event(self.request_id, "waiting")

@@ -1,4 +1,4 @@
-"""The bodies of requests, checked. Shapes from https://platform.openai.com/docs/api-reference."""
+"""The checked bodies of requests. Shapes from https://platform.openai.com/docs/api-reference."""
 
 import re
 import secrets
@@ -17,13 +17,13 @@ from inference.openai.response_format import ResponseFormat
 from inference.openai.validation import as_openai_error
 from steering import strict_json
 
-# Of a list the first wrong element is reported and no other: pydantic would make kilobytes of error for each.
+# Only the first wrong element of a list is reported: pydantic would make kilobytes of errors for each.
 Several = Field(min_length=1, fail_fast=True)
 TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Several]
 Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenIds], Several]
 """A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
-MAX_BIASES, STOP_LENGTH = 10_000, 1000  # what may begin a stop string is looked at again with each token
+MAX_BIASES, STOP_LENGTH = 10_000, 1000  # the engine compares the end of a text with the stop strings at each token
 
 
 class StreamOptions(BaseModel):
@@ -33,7 +33,7 @@ class StreamOptions(BaseModel):
 
 
 class OwnSteering(BaseModel):
-    """Strengths for one request only; no features at all mean explicitly unsteered."""
+    """Strengths for one request only; no features mean explicitly unsteered."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -48,14 +48,14 @@ def as_prompts(given: Prompts) -> list[Prompt]:
 
 
 def check_number(given: Any, most: int) -> Any:
-    """`given` as it is, unless it is more prompts than `most`: then none of them is looked at. Raises ValueError."""
+    """Return `given`. Raises ValueError where it has more prompts than `most`, before any of them is checked."""
     if isinstance(given, list) and len(given) > most and not isinstance(given[0], int):
         raise ValueError(f"got {len(given)} texts, expected at most {most}")
     return given
 
 
 class Body(BaseModel):
-    """What every request has: a model, and a way to be read."""
+    """The base of all requests: the model, and the parser."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
@@ -85,7 +85,7 @@ class Body(BaseModel):
 
 
 class AnswerRequest(Body):
-    """What a chat and a completion have in common.
+    """The fields that a chat and a completion share.
 
     `profile` names the profile to activate, for everyone, before the answer.
     """
@@ -148,12 +148,12 @@ class AnswerRequest(Body):
 
     @property
     def token_limit(self) -> int | None:
-        """The longest answer, None for what the context leaves; clients write -1 for that too, some 0."""
+        """The longest answer in tokens, None for what the context leaves; clients write -1 for that too, some 0."""
         raise NotImplementedError
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
+        """The number of alternatives to each token; None asks for no log-probabilities."""
         raise NotImplementedError
 
     @property
@@ -184,7 +184,7 @@ class AnswerRequest(Body):
         return SamplingParams(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=max(self.top_k or 0, 0),  # -1 is vLLM's word for all
+            top_k=max(self.top_k or 0, 0),  # vLLM writes -1 for all
             min_p=self.min_p or 0.0,
             seed=secrets.randbits(62) if self.seed is None else self.seed,
             presence_penalty=self.presence_penalty or 0.0,
@@ -260,7 +260,7 @@ RESERVED = {
 
 
 class CompletionRequest(AnswerRequest):
-    """POST /v1/completions: text, or token ids, that the answer goes on; several of them at once."""
+    """POST /v1/completions: texts, or token ids, that the answers continue."""
 
     prompt: Prompts
     max_tokens: StrictInt | None = Field(None, ge=-1)

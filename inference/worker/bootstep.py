@@ -6,7 +6,7 @@ from celery import bootsteps
 
 
 class EngineStep(bootsteps.StartStopStep):
-    """Starts what follows the rows and serves the model that they name."""
+    """Starts the worker, which follows the rows and serves the model that they name."""
 
     requires = ("celery.worker.components:Pool",)
 
