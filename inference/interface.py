@@ -78,6 +78,11 @@ def request_tokens(context_length: int, cache_tokens: int) -> int:
     return min(context_length, cache_tokens)
 
 
+def engine_capacity(max_requests: int) -> int:
+    """The number of answers that an engine with a batch of `max_requests` takes, with those that wait for the batch."""
+    return max(4 * max_requests, 32)
+
+
 @dataclass(frozen=True)
 class SamplingParams:
     """How the next token is chosen. Temperature 0 is greedy; top_k 0 and top_p 1 filter nothing.
@@ -95,11 +100,6 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
-
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> "SamplingParams":
-        """Out of the task message, where JSON made lists of tuples."""
-        return cls(**{**message, "logit_bias": tuple((int(token), bias) for token, bias in message["logit_bias"])})
 
     @property
     def needs_tables(self) -> bool:

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import QuerySet
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ class State:
 class Workers:
     """The live workers, asked for once, when somebody wants to know."""
 
-    def __init__(self, known: Sequence[stream.Heartbeat] | None = None) -> None:
+    def __init__(self, known: Sequence[heartbeats.Heartbeat] | None = None) -> None:
         if known is not None:
             self.now = known
 
     @cached_property
-    def now(self) -> Sequence[stream.Heartbeat] | None:
+    def now(self) -> Sequence[heartbeats.Heartbeat] | None:
         """None where Redis does not answer."""
         try:
-            return stream.live_workers()
+            return heartbeats.live_workers()
         except RedisError as error:
             logger.warning("what workers do is not known: %s", error)
             return None
@@ -126,7 +126,7 @@ class Loadable(models.Model):
         self.workers = None
         super().refresh_from_db(*args, **kwargs)
 
-    def _is_at_this(self, worker: stream.Heartbeat) -> bool:
+    def _is_at_this(self, worker: heartbeats.Heartbeat) -> bool:
         if not (self.is_current or worker.is_pinned):
             return False  # it has not noticed yet that the model was unloaded
         if not worker.load:  # of an older version
@@ -134,5 +134,5 @@ class Loadable(models.Model):
         return worker.load == self.load_id
 
 
-def _how_far(worker: stream.Heartbeat) -> float:
+def _how_far(worker: heartbeats.Heartbeat) -> float:
     return worker.progress or 0.0

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import DatabaseError, connection
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 from millm_site import embedded
 from steering.errors import SteeringError
@@ -78,7 +78,7 @@ def _database() -> Iterator[CheckMessage]:
 
 def _broker() -> Iterator[CheckMessage]:
     try:
-        stream.connection.ping()
+        connections.connection.ping()
     except redis.RedisError as error:
         yield Error(f"Redis does not answer: {error}", hint="Start Redis, or correct REDIS_URL.", id="millm.E002")
 
@@ -89,7 +89,7 @@ def _served() -> Iterator[CheckMessage]:
     except DatabaseError as error:
         yield Error(f"The tables cannot be read: {error}", hint="Run `manage.py migrate`.", id="millm.E003")
         return
-    workers = stream.live_workers()
+    workers = heartbeats.live_workers()
     if not workers:
         hint = "Start one: `manage.py run worker`, or `manage.py run` for everything."
         yield Warning("No worker is alive.", hint=hint, id="millm.W003")

@@ -97,7 +97,7 @@ class SteeringState(models.Model):
             raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them anew")
         if (index := max(self.values)) >= sae.d_sae:
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
-        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values)
+        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values, sae.place)
 
     # Each change takes the lock, works on the fresh row, and brings this instance up to it; the history keeps `reason`.
 

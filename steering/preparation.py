@@ -17,6 +17,7 @@ from steering.hub.errors import DownloadCancelled
 from steering.hub.sources import is_folder
 from steering.lease import Lease
 from steering.saes import SAE
+from steering.spec import SAEPlace
 
 logger = logging.getLogger(__name__)
 
@@ -66,33 +67,50 @@ def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
         connection.close()
 
 
-def config_of(sae: SAE) -> SAEConfig:
-    """What the SAE's files say, and where they are. Raises UnreadableSAE, or what a download raises."""
-    return read_config(fetch(sae), path=f"{sae.source}/{sae.path}")
+def config_at(place: SAEPlace) -> SAEConfig:
+    """The configuration of the SAE at `place`, downloaded first where this machine lacks its files; asks no database.
+
+    Raises UnreadableSAE, or what a download raises.
+    """
+    if is_folder(place.source):
+        folder = Path(place.source).expanduser() / place.path
+    else:
+        folder = (_cached(place) or _download(place, lambda _done, _total: None, lambda: False)) / place.path
+    return read_config(folder, path=f"{place.source}/{place.path}")
 
 
 def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
     """The SAE's folder on this machine, downloaded where it is not here; the row tells the progress."""
-    if is_folder(sae.source):
-        return Path(sae.source).expanduser() / sae.path
-    wanted = [f"{sae.path}/{name}" if sae.path else name for name in FILES]
-    revision = sae.revision or "main"
-    folder = hub.is_cached(sae.source, revision, wanted)
-    if folder is None:
+    place = sae.place
+    if is_folder(place.source):
+        return Path(place.source).expanduser() / place.path
+    snapshot = _cached(place)
+    if snapshot is None:
         rows = SAE.objects.filter(pk=sae.pk)
         if not sae.hook_name:
             begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun it
             rows.filter(status__in=begins).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
-        folder = hub.download(
-            sae.source,
-            revision,
-            wanted,
+        snapshot = _download(
+            place,
             progress=partial(_tell, rows),
             cancelled=lambda: is_over() or not rows.filter(status__in=ONGOING).exists(),
         )
     # From now on this commit: another download of the repository may move what its branch means here.
-    sae.revision = folder.name
-    return folder / sae.path
+    sae.revision = snapshot.name
+    return snapshot / place.path
+
+
+def _cached(place: SAEPlace) -> Path | None:
+    return hub.is_cached(place.source, place.revision or "main", _patterns(place))
+
+
+def _download(place: SAEPlace, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Path:
+    revision, patterns = place.revision or "main", _patterns(place)
+    return hub.download(place.source, revision, patterns, progress=progress, cancelled=cancelled)
+
+
+def _patterns(place: SAEPlace) -> list[str]:
+    return [f"{place.path}/{name}" if place.path else name for name in FILES]
 
 
 def _tell(rows: "QuerySet[SAE]", done: int, total: int) -> None:

@@ -13,6 +13,7 @@ from django.utils.text import slugify
 from steering.errors import NothingToCancel, SteeringError
 from steering.formats import SAEConfig, read_config
 from steering.hub.sources import is_folder, local_folder
+from steering.spec import SAEPlace
 from steering.statements import may_take_long
 
 
@@ -123,6 +124,11 @@ class SAE(models.Model):
     def waits(self) -> bool:
         """Whether no worker is at it yet, or none any more."""
         return self.is_under_way and self.due_at is not None and self.due_at <= timezone.now()
+
+    @property
+    def place(self) -> SAEPlace:
+        """Where its files lie."""
+        return SAEPlace(self.source, self.revision, self.path)
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:

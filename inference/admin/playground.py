@@ -10,7 +10,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from inference.broker.queue import is_served
+from inference.broker.heartbeats import is_served
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.models import SAE, SteeringState

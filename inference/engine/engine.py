@@ -34,6 +34,7 @@ from inference.interface import (
     Event,
     GenerationRequest,
     Listener,
+    engine_capacity,
     request_tokens,
 )
 from steering.spec import SteeringSpec
@@ -94,7 +95,7 @@ class ContinuousEngine:
         self._eos = eos_token_ids(self.model, self.tokenizer)
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         # Requests wait inside the engine too; each may have a steering of its own.
-        self._capacity = max(4 * self.limits.max_requests, 32)
+        self._capacity = engine_capacity(self.limits.max_requests)
         self._hooks = SteeringHooks(self.model, self._capacity + 1, lambda: forget_graphs(self._manager))
         self._answers: dict[str, _Answer] = {}
         self._lock = threading.Lock()

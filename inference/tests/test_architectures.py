@@ -22,7 +22,7 @@ from inference.engine.loading import load, model_class, pick_attention, rehearse
 from inference.models import LanguageModel
 from inference.tests.engines import run_engine
 from inference.tests.tiny import D_MODEL, tiny_sae, tiny_tokenizer
-from inference.worker.memory import check_fits
+from inference.worker.memory import check_memory
 from steering.architectures import ARCHITECTURES, HOOK_POINTS
 from steering.spec import SteeringSpec
 
@@ -169,7 +169,7 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
 ) -> None:
     row = save_small_model(model_type, tmp_path / "model", **own)
     rehearse(row)
-    check_fits(row)
+    check_memory(row)
     model, tokenizer = load(row)
     encoder = Encoder(model)
     specs = {point: spec_at(point) for point in HOOK_POINTS}

@@ -183,9 +183,9 @@ def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_when_there_is_roo
 
 
 def worker_is_idle() -> bool:
-    from inference.broker import stream
+    from inference.broker import heartbeats
 
-    return any(beat.status == "idle" or beat.model == "" for beat in stream.live_workers())
+    return any(beat.status == "idle" or beat.model == "" for beat in heartbeats.live_workers())
 
 
 def test_an_sae_is_downloaded_cancelled_and_continued(server: Server, hub: Hub, worker: Any, tiny: Path) -> None:  # noqa: F811

@@ -16,7 +16,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
+from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
@@ -64,12 +65,12 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> float:
 
 
 def served() -> list[tuple[str, str]]:
-    return sorted((beat.model, beat.status) for beat in stream.live_workers())
+    return sorted((beat.model, beat.status) for beat in heartbeats.live_workers())
 
 
 def open_models() -> list[str]:
     """The models that workers take requests for, whatever else they do."""
-    return sorted(beat.model for beat in stream.live_workers() if beat.serves_any)
+    return sorted(beat.model for beat in heartbeats.live_workers() if beat.serves_any)
 
 
 def status(model: LanguageModel) -> str:
@@ -129,7 +130,7 @@ def test_running_answers_finish_before_a_switch(server: Server, api_key: str, fo
     bias = {"logit_bias": {"1": -100}, "max_tokens": 300}
     with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(ask, server, api_key, "first", **bias) for _ in range(6)]
-        eventually(lambda: any(beat.running >= 6 for beat in stream.live_workers()))
+        eventually(lambda: any(beat.running >= 6 for beat in heartbeats.live_workers()))
         other.load()
         assert [answer.result().json()["usage"]["completion_tokens"] for answer in answers] == [300] * 6
     eventually(lambda: status(other) == "ready")
@@ -347,10 +348,12 @@ def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny
 
 def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     worker = object.__new__(Worker)  # without its threads
-    worker.serving = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
+    worker.server = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
     inbox = f"millm:inbox:test-{time.monotonic()}"
-    message = {"request_id": "r", "inbox": inbox, "version": "first"}
-    assert worker.serving_of(message, message.keys()) is None
-    [(_, fields)] = stream.connection.xrange(inbox)
+    message = {"request_id": "r", "inbox": inbox, "version": "first", "deadline": 0.0, "prompts": []}
+    assert worker.accept(EmbedMessage, message) is None
+    [(_, fields)] = connections.connection.xrange(inbox)
     assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
-    assert worker.serving_of(message | {"version": "second"}, message.keys()) is worker.serving
+    accepted = worker.accept(EmbedMessage, message | {"version": "second"})
+    assert accepted
+    assert accepted[0] is worker.server

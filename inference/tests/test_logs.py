@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from kombu import Connection
 
+from inference.broker.messages import GenerateMessage
 from inference.models import LanguageModel
-from inference.tasks import OF_GENERATE
 from inference.tests.conftest import Server
 from millm_site import logs
 from millm_site.celery import app
@@ -98,7 +98,11 @@ def test_what_a_worker_fails_on_is_not_in_its_log(server: Server) -> None:
     trace = f"trace-{uuid.uuid4().hex}"
     prompts = [{"messages": [{"role": "user", "content": SECRET}]}]
     version = LanguageModel.objects.get(name="demo").version
-    whole: dict[str, Any] = dict.fromkeys(OF_GENERATE) | {"request_id": trace, "inbox": "nobody", "prompts": prompts}
+    whole: dict[str, Any] = dict.fromkeys(GenerateMessage.model_fields) | {
+        "request_id": trace,
+        "inbox": "nobody",
+        "prompts": prompts,
+    }
     whole |= {"version": version, "deadline": time.time() + 60, "choices": 1, "sampling": {"unknown": SECRET}}
     for broken in (whole, {"prompts": prompts}):
         message = json.dumps([[broken], {}, {}]).encode()

@@ -5,7 +5,7 @@ import time
 
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import connections
 from millm_site.models import APIKey
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def seconds_to_wait(key: APIKey) -> int:
     window, gone_s = divmod(int(time.time()), WINDOW_S)
     counter = f"millm:requests:{key.pk}:{window}"
     try:
-        with stream.connection.pipeline(transaction=False) as pipeline:
+        with connections.connection.pipeline(transaction=False) as pipeline:
             pipeline.incr(counter)
             pipeline.expire(counter, 2 * WINDOW_S)
             count, _ = pipeline.execute()

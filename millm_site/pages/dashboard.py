@@ -19,8 +19,8 @@ from django.views.decorators.http import require_POST, require_safe
 from redis import RedisError
 
 from inference.admin.progress import VARIANTS, badge
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import counters, heartbeats
+from inference.broker.queues import waiting_in
 from inference.models import LanguageModel
 from inference.states import Workers
 from millm_site.models import APIKey
@@ -114,9 +114,9 @@ def _check_may_activate(request: HttpRequest) -> None:
 class Broker:
     """What Redis knows: the workers that are alive, how many requests wait for a worker, the last hour."""
 
-    workers: list[stream.Heartbeat]
+    workers: list[heartbeats.Heartbeat]
     waiting: dict[str, int]
-    hour: traffic.Hour
+    hour: counters.Hour
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,10 @@ def _now(request: HttpRequest) -> dict[str, Any]:
 def _ask_redis(model: LanguageModel | None) -> Broker | None:
     """None where it does not answer."""
     try:
-        workers = sorted(stream.live_workers(), key=lambda worker: worker.worker)
+        workers = sorted(heartbeats.live_workers(), key=lambda worker: worker.worker)
         names = sorted({worker.model for worker in workers if worker.model} | ({model.name} if model else set()))
-        waiting = stream.waiting_in([LanguageModel(name=name).queue for name in names])
-        return Broker(workers, dict(zip(names, waiting, strict=True)), traffic.last_hour())
+        waiting = waiting_in([LanguageModel(name=name).queue for name in names])
+        return Broker(workers, dict(zip(names, waiting, strict=True)), counters.last_hour())
     except RedisError as error:
         logger.warning("Redis: %s", error)
         return None
@@ -212,7 +212,7 @@ def _chips(state: SteeringState, *, with_labels: bool) -> list[Chip]:
     return [Chip(index, state.values[index], labels.get(index, "")) for index in strongest]
 
 
-def _table(workers: list[stream.Heartbeat]) -> dict[str, Any]:
+def _table(workers: list[heartbeats.Heartbeat]) -> dict[str, Any]:
     """For Unfold's table."""
     rows = [
         [

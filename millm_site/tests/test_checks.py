@@ -13,8 +13,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.utils import ConnectionHandler
 
-from inference.broker import stream
-from inference.broker.stream import Heartbeat, write_heartbeat
+from inference.broker import connections
+from inference.broker.heartbeats import Heartbeat, write_heartbeat
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import redis_url
@@ -101,7 +101,7 @@ def test_a_database_that_is_not_migrated_is_told(served: LanguageModel) -> None:
 
 def test_a_broker_that_is_away_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     away = redis.Redis.from_url("unix:///nowhere/redis.sock")
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     assert "Start Redis, or correct REDIS_URL" in found()["millm.E002"]
     away.close()
 

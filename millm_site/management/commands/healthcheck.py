@@ -8,7 +8,7 @@ import redis
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.broker import stream
+from inference.broker import heartbeats
 
 TIMEOUT_S = 5
 AT_REST = {"ready", "idle"}  # idle: there is nothing that it should serve
@@ -48,7 +48,7 @@ def _web(ready: bool) -> str:
 def _worker(name: str, ready: bool) -> str:
     prefix = f"{name}@{socket.gethostname()}:"
     try:
-        mine = [heartbeat for heartbeat in stream.live_workers() if heartbeat.worker.startswith(prefix)]
+        mine = [heartbeat for heartbeat in heartbeats.live_workers() if heartbeat.worker.startswith(prefix)]
     except redis.RedisError as error:
         if ready:
             raise CommandError(f"Redis does not answer: {error}") from error

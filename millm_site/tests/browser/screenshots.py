@@ -21,7 +21,7 @@ from django.db.models import F
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from inference.broker import stream
+from inference.broker import connections
 from inference.broker.counters import last_hour
 from inference.demo import register
 from inference.models import LanguageModel
@@ -98,10 +98,10 @@ def an_hour_of_requests(server: Server, key: str) -> None:
         while last_hour().total.tokens == before.tokens and time.monotonic() < deadline:  # told with the heartbeats
             time.sleep(0.1)
         for counted in [f"millm:traffic:{minute}" for minute in (now, now + 1)]:
-            for _ in range(min(6, len(minutes)) if stream.connection.exists(counted) else 0):
-                stream.connection.copy(counted, f"millm:traffic:{minutes.pop()}")
+            for _ in range(min(6, len(minutes)) if connections.connection.exists(counted) else 0):
+                connections.connection.copy(counted, f"millm:traffic:{minutes.pop()}")
             if minutes:
-                stream.connection.delete(counted)
+                connections.connection.delete(counted)
     client.close()
 
 
