@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.weights import check_weights, remote_files
+from inference.model_files import remote_files
+from inference.weights import check_weights
 from steering.architectures import architecture
 from steering.errors import SteeringError
-from steering.hub.sources import BadSource, is_folder, local_folder, read_json_file
+from steering.hub.sources import BadSource, is_folder, local_folder
+from steering.json_files import UnreadableJSON, read_json
 
 # The same number under the names of different architectures.
 NAMES = {
@@ -54,7 +56,10 @@ def describe(source: str, revision: str, *, anywhere: bool = False) -> Descripti
 
 def describe_folder(folder: Path) -> Description:
     """The same of files that are here, whose weights must be whole. Raises as `describe` does."""
-    config = read_json_file(folder / "config.json")
+    try:
+        config = read_json(folder / "config.json")
+    except UnreadableJSON as error:
+        raise BadSource(f"source: {error}") from error
     described = _described(config)
     check_weights(folder, config.get("vocab_size"), described.d_model)
     return described

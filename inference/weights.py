@@ -5,19 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from steering.errors import SteeringError
-from steering.hub.sources import BadSource, is_folder, read_json_file
+from steering.json_files import UnreadableJSON, read_json
 
 FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # of Llama and most others, GPT-2, GPT-NeoX
-
-if TYPE_CHECKING:
-    from inference.models import LanguageModel
 
 
 class BrokenWeights(SteeringError):
@@ -40,17 +37,6 @@ class StoredWeight:
     @property
     def size(self) -> int:
         return prod(self.shape)
-
-
-def weights_size(model: "LanguageModel") -> int | None:
-    """The bytes of the weights; None where they are not on this machine, or not whole."""
-    folder = model_folder(model)
-    if folder is None:
-        return None
-    try:
-        return sum(path.stat().st_size for path in weight_files(folder))
-    except SteeringError:
-        return None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -119,9 +105,9 @@ def shape_told(name: str, found: Any, expected: Any) -> str:
 
 def _weight_map(folder: Path) -> dict[str, str]:
     try:
-        index = read_json_file(folder / INDEX)
-    except BadSource as error:
-        raise BrokenWeights(str(error).removeprefix("source: ")) from error
+        index = read_json(folder / INDEX)
+    except UnreadableJSON as error:
+        raise BrokenWeights(str(error)) from error
     named_files(index)
     return dict(index["weight_map"])
 
@@ -139,42 +125,6 @@ def _header(path: Path) -> dict[str, StoredWeight]:
             f"{path.name} cannot be read as safetensors, or is cut short ({error}): fetch it again"
         ) from error
     return found
-
-
-def model_folder(model: "LanguageModel") -> Path | None:
-    """Where the model's files lie on this machine; None where they are not here, or not all of them."""
-    if is_folder(model.source):
-        folder = Path(model.source).expanduser()
-        return folder if folder.is_dir() else None
-    from steering.hub import client as hub
-
-    cached = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
-    return cached if cached is not None and _has_weights(cached) else None
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        return bool(weight_files(folder))
-    except BrokenWeights:  # an index of which not all is here yet
-        return False
-
-
-def remote_files(source: str, revision: str) -> list[str]:
-    """What is fetched of a repository: the weights that transformers loads, once, and all that is small.
-
-    Raises BrokenWeights where there are none, or what `steering.hub.client` raises.
-    """
-    from steering.hub import client as hub
-
-    present = hub.file_sizes(source, revision)
-    if SINGLE in present:
-        return [SINGLE, *hub.CONFIG_FILES]
-    if INDEX not in present:
-        raise BrokenWeights(f"{source} has neither {SINGLE} nor {INDEX}: other files of weights are not read")
-    names = named_files(hub.read_json(source, INDEX, revision))
-    if missing := [name for name in names if name not in present]:
-        raise BrokenWeights(f"{source} lacks {missing[0]}, which {INDEX} names")
-    return [*names, *hub.CONFIG_FILES]
 
 
 def gib(size: int) -> str:

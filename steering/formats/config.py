@@ -1,6 +1,5 @@
 """What every SAE format comes down to: where its decoder lies, where it was trained, what its encoder computes."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steering.errors import SteeringError
+from steering.json_files import UnreadableJSON, read_json
 
 ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 HOOK_POINTS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -78,21 +78,12 @@ def check_architecture(architecture: str) -> str:
     return architecture
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a size that a configuration has. Raises UnreadableSAE."""
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The object in an SAE's configuration file. Raises UnreadableSAE."""
     try:
-        if not path.is_file():
-            raise UnreadableSAE(f"{path} is missing")
-        if (size := path.stat().st_size) > LARGEST_CONFIG:
-            raise UnreadableSAE(f"{path} has {size} bytes: expected a configuration of at most {LARGEST_CONFIG}")
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UnreadableSAE(f"{path} cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnreadableSAE(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UnreadableSAE(f"{path} holds {type(value).__name__}: expected an object")
-    return value
+        return read_json(path, LARGEST_CONFIG)
+    except UnreadableJSON as error:
+        raise UnreadableSAE(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from steering.formats.config import LARGEST_D_IN, LARGEST_D_SAE, SAEConfig, UnreadableSAE, Values, read_json
+from steering.formats.config import LARGEST_D_IN, LARGEST_D_SAE, SAEConfig, UnreadableSAE, Values, read_config_file
 from steering.formats.tensors import ITEM_SIZES, open_archive
 
 WEIGHTS_FILE = "ae.pt"
@@ -36,7 +36,7 @@ SUBMODULES = {
 
 def read(folder: Path, _place: str) -> SAEConfig:
     """The configuration of a dictionary_learning folder. Raises UnreadableSAE."""
-    trainer = Values(read_json(folder / "config.json"), str(folder / "config.json")).section("trainer")
+    trainer = Values(read_config_file(folder / "config.json"), str(folder / "config.json")).section("trainer")
     name = trainer.text("dict_class")
     if name not in CLASSES:
         raise UnreadableSAE(

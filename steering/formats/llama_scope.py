@@ -16,7 +16,7 @@ from steering.formats.config import (
     UnreadableSAE,
     Values,
     parse_hook_name,
-    read_json,
+    read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
 
@@ -28,7 +28,7 @@ SITES = {"R": "hook_resid_post", "M": "hook_mlp_out", "A": "hook_attn_out"}
 
 def read(folder: Path, place: str) -> SAEConfig:
     """The configuration of a Llama Scope folder. Raises UnreadableSAE."""
-    values = Values(read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    values = Values(read_config_file(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     hook_name = _hook(values, place)
     d_in = values.count("d_model", LARGEST_D_IN)
     weights = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), folder / WEIGHTS_FILES[-1])

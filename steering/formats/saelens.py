@@ -15,7 +15,7 @@ from steering.formats.config import (
     Values,
     check_architecture,
     parse_hook_name,
-    read_json,
+    read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
 
@@ -26,7 +26,7 @@ SAME_ENCODER = {"matryoshka_batchtopk": "batchtopk"}
 
 def read(folder: Path, _place: str) -> SAEConfig:
     """The configuration of a SAELens or miStudio folder. Raises UnreadableSAE."""
-    config = read_json(folder / "cfg.json")
+    config = read_config_file(folder / "cfg.json")
     source = str(folder / "cfg.json")
     metadata = Values(config, source).section("metadata").values
     values = Values({**metadata, **{key: value for key, value in config.items() if value is not None}}, source)
