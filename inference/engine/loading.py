@@ -1,7 +1,7 @@
-"""From a row to a model in memory: transformers, safetensors only, never code from a repository."""
+"""From a folder to a model in memory: transformers, safetensors only, never code from a repository."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -17,7 +17,6 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
 from inference.engine.attention import CAPPED
-from inference.models import LanguageModel
 from inference.weights import BrokenWeights, StoredWeight, shape_told, stored_weights
 from steering.architectures import architecture
 
@@ -25,51 +24,56 @@ LOCAL = {"trust_remote_code": False, "local_files_only": True}
 FLASH_DTYPES = (torch.float16, torch.bfloat16)  # all that FlashAttention computes in
 
 
-def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """The model, in `row.dtype` on `row.device`, and its tokenizer. Raises BrokenWeights."""
-    tokenizer = AutoTokenizer.from_pretrained(row.path, **LOCAL)
+def load(path: Path, dtype: str = "auto", device: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The model in the folder `path` and its tokenizer; see `pick_dtype` and `pick_device`. Raises BrokenWeights."""
+    tokenizer = AutoTokenizer.from_pretrained(path, **LOCAL)
     # Straight to the device: the host's memory need not hold it.
-    model = _from_pretrained(row, stored_weights(row.path), pick_device(row.device))
+    model = _from_pretrained(path, dtype, device, stored_weights(path))
     if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
         raise BrokenWeights(f"the weights of {broken} are not finite")
     return model.eval(), tokenizer
 
 
-def rehearse(row: LanguageModel) -> None:
+def rehearse(path: Path, dtype: str = "auto", device: str = "auto") -> None:
     """Do all that `load` does but read the weights: what would fail there fails here, while another model is served.
 
     transformers' own loading compares what the headers say with the model that the configuration makes.
     Raises BrokenWeights, or what transformers raises.
     """
-    AutoTokenizer.from_pretrained(row.path, **LOCAL)
-    stored = stored_weights(row.path)
+    AutoTokenizer.from_pretrained(path, **LOCAL)
+    stored = stored_weights(path)
     empty = {name: torch.empty(one.shape, dtype=torch_dtype(name, one), device="meta") for name, one in stored.items()}
-    _from_pretrained(row, stored, torch.device("meta"), state_dict=empty)
+    _from_pretrained(path, dtype, device, stored, state_dict=empty)
 
 
 def _from_pretrained(
-    row: LanguageModel, stored: Mapping[str, StoredWeight], device: torch.device, **options: Any
+    path: Path,
+    dtype_name: str,
+    device_name: str,
+    stored: Mapping[str, StoredWeight],
+    state_dict: Mapping[str, torch.Tensor] | None = None,
 ) -> PreTrainedModel:
+    """The model of the files in `path`; with a `state_dict` the model of these tensors, on torch's `meta` device."""
     disable_progress_bar()  # a worker's log is no terminal
-    config = read_config(row)
-    target = pick_device(row.device)
-    dtype = pick_dtype(row.dtype, target, config, stored)
-    model, told = model_class(config).from_pretrained(
-        None if "state_dict" in options else row.path,
+    config = read_config(path)
+    device = pick_device(device_name)
+    dtype = pick_dtype(dtype_name, device, config, stored)
+    model, info = model_class(config).from_pretrained(
+        path if state_dict is None else None,
         config=config,
+        state_dict=state_dict,
         dtype=dtype,
         use_safetensors=True,
-        attn_implementation=pick_attention(model_class(config), target, dtype),
-        device_map={"": device},
+        attn_implementation=pick_attention(model_class(config), device, dtype),
+        device_map={"": device if state_dict is None else torch.device("meta")},
         # Both are errors, told below: transformers says of the first in its log only which they are.
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         **LOCAL,
-        **options,
     )
-    if wrong := sorted(told["mismatched_keys"]):
+    if wrong := sorted(info["mismatched_keys"]):
         raise BrokenWeights(_several(shape_told(*wrong[0]), len(wrong)))
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         raise BrokenWeights(f"the files lack {len(missing)} weights, {missing[0]} among them")
     loaded: PreTrainedModel = model
     return loaded
@@ -88,9 +92,9 @@ def torch_dtype(name: str, weight: StoredWeight) -> torch.dtype:
     return found
 
 
-def read_config(row: LanguageModel) -> PreTrainedConfig:
-    """What `config.json` says. Raises UnsupportedArchitecture, or what transformers raises."""
-    config = AutoConfig.from_pretrained(row.path, **LOCAL)
+def read_config(path: Path) -> PreTrainedConfig:
+    """The configuration in a model's folder. Raises UnsupportedArchitecture, or what transformers raises."""
+    config = AutoConfig.from_pretrained(path, **LOCAL)
     architecture(config.model_type)
     return config
 

@@ -168,9 +168,9 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
     model_type: str, own: dict[str, Any], tmp_path: Path
 ) -> None:
     row = save_small_model(model_type, tmp_path / "model", **own)
-    rehearse(row)
+    rehearse(row.path, row.dtype, row.device)
     check_fits(row)
-    model, tokenizer = load(row)
+    model, tokenizer = load(row.path, row.dtype, row.device)
     encoder = Encoder(model)
     specs = {point: spec_at(point) for point in HOOK_POINTS}
     jobs: list[Any] = [(PROMPT, None), *[(PROMPT, spec) for spec in specs.values()]]
@@ -197,7 +197,7 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
 def test_what_is_loaded_answers_in_bfloat16(model_type: str, tmp_path: Path) -> None:
     row = save_small_model(model_type, tmp_path / "model")
     row.dtype = "bfloat16"
-    model, tokenizer = load(row)
+    model, tokenizer = load(row.path, row.dtype, row.device)
     assert {weights.dtype for weights in model.parameters()} == {torch.bfloat16}
     encoder, spec = Encoder(model), spec_at("hook_resid_post")
     sae = tiny_sae(tmp_path / "sae")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo.register import FILES
+from inference.demo import FILES
 from inference.engine.forward import Encoder
 from inference.tests.conftest import Server
 from inference.tests.tiny import tiny_model

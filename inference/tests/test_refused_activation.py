@@ -14,7 +14,7 @@ import pytest
 from inference.broker import inbox as module
 from inference.broker import stream
 from inference.broker.stream import Heartbeat
-from inference.demo.register import FILES
+from inference.demo import FILES
 from inference.interface import Event
 from inference.models import LanguageModel, detach_sae
 from inference.openai.endpoint import in_database

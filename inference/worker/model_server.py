@@ -72,7 +72,7 @@ class Serving:
     def __init__(self, worker: str, model: LanguageModel) -> None:
         self.worker = worker
         self.model = model
-        loaded, self.tokenizer = load(model)
+        loaded, self.tokenizer = load(model.path, model.dtype, model.device)
         self.device = str(loaded.device)
         self._rows = embedded_tokens(loaded)
         self._running: dict[str, Running] = {}

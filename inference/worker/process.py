@@ -156,7 +156,7 @@ class Worker:
             model, lambda: self._is_wanted(model), lambda done: self._say("downloading", model, done)
         )
         self._say("loading", model)
-        rehearse(model)
+        rehearse(model.path, model.dtype, model.device)
         check_fits(model, in_place_of=self.serving.engine.model if self.serving else None)
 
     def _bring_up(self, model: LanguageModel) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from inference.demo import FILES
 from inference.demo.measure import Shares, shares
-from inference.demo.register import FILES
 
 ON_TOPIC, WELL_FORMED = 0.80, 0.70
 
