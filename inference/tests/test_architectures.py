@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from inference.engine import loading
 from inference.engine.attention import CAPPED
 from inference.engine.engine import EngineLimits
-from inference.engine.forward import Encoder
 from inference.engine.loading import load, model_class, pick_attention, rehearse
+from inference.engine.prompt_reader import Encoder
 from inference.models import LanguageModel
 from inference.tests.engines import run_engine
 from inference.tests.tiny import D_MODEL, tiny_sae, tiny_tokenizer

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference.demo import FILES
-from inference.engine.forward import Encoder
+from inference.engine.prompt_reader import Encoder
 from inference.tests.conftest import Server
 from inference.tests.tiny import tiny_model
 from profiles.models import Profile

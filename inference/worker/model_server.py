@@ -18,8 +18,8 @@ from inference.broker import stream
 from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, EngineLimits
-from inference.engine.forward import Encoder
 from inference.engine.loading import embedded_tokens, load
+from inference.engine.prompt_reader import Encoder
 from inference.interface import (
     ContextLengthExceeded,
     EngineBusy,
@@ -163,7 +163,7 @@ class Serving:
                 raise error
 
     def _embed(self, message: Mapping[str, Any], running: Running) -> None:
-        """Write the embeddings in as many events as `inference.engine.forward` has batches, then the last event."""
+        """Write the embeddings in as many events as `inference.engine.prompt_reader` has batches, then the last event."""
         request_id, inbox, prompts = message["request_id"], message["inbox"], message["prompts"]
         # Texts of like length share a batch; only those of one chunk are in memory as tokens.
         order = sorted(
