@@ -26,7 +26,7 @@ from transformers.masking_utils import eager_mask
 CAPPED = "paged|eager"
 """What classes load with that cannot `sdpa`: of the names that continuous batching takes, one of its own for them."""
 CAPPED_ROWS = 256  # of scores that are in memory at once, for each head
-KEYS = "attention_plan"
+PLAN_ATTRIBUTE = "attention_plan"
 """The attribute of the cache that holds the plan of the step, None where transformers' way is taken."""
 
 
@@ -190,7 +190,7 @@ def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentio
     return found
 
 
-def takes(cache: PagedAttentionCache) -> bool:
+def can_plan(cache: PagedAttentionCache) -> bool:
     """Whether this way can serve the cache: on a CPU, with full attention in every layer."""
     allocators = list(cache.cache_allocators.values())
     # Not `isinstance`: that of sliding attention is a subclass.
@@ -206,7 +206,7 @@ def attention(
     Shapes are (1, heads, tokens, d_head) with a paged cache, (batch, heads, tokens, d_head) without one.
     """
     cache = kwargs.get("cache")
-    plan: Plan | None = getattr(cache, KEYS, None)
+    plan: Plan | None = getattr(cache, PLAN_ATTRIBUTE, None)
     mix = Mix(kwargs.get("scaling"), kwargs.get("softcap"))
     if kwargs.get("s_aux") is not None:
         raise ValueError("attention sinks are not supported: sdpa would leave them out")

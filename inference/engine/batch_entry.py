@@ -10,7 +10,7 @@ from inference.engine.constraints import Constraint
 from inference.interface import SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0)
-KEY = "entry"
+ENTRY_KEYWORD = "entry"
 """The keyword argument of `ContinuousBatchingManager.add_request` under which the entry travels."""
 
 
@@ -44,5 +44,5 @@ IDLE = BatchEntry()
 
 def entry_of(state: RequestState) -> BatchEntry:
     """The entry of a request in the batch."""
-    entry: BatchEntry = state.logit_processor_kwargs.get(KEY, IDLE)
+    entry: BatchEntry = state.logit_processor_kwargs.get(ENTRY_KEYWORD, IDLE)
     return entry

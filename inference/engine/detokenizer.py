@@ -106,7 +106,7 @@ class TokenRecord:
     def __init__(self, texts: TokenTexts, top: int, text: GrowingText) -> None:
         self._texts, self._top, self._text = texts, top, text
 
-    def told(
+    def entries(
         self, token_ids: Iterable[int], known: Iterable[tuple[float | None, list[tuple[int, float]] | None]]
     ) -> dict[str, Any]:
         """`logprobs`, an entry of each token, and `widths`, the characters that each adds to the text.

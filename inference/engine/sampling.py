@@ -16,7 +16,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from inference.engine.batch_entry import GREEDY, entry_of
+from inference.engine.batch_entry import GREEDY, BatchEntry, entry_of
 from inference.engine.token_tables import TokenTables
 from inference.interface import SamplingParams
 
@@ -59,22 +59,18 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
         states = [future.state for future in requests_in_batch if future.has_new_token]
         entries = [entry_of(state) for state in states]
-        params = [entry.sampling for entry in entries]
-        places = [
-            [state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)]
-            for state, entry in zip(states, entries, strict=True)
-        ]
         for state, entry in zip(states, entries, strict=True):
             if entry.constraint:
                 self.tables.allow(entry.slot, entry.constraint.allowed(_answer_ids(state)))
-        self._sampled = any(param.temperature > 0 for param in params)
-        self._penalised = any(slot for _, slot, _ in places)
+        self._sampled = any(entry.sampling.temperature > 0 for entry in entries)
+        self._penalised = any(entry.slot for entry in entries)
         self.wants_logprobs = any(entry.logprobs is not None for entry in entries)
-        if params and not (self.can_skip and not self._sampled and not self._penalised):
-            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, places).to(arg_storage.device)
-            # A request in the middle of its prompt has a row of logits too, behind the others. Its token would be
-            # counted in the slot that an earlier step left there.
-            arg_storage[: self.ARGUMENTS, len(params) :] = self._idle.to(arg_storage.device)
+        if entries and (self._sampled or self._penalised or not self.can_skip):
+            columns = self._columns([entry.sampling for entry in entries], list(map(_place, states, entries)))
+            arg_storage[: self.ARGUMENTS, : len(entries)] = columns.to(arg_storage.device)
+            # A request in the middle of its prompt has a row of logits too, behind the others. With the arguments of
+            # an earlier step, its token would be counted in a slot of another request.
+            arg_storage[: self.ARGUMENTS, len(entries) :] = self._idle.to(arg_storage.device)
         return arg_storage
 
     def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
@@ -108,6 +104,11 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
             *zip(*places, strict=True),
         ]
         return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
+
+
+def _place(state: RequestState, entry: BatchEntry) -> tuple[int, int, int]:
+    """The position of a request's next token, its slot, and 1 where its last token is one of the answer."""
+    return state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)
 
 
 def _answer_ids(state: RequestState) -> list[int]:

@@ -87,7 +87,7 @@ def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_faile
             yield [(index, "x")]
             closing.wait(10)
 
-    serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
+    serving.prompt_reader = cast(Any, SimpleNamespace(embeddings=embeddings))
     embedding = begin(serving.embed, message | {"prompts": [{"tokens": 1}] * 2}, serving)
     serving._running[message["request_id"]].end(EngineClosed("the engine was stopped"))  # as `close` does
     closing.set()
@@ -192,7 +192,7 @@ def test_embeddings_that_their_deadline_ends_are_told_so(serving: Serving, messa
         time.sleep(0.3)
         yield [(0, "x")]
 
-    serving.encoder = cast(Any, SimpleNamespace(embeddings=embeddings))
+    serving.prompt_reader = cast(Any, SimpleNamespace(embeddings=embeddings))
     serving.embed(message | {"deadline": time.time() + 0.2})
     wait_for(lambda: not serving._running, 10)
     kind, data = last(message)

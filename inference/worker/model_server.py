@@ -19,7 +19,7 @@ from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load
-from inference.engine.prompt_reader import Encoder
+from inference.engine.prompt_reader import PromptReader
 from inference.interface import (
     ContextLengthExceeded,
     EngineBusy,
@@ -77,7 +77,7 @@ class Serving:
         self._rows = embedded_tokens(loaded)
         self._running: dict[str, Running] = {}
         self._heard: dict[str, float] = {}  # of each inbox, when its web process was alive last
-        self.encoder = Encoder(loaded)
+        self.prompt_reader = PromptReader(loaded)
         self._embedding = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
         self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
         self.engine = ContinuousEngine(loaded, self.tokenizer, self._listen, steering_direction, limits_from_settings())
@@ -163,7 +163,7 @@ class Serving:
                 raise error
 
     def _embed(self, message: Mapping[str, Any], running: Running) -> None:
-        """Write the embeddings in as many events as `inference.engine.prompt_reader` has batches, then the last event."""
+        """Write an event for each batch of embeddings that `PromptReader` makes, then the last event."""
         request_id, inbox, prompts = message["request_id"], message["inbox"], message["prompts"]
         # Texts of like length share a batch; only those of one chunk are in memory as tokens.
         order = sorted(
@@ -174,7 +174,7 @@ class Serving:
             chunk = order[start : start + EMBEDDED_TEXTS]
             texts = [prompt_ids(self.tokenizer, prompts[index], self._rows, param="input") for index in chunk]
             tokens += sum(map(len, texts))
-            for embeddings in self.encoder.embeddings(texts):
+            for embeddings in self.prompt_reader.embeddings(texts):
                 if running.error:
                     raise running.error
                 if running.ended.is_set():
@@ -285,10 +285,10 @@ class Serving:
         echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
         if top is not None:
             with self._scoring_place():
-                known = self.encoder.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
+                known = self.prompt_reader.prompt_logprobs(ids, (spec, steering_direction(spec)) if spec else None, top)
             every = [(None, None), *known]  # nothing is before the first token
-            own = TokenRecord(texts, top, GrowingText(texts)).told(ids[:added], every[:added])
-            given = TokenRecord(texts, top, GrowingText(texts, names=True)).told(ids[added:], every[added:])
+            own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])
+            given = TokenRecord(texts, top, GrowingText(texts, names=True)).entries(ids[added:], every[added:])
             echo |= {name: [*own[name], *given[name]] for name in own}
         return echo
 

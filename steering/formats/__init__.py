@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steering.formats import dictionary_learning, gemma_scope, llama_scope, saelens, sparsify
-from steering.formats.config import BrokenDecoder, SAEConfig, UnreadableSAE, parse_hook_name
+from steering.formats.config import BrokenDecoder, SAEConfig, UnreadableSAE
 
-__all__ = ["LAYOUTS", "BrokenDecoder", "Layout", "SAEConfig", "UnreadableSAE", "parse_hook_name", "read_config"]
+__all__ = ["LAYOUTS", "BrokenDecoder", "Layout", "SAEConfig", "UnreadableSAE", "read_config"]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steering.architectures import UnsupportedHookPoint, parse_hook_name
 from steering.errors import SteeringError
 from steering.json_files import UnreadableJSON, read_json
 
-ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
-HOOK_POINTS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+SAE_ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # no character that a row or an answer could have
-HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<point>\w+)", re.ASCII)
 LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
 
@@ -59,21 +58,18 @@ class SAEConfig:
         return self.hook_name.rpartition(".")[2]
 
 
-def parse_hook_name(hook_name: str) -> int:
+def hook_layer(hook_name: str) -> int:
     """The zero-based layer of a hook name such as `blocks.2.hook_resid_post`. Raises UnreadableSAE."""
-    match = HOOK_NAME.fullmatch(hook_name)
-    if match is None or match["point"] not in HOOK_POINTS:
-        expected = ", ".join(HOOK_POINTS)
-        raise UnreadableSAE(
-            f"hook point {hook_name[:100]!r} is not supported: expected blocks.<layer>.<one of {expected}>"
-        )
-    return int(match["layer"])
+    try:
+        return parse_hook_name(hook_name)[0]
+    except UnsupportedHookPoint as error:
+        raise UnreadableSAE(str(error)) from error
 
 
-def check_architecture(architecture: str) -> str:
-    """`architecture` where it is one of ours. Raises UnreadableSAE."""
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
+def check_sae_architecture(architecture: str) -> str:
+    """`architecture` where this version reads SAEs of it. Raises UnreadableSAE."""
+    if architecture not in SAE_ARCHITECTURES:
+        known = ", ".join(SAE_ARCHITECTURES)
         raise UnreadableSAE(f"architecture {architecture[:100]!r} is not supported: expected one of {known}")
     return architecture
 

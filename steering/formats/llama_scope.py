@@ -15,7 +15,7 @@ from steering.formats.config import (
     SAEConfig,
     UnreadableSAE,
     Values,
-    parse_hook_name,
+    hook_layer,
     read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
@@ -38,7 +38,7 @@ def read(folder: Path, place: str) -> SAEConfig:
         format="llama_scope",
         d_in=d_in,
         d_sae=d_sae,
-        layer=parse_hook_name(hook_name),
+        layer=hook_layer(hook_name),
         hook_name=hook_name,
         model_name="meta-llama/Llama-3.1-8B" if FOLDER.search(place) else "",
         weights=weights,

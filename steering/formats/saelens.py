@@ -13,8 +13,8 @@ from steering.formats.config import (
     SAEConfig,
     UnreadableSAE,
     Values,
-    check_architecture,
-    parse_hook_name,
+    check_sae_architecture,
+    hook_layer,
     read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
@@ -62,7 +62,7 @@ def _hook(values: Values) -> tuple[str, int]:
     key = "hook_layer" if "hook_layer" in values else "hook_point_layer"
     if key in values:
         hook_name = hook_name.replace("{layer}", str(values.layer(key)))
-    layer = parse_hook_name(hook_name)
+    layer = hook_layer(hook_name)
     if key in values and values.layer(key) != layer:
         raise UnreadableSAE(
             f"{values.source}: {key} is {values.layer(key)}, and the hook is {hook_name}: expected one layer"
@@ -83,7 +83,7 @@ def _encoder(values: Values, d_sae: int) -> dict[str, Any]:
         k = (values if "k" in values else kwargs).count("k", d_sae)
     return {
         "format": "saelens",
-        "architecture": check_architecture(architecture),
+        "architecture": check_sae_architecture(architecture),
         "k": k,
         "apply_b_dec_to_input": values.flag("apply_b_dec_to_input", True),
         "rescale_by_decoder_norm": values.flag("rescale_acts_by_decoder_norm", False),
@@ -102,7 +102,7 @@ def _mistudio(values: Values, d_sae: int) -> dict[str, Any]:
         architecture, k = "topk", max(1, int(percentage / 100 * d_sae))
     return {
         "format": "mistudio",
-        "architecture": check_architecture(architecture),
+        "architecture": check_sae_architecture(architecture),
         "k": k,
         "apply_b_dec_to_input": values.flag("apply_b_dec_to_input", False),
     }
