@@ -1,4 +1,4 @@
-"""What a model's `config.json` says of it, read by the web before anything is downloaded. Free of torch."""
+"""The description of a model by its `config.json`, which the web reads before a download. Free of torch."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +22,7 @@ NAMES = {
 
 
 class ModelChanged(SteeringError):
-    """Files that were replaced by another model's."""
+    """The files of another model in place of those registered."""
 
     code = "model_changed"
     status = 409
@@ -30,7 +30,7 @@ class ModelChanged(SteeringError):
 
 @dataclass(frozen=True)
 class Description:
-    """The architecture (`model_type`), the width of the residual stream, the decoder blocks, the positions."""
+    """The architecture (`model_type`), the width of the residual stream, the number of blocks and of positions."""
 
     model_type: str
     d_model: int
@@ -45,17 +45,17 @@ def describe(source: str, revision: str, *, anywhere: bool = False) -> Descripti
     """
     if is_folder(source):
         return describe_folder(local_folder(source, anywhere=anywhere))
-    from steering.hub import client as hub
+    from steering.hub import client
     from steering.hub.errors import HubUnreachable
 
-    described = _described(hub.read_json(source, "config.json", revision or "main"))
-    with suppress(HubUnreachable):  # it may be in the cache, where another program left it without a listing
+    described = _described(client.read_json(source, "config.json", revision or "main"))
+    with suppress(HubUnreachable):  # another program may have left it in the cache without a listing
         remote_files(source, revision or "main")
     return described
 
 
 def describe_folder(folder: Path) -> Description:
-    """The same of files that are here, whose weights must be whole. Raises as `describe` does."""
+    """The description of the model in `folder`, whose weights must be whole. Raises as `describe` does."""
     try:
         config = read_json(folder / "config.json")
     except UnreadableJSON as error:
@@ -66,7 +66,7 @@ def describe_folder(folder: Path) -> Description:
 
 
 def check_files(folder: Path, known: Description) -> None:
-    """Refuse files that no worker could load, or that are of another model than the one that is `known`.
+    """Refuse files that no worker could load, or that are of another model than `known`.
 
     Raises ModelChanged, or what `describe` raises.
     """

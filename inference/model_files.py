@@ -1,4 +1,4 @@
-"""Where a model's files are: on this machine, or on the hub."""
+"""The files of a model, on this machine or on the client."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,43 +12,43 @@ if TYPE_CHECKING:
 
 
 def model_folder(model: "LanguageModel") -> Path | None:
-    """Where the model's files lie on this machine; None where they are not here, or not all of them."""
+    """The folder of the model's files on this machine; None where a file is missing."""
     if is_folder(model.source):
         folder = Path(model.source).expanduser()
         return folder if folder.is_dir() else None
-    from steering.hub import client as hub
+    from steering.hub import client
 
-    cached = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
+    cached = client.is_cached(model.source, model.revision or "main", client.CONFIG_FILES)
     return cached if cached is not None and _has_weights(cached) else None
 
 
 def _has_weights(folder: Path) -> bool:
     try:
         return bool(weight_files(folder))
-    except BrokenWeights:  # an index of which not all is here yet
+    except BrokenWeights:  # an index whose files are not all here yet
         return False
 
 
 def remote_files(source: str, revision: str) -> list[str]:
-    """What is fetched of a repository: the weights that transformers loads, once, and all that is small.
+    """The files to download of a repository: the weights that transformers loads, in one form, and all small files.
 
-    Raises BrokenWeights where there are none, or what `steering.hub.client` raises.
+    Raises BrokenWeights where the repository has no such weights, or what `steering.hub.client` raises.
     """
-    from steering.hub import client as hub
+    from steering.hub import client
 
-    present = hub.file_sizes(source, revision)
+    present = client.file_sizes(source, revision)
     if SINGLE in present:
-        return [SINGLE, *hub.CONFIG_FILES]
+        return [SINGLE, *client.CONFIG_FILES]
     if INDEX not in present:
         raise BrokenWeights(f"{source} has neither {SINGLE} nor {INDEX}: other files of weights are not read")
-    names = named_files(hub.read_json(source, INDEX, revision))
+    names = named_files(client.read_json(source, INDEX, revision))
     if missing := [name for name in names if name not in present]:
         raise BrokenWeights(f"{source} lacks {missing[0]}, which {INDEX} names")
-    return [*names, *hub.CONFIG_FILES]
+    return [*names, *client.CONFIG_FILES]
 
 
 def weights_size(model: "LanguageModel") -> int | None:
-    """The bytes of the weights; None where they are not on this machine, or not whole."""
+    """The bytes of the weights; None where a file of them is not on this machine."""
     folder = model_folder(model)
     if folder is None:
         return None

@@ -51,7 +51,7 @@ class BatchListener(Protocol):
         """Note that the cache holds the first `tokens` tokens of the request's prompt."""
 
     def has_request(self, request_id: str) -> bool:
-        """Whether the request was submitted and has not left the batch."""
+        """Tell whether the request was submitted and has not left the batch."""
 
     def release(self, request_id: str) -> None:
         """Release what a request held that takes part in no further step."""

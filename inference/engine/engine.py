@@ -75,8 +75,6 @@ class ContinuousEngine:
     limits: EngineLimits = field(default_factory=EngineLimits)
 
     def __post_init__(self) -> None:
-        config = self.model.config.get_text_config()
-        self.context_length = request_tokens(config.max_position_embeddings, self.limits.cache_tokens)
         self._eos = eos_token_ids(self.model, self.tokenizer)
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         # Requests also wait inside the engine, and each may have a steering of its own.
@@ -93,7 +91,9 @@ class ContinuousEngine:
         # Without sampling by transformers: the argmax of the perturbed scores is the sample, see `sampling`.
         generation = GenerationConfig(do_sample=False, eos_token_id=self._eos)
         self._manager = steered_manager(self.model, generation, self._batching(), self, self._tables)
-        self.context_length = min(self.context_length, max_request_tokens(self._manager))
+        positions = self.model.config.get_text_config().max_position_embeddings
+        storable = min(self.limits.cache_tokens, max_request_tokens(self._manager))
+        self.context_length = request_tokens(positions, storable)
         self._listening = threading.Thread(target=self._listen, name="engine-events", daemon=True)
         self._listening.start()
         self._manager.start()
@@ -134,7 +134,7 @@ class ContinuousEngine:
         )
 
     def is_alive(self) -> bool:
-        """Whether the engine can still answer: its threads run, and the requests make progress."""
+        """Return True while the engine can answer: its threads run, and the requests make progress."""
         return not self._closed and not self.fault()
 
     def fault(self) -> str:
@@ -161,7 +161,7 @@ class ContinuousEngine:
             self._outputs.put(None)
             self._listening.join(timeout=10)
 
-    # --- the batch's configuration ---
+    # --- before the batch ---
 
     def _batching(self) -> ContinuousBatchingConfig:
         page_size = 256 if self.model.device.type == "cuda" else 32  # FlashAttention's block table wants 256
@@ -174,8 +174,6 @@ class ContinuousEngine:
             # A step prepared before the last one's tokens are known would leave `constraints` without these tokens.
             use_async_batching=False,
         )
-
-    # --- before the batch ---
 
     def _check(self, request: GenerationRequest) -> None:
         if self._closed or not self._manager.is_running():
@@ -226,7 +224,7 @@ class ContinuousEngine:
             answer.cached = tokens
 
     def has_request(self, request_id: str) -> bool:
-        """Whether the request was submitted and has not left the batch."""
+        """Return True if the request was submitted and has not left the batch."""
         return request_id in self._answers
 
     def release(self, request_id: str) -> None:

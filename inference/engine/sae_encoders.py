@@ -1,4 +1,4 @@
-"""The encoders of SAEs: from a model's activations to those of the features. Needs torch."""
+"""The encoders of SAEs: the activations of features by the activations of a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Encoder:
-    """The encoder of an SAE, `weight` (d_in, d_sae) and the rest as wide as what it is added to or multiplied with.
+    """The encoder of an SAE: `weight` is (d_in, d_sae), the other tensors broadcast with their operands.
 
     `bias`, `threshold` and `scale`, (d_sae,), are zero, zero and one where the SAE has none.
     """
@@ -139,18 +139,18 @@ class _Loader:
         name = self._name("weight")
         values = self._read(name)
         d_in, d_sae = self.config.d_in, self.config.d_sae
-        # a square one is as its name says: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
+        # the name decides for a square one: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
         if tuple(values.shape) == (d_sae, d_in) and (d_sae != d_in or name == "encoder.weight"):
             values = values.T.contiguous()
         return self._checked(name, values, (d_in, d_sae))
 
     def vector(self, role: str, size: int, default: float | None = None) -> Tensor:
-        """(size,); where the file has none, `default`, without which it is an error."""
+        """A vector of the file, (size,), or the `default` where the file has none. Raises BrokenDecoder."""
         name = self._name(role, missing=default is not None)
         return self._checked(name, self._read(name), (size,)) if name else self.full(default or 0.0)
 
     def threshold(self) -> Tensor:
-        """(d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
+        """The threshold, (d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
         config = self.config
         if config.threshold is not None or config.architecture not in ("jumprelu", "batchtopk"):
             return self.full(config.threshold or 0.0)
@@ -160,7 +160,7 @@ class _Loader:
         return checked.exp() if name in NAMES["log_threshold"] else checked
 
     def decoder_norms(self) -> Tensor:
-        """(d_sae,)"""
+        """The norms of the decoder's rows, (d_sae,)."""
         with np.errstate(over="ignore"):  # an infinite norm is refused below
             norms = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in decoder_chunks(self.config)])
         return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))

@@ -34,7 +34,7 @@ def npz_tensors(path: Path) -> dict[str, StoredTensor]:
 def _npy(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> StoredTensor | None:
     """The array in one member; None where it is not of floats. A pickled one (dtype object) is not read."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # an LZMA stream says how much memory it is unpacked with
+        # an LZMA stream names the amount of memory to unpack it with
         raise UnreadableSAE(f"{path}: {info.filename[:100]!r} has another compression than numpy's: expected deflate")
     if info.file_size > max(SMALL, MOST_EXPANSION * info.compress_size):
         said = f"{info.compress_size} bytes that expand to {info.file_size}"
@@ -58,7 +58,7 @@ def _npy(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> StoredT
 
 
 def data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where an uncompressed member's bytes start: behind its local header, whose two lengths only it knows."""
+    """The offset of an uncompressed member's bytes: behind its local header, which alone has the two lengths."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
         name_length, extra_length = struct.unpack("<26x2H", file.read(30))

@@ -1,4 +1,4 @@
-"""What every SAE format comes down to: where its decoder lies, where it was trained, what its encoder computes."""
+"""The configuration that every format is read into: the place of the decoder, the hook point, the encoder's options."""
 
 import re
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
 
 
 class UnreadableSAE(SteeringError):
-    """An SAE's files are not in a format we read, or not as their format says."""
+    """The files of an SAE are of no known format, or break the rules of their format."""
 
     code = "sae_unavailable"
     status = 409
 
 
 class BrokenDecoder(UnreadableSAE):
-    """The weights of an SAE cannot be read, or not as its configuration says."""
+    """The weights of an SAE cannot be read, or do not fit its configuration."""
 
 
 @dataclass(frozen=True)
 class SAEConfig:
-    """What the files of an SAE say, whatever their format.
+    """The configuration of an SAE of any format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    What follows `transposed` is about the encoder only: see `inference.engine.sae_encoders`.
+    The fields after `transposed` are for the encoder only: see `inference.engine.sae_encoders`.
     """
 
     format: str

@@ -1,4 +1,4 @@
-"""The rows of an SAE's decoder, read one by one from whatever file they lie in."""
+"""The rows of an SAE's decoder, read one by one from a file of any format."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -25,8 +25,8 @@ class _Decoder(Protocol):
 def decoder_rows(config: SAEConfig, indices: Sequence[int]) -> Float32:
     """The directions of the features `indices`, (len(indices), d_in) float32, as stored.
 
-    Reads these rows only. A compressed decoder is read up to the last of them, and what came of it is remembered: who
-    steers by the same features again does not wait again. Raises UnreadableSAE or BrokenDecoder.
+    Only these rows are read. A compressed decoder is read up to the last of them, and the rows are kept in memory, so
+    that the next request with the same features does not wait. Raises UnreadableSAE or BrokenDecoder.
     """
     for index in indices:
         if not 0 <= index < config.d_sae:
@@ -40,7 +40,7 @@ def decoder_rows(config: SAEConfig, indices: Sequence[int]) -> Float32:
 
 @lru_cache(maxsize=32)
 def _remembered(config: SAEConfig, stamp: tuple[int, ...], indices: tuple[int, ...]) -> Float32:
-    """Rows of a compressed decoder, of the file that `stamp` is of."""
+    """The rows of a compressed decoder; `stamp` changes with the file."""
     return _open(config).rows(indices)
 
 
@@ -95,7 +95,7 @@ class _Plain:
             return stored.take(file, (stop - start) * d_in).reshape(-1, d_in)
 
     def _columns(self, start: int, stop: int) -> Iterator[Float32]:
-        """Of a transposed decoder what each dimension has of the features from `start` to `stop`."""
+        """The values of the features from `start` to `stop` in a transposed decoder, one dimension after the other."""
         with self.stored.open() as file:
             for column in range(self.config.d_in):
                 file.seek(self.stored.offset + (column * self.config.d_sae + start) * self.stored.item_size)
@@ -103,7 +103,7 @@ class _Plain:
 
 
 class _Compressed:
-    """A decoder that can only be read from its start on: it is decompressed up to the last row that is wanted."""
+    """A decoder that is decompressed from its start up to the last row that is wanted."""
 
     def __init__(self, config: SAEConfig, stored: StoredTensor) -> None:
         self.config, self.stored = config, stored

@@ -63,7 +63,7 @@ def read(folder: Path, _place: str) -> SAEConfig:
 
 
 def _hook_point(trainer: Values, layer: int) -> str:
-    """From `resid_post_layer_3`; without a name it is the residual stream, as the library's `get_submodule` has it."""
+    """The hook point of `resid_post_layer_3`; without a name the residual stream, as `get_submodule` has it."""
     name = trainer.text("submodule_name")
     if not name:
         return "hook_resid_post"

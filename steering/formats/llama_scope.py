@@ -1,7 +1,7 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors` (https://huggingface.co/fnlp/Llama-Scope).
 
-What the encoder does is in OpenMOSS's Language-Model-SAEs (sae.py of late 2024): when it loads an SAE, it divides the
-biases by sqrt(d_model) / average norm and folds the decoder's norms into the encoder, then compares with the threshold.
+The encoder is that of OpenMOSS's Language-Model-SAEs (sae.py of late 2024). On loading, that library divides the biases
+by sqrt(d_model) / average norm and folds the norms of the decoder into the encoder; the threshold comes after both.
 """
 
 import re
@@ -59,16 +59,16 @@ def _hook(values: Values, place: str) -> str:
         if site is None:
             raise UnreadableSAE(f"{matches[-1][0]} is not supported: expected one of R, M and A after the layer")
         named = f"blocks.{int(matches[-1]['layer'])}.{site}"
-    said = values.text("hook_point_in") or named
-    if said is None:
+    hook_name = values.text("hook_point_in") or named
+    if hook_name is None:
         raise UnreadableSAE(
             f"{values.source} lacks 'hook_point_in', and no folder is named Llama3_1-8B-Base-L<layer><R|M|A>-8x"
         )
-    if values.text("hook_point_out", said) != said:
+    if values.text("hook_point_out", hook_name) != hook_name:
         raise UnreadableSAE(f"{values.source} is of a transcoder, which does not steer where it reads: expected an SAE")
-    if named not in (None, said):
-        raise UnreadableSAE(f"{values.source} says {said}, the folder's name {named}: expected one hook point")
-    return said
+    if named not in (None, hook_name):
+        raise UnreadableSAE(f"{values.source} says {hook_name}, the folder's name {named}: expected one hook point")
+    return hook_name
 
 
 def _activation(values: Values, d_sae: int) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _text_or_number(value: Any) -> Any:
 
 
 def _strides_match(shape: Sequence[int], strides: Sequence[int], *, reverse: bool) -> bool:
-    """Whether the values lie side by side in C order, or in Fortran order (`reverse`)."""
+    """Return True for values that lie side by side in C order, or with `reverse` in Fortran order."""
     expected = 1
     axes = list(zip(shape, strides, strict=True))
     for size, stride in axes if reverse else axes[::-1]:

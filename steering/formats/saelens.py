@@ -51,7 +51,7 @@ def read(folder: Path, _place: str) -> SAEConfig:
 
 
 def is_mistudio(config: dict[str, Any]) -> bool:
-    """Whether miStudio wrote this `cfg.json`."""
+    """Return True if miStudio wrote this `cfg.json`."""
     return any(key.startswith("mistudio") for key in config) or "hf_model_name" in (config.get("extra_metadata") or ())
 
 
@@ -109,12 +109,12 @@ def _mistudio(values: Values, d_sae: int) -> dict[str, Any]:
 
 
 def _normalization(values: Values) -> str:
-    """What is done to an activation before it is encoded; what was folded into the weights is nothing."""
-    said = values.values.get("normalize_activations") or "none"
-    if isinstance(said, bool):  # before it had names, the dataset-wise kind
+    """The normalisation of an activation before the encoder; one that was folded into the weights is none."""
+    name = values.values.get("normalize_activations") or "none"
+    if isinstance(name, bool):  # before it had names, the dataset-wise kind
         return "none"
-    if said in ("none", "expected_average_only_in", "covariance_whitening"):
+    if name in ("none", "expected_average_only_in", "covariance_whitening"):
         return "none"
-    if said in ("constant_norm_rescale", "layer_norm"):
-        return str(said)
-    raise UnreadableSAE(f"{values.source}: normalize_activations {str(said)[:100]!r} is not supported")
+    if name in ("constant_norm_rescale", "layer_norm"):
+        return str(name)
+    raise UnreadableSAE(f"{values.source}: normalize_activations {str(name)[:100]!r} is not supported")

@@ -41,7 +41,7 @@ class StoredTensor:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The bytes of the values, from the first. Raises BrokenDecoder for whatever goes wrong while it is open."""
+        """The bytes of the values, from the first. Raises BrokenDecoder for every error while the file is open."""
         try:
             with self.path.open("rb", buffering=0) as file:
                 if self.member:
@@ -67,7 +67,7 @@ class StoredTensor:
         return to_float32(raw, self.dtype)
 
     def read(self) -> Float32:
-        """All of it. Raises BrokenDecoder."""
+        """All values, in the tensor's shape. Raises BrokenDecoder."""
         with self.open() as file:
             values = self.take(file, prod(self.shape))
         return values.reshape(self.shape, order="F" if self.fortran else "C")
@@ -77,5 +77,5 @@ def to_float32(raw: bytes | bytearray, dtype: str) -> Float32:
     """Little-endian values of a safetensors dtype as float32."""
     if dtype == "BF16":  # the upper half of a float32
         return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is found where it matters
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, which callers refuse
         return np.frombuffer(raw, f"<f{ITEM_SIZES[dtype]}").astype("<f4", copy=False)

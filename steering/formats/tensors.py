@@ -52,7 +52,7 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def _safetensors_entry(path: Path, name: str, entry: Any, start: int, size: int) -> StoredTensor | None:
-    """One tensor; None where it is not of floats (counters, say)."""
+    """One tensor; None where its values are no floats, such as counters."""
     try:
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         begin, end = entry["data_offsets"]
@@ -86,9 +86,9 @@ def locate_decoder(
 
 
 def is_transposed(name: str, shape: tuple[int, ...], d_in: int) -> bool | None:
-    """Whether a decoder of this shape is stored (d_in, d_sae); None where no axis is d_in.
+    """Return True for a decoder stored as (d_in, d_sae), None where no axis is d_in.
 
-    A square one is as its name says: `decoder.weight` is a `torch.nn.Linear`'s, (d_in, d_sae), `W_dec` is not.
+    The name decides for a square one: `decoder.weight` is a `torch.nn.Linear`'s, (d_in, d_sae), `W_dec` is not.
     """
     if len(shape) != 2 or d_in not in shape:
         return None
