@@ -14,8 +14,8 @@ from django.db.models import F, Q
 from django.utils.text import slugify
 
 from inference.model_config import Description, check_files, describe
+from inference.model_files import model_folder
 from inference.states import Loadable, LoadableQuerySet, Status
-from inference.weights import model_folder
 from profiles.models import Profile
 from steering.errors import NothingToCancel, SteeringError
 from steering.models import SAE, SteeringState

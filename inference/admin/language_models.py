@@ -11,8 +11,8 @@ from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterModelForm
 from inference.admin.progress import Control, ProgressAdmin, live
+from inference.model_files import weights_size
 from inference.models import LanguageModel
-from inference.weights import weights_size
 from profiles.models import Profile
 from steering.admin.actions import posted_action
 from steering.errors import SteeringError

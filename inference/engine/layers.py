@@ -1,4 +1,4 @@
-"""The decoder blocks of a model in memory, and hooks that add to its hidden states."""
+"""The transformer blocks of a model in memory, and hooks that add to its hidden states."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ from torch.utils.hooks import RemovableHandle
 from steering.architectures import RESID_PRE, architecture
 
 
-def decoder_blocks(model: nn.Module) -> nn.ModuleList:
-    """The decoder blocks of a causal language model, in order. Raises UnsupportedArchitecture."""
+def transformer_blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of a causal language model, in order. Raises UnsupportedArchitecture."""
     blocks = model.get_submodule(architecture(_model_type(model)).blocks)
     assert isinstance(blocks, nn.ModuleList)
     return blocks
@@ -19,9 +19,9 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 def add_at(model: nn.Module, layer: int, hook_point: str, addend: Callable[[], Tensor | None]) -> RemovableHandle:
     """Add `addend()` at a hook point in every forward pass, until the handle is removed.
 
-    It broadcasts to (batch, seq, d_model); None adds nothing.
+    The addend broadcasts to (batch, seq, d_model); None adds nothing.
     """
-    block = decoder_blocks(model)[layer]
+    block = transformer_blocks(model)[layer]
 
     def before(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         added = addend()

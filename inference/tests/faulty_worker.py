@@ -12,18 +12,18 @@ STUCK_AT = "test:stuck-at"  # the process id of that one, in Redis
 
 
 def break_engine() -> None:
-    from inference.engine.engine import ContinuousEngine
+    from inference.engine.answer import Answer
 
-    started = ContinuousEngine._started
+    started = Answer.started
 
-    def broken(engine: ContinuousEngine, answer: Any) -> Any:
+    def broken(answer: Answer) -> Any:
         if answer.request.sampling.seed == POISON:
             raise ValueError("poison")
         if answer.request.sampling.seed == DEADLY:
             raise SystemExit
-        return started(engine, answer)
+        return started(answer)
 
-    ContinuousEngine._started = broken  # type: ignore[method-assign, assignment]
+    Answer.started = broken  # type: ignore[method-assign, assignment]
 
 
 def break_steps() -> None:

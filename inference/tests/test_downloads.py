@@ -12,10 +12,10 @@ import pytest
 from huggingface_hub import close_session
 from rest_framework.test import APIClient
 
+from inference.model_files import weights_size
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.test_loading import ask, eventually, in_shards, status, tiny  # noqa: F401  (a fixture)
-from inference.weights import weights_size
 from steering.errors import SteeringError
 from steering.formats import read_config
 from steering.formats.fingerprint import decoder_fingerprint

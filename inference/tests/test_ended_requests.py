@@ -102,7 +102,7 @@ def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_faile
             yield [(index, "x")]
             closing.wait(10)
 
-    server._embedder._scorer = cast(Any, SimpleNamespace(embeddings=embeddings))
+    server._embedder._reader = cast(Any, SimpleNamespace(embeddings=embeddings))
     embedding = begin(server.embed, embed(message | {"prompts": [prompt(1)] * 2}), server)
     server.jobs[message["request_id"]].end(EngineClosed("the engine was stopped"))  # as `close` does
     closing.set()
@@ -210,7 +210,7 @@ def test_embeddings_that_their_deadline_ends_are_told_so(server: ModelServer, me
         time.sleep(0.3)
         yield [(0, "x")]
 
-    server._embedder._scorer = cast(Any, SimpleNamespace(embeddings=embeddings))
+    server._embedder._reader = cast(Any, SimpleNamespace(embeddings=embeddings))
     server.embed(embed(message | {"deadline": time.time() + 0.2}))
     wait_for(lambda: not server.jobs, 10)
     kind, data = last(message)

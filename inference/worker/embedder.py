@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerFast
 
 from inference.broker.events import write_events
 from inference.broker.messages import EmbedMessage, Prompt
-from inference.engine.forward import Encoder
+from inference.engine.prompt_reader import PromptReader
 from inference.interface import Event, TimedOut
 from inference.worker.job import Job
 from inference.worker.prompts import prompt_ids
@@ -16,8 +16,8 @@ CHUNK = 64
 class Embedder:
     """Embeds the texts of requests; the model reads tokens below `rows`. Runs in the thread of embeddings."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, rows: int, scorer: Encoder) -> None:
-        self._tokenizer, self._rows, self._scorer = tokenizer, rows, scorer
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, rows: int, reader: PromptReader) -> None:
+        self._tokenizer, self._rows, self._reader = tokenizer, rows, reader
 
     def embed(self, message: EmbedMessage, job: Job) -> None:
         """Write the embeddings in as many events as the model runs batches, then the last event.
@@ -30,7 +30,7 @@ class Embedder:
             chunk = order[start : start + CHUNK]
             texts = [prompt_ids(self._tokenizer, message.prompts[at], self._rows, param="input") for at in chunk]
             tokens += sum(map(len, texts))
-            for embeddings in self._scorer.embeddings(texts):
+            for embeddings in self._reader.embeddings(texts):
                 if job.error:
                     raise job.error
                 if job.ended.is_set():

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from inference.model_files import model_folder, remote_files
 from inference.models import LanguageModel
-from inference.weights import model_folder, remote_files
 from steering.hub import client as hub
 from steering.hub.errors import DownloadCancelled, HubUnreachable
 from steering.hub.sources import is_folder

@@ -49,7 +49,7 @@ def check_memory(row: LanguageModel, in_place_of: PreTrainedModel | None = None)
 
 def needs(row: LanguageModel) -> dict[torch.device, int]:
     """The bytes that a model takes on its device, and on the host while it is loaded from there to a GPU."""
-    config, stored, device = read_config(row), stored_weights(row.path), pick_device(row.device)
+    config, stored, device = read_config(row.path), stored_weights(row.path), pick_device(row.device)
     dtype = pick_dtype(row.dtype, device, config, stored)
     needed = {device: estimate_bytes(config, sum(weight.size for weight in stored.values()), dtype)}
     if device.type == "cuda":

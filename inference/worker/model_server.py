@@ -10,8 +10,8 @@ from inference.broker import claims
 from inference.broker.messages import EmbedMessage, GenerateMessage
 from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, EngineLimits
-from inference.engine.forward import Encoder
 from inference.engine.loading import embedded_tokens, load
+from inference.engine.prompt_reader import PromptReader
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
 from inference.worker.embedder import Embedder
@@ -27,14 +27,14 @@ class ModelServer:
 
     def __init__(self, worker: str, model: LanguageModel) -> None:
         self.model = model
-        loaded, tokenizer = load(model)
+        loaded, tokenizer = load(model.path, model.dtype, model.device)
         rows = embedded_tokens(loaded)
         self.device = str(loaded.device)
         self.jobs = JobTable(worker, lambda choice: self.engine.cancel(choice))
-        scorer = Encoder(loaded)  # before the engine, which takes the model over
+        reader = PromptReader(loaded)  # before the engine, which takes the model over
         self.engine = ContinuousEngine(loaded, tokenizer, self.jobs.report, steering_direction, limits_from_settings())
-        self._builder = RequestBuilder(tokenizer, rows, self.engine, scorer)
-        self._embedder = Embedder(tokenizer, rows, scorer)
+        self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
+        self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
         self._cancellations: PubSubWorkerThread | None = None
 

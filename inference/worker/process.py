@@ -161,7 +161,7 @@ class Worker:
             model, lambda: self._is_wanted(model), lambda done: self._status.change("downloading", model, done)
         )
         self._status.change("loading", model)
-        rehearse(model)
+        rehearse(model.path, model.dtype, model.device)
         check_memory(model, in_place_of=self.server.engine.model if self.server else None)
 
     def _bring_up(self, model: LanguageModel) -> None:

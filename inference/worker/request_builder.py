@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from inference.broker.messages import GenerateMessage, Prompt
 from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.engine import ContinuousEngine
-from inference.engine.forward import Encoder
+from inference.engine.prompt_reader import PromptReader
 from inference.interface import ContextLengthExceeded, EngineBusy, GenerationError, GenerationRequest
 from inference.worker.job import Job, choice_id
 from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
@@ -33,15 +33,15 @@ class EchoTooLarge(GenerationError):
 
 
 class RequestBuilder:
-    """Builds the requests of `engine`; `scorer` computes the log-probabilities of prompts that are echoed.
+    """Builds the requests of `engine`; `reader` computes the log-probabilities of prompts that are echoed.
 
     The model reads tokens below `rows`. Runs in the threads of tasks.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, rows: int, engine: ContinuousEngine, scorer: Encoder
+        self, tokenizer: PreTrainedTokenizerFast, rows: int, engine: ContinuousEngine, reader: PromptReader
     ) -> None:
-        self._tokenizer, self._rows, self._engine, self._scorer = tokenizer, rows, engine, scorer
+        self._tokenizer, self._rows, self._engine, self._reader = tokenizer, rows, engine, reader
         # Few of the threads of tasks may wait for log-probabilities of prompts: the others answer chats.
         self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
 
@@ -101,10 +101,10 @@ class RequestBuilder:
         if top is not None:
             with self._scoring_place():
                 steering = (spec, self._engine.directions(spec)) if spec else None
-                known = self._scorer.prompt_logprobs(ids, steering, top)
+                known = self._reader.prompt_logprobs(ids, steering, top)
             every = [(None, None), *known]  # nothing is before the first token
-            own = TokenRecord(texts, top, GrowingText(texts)).told(ids[:added], every[:added])
-            given = TokenRecord(texts, top, GrowingText(texts, names=True)).told(ids[added:], every[added:])
+            own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])
+            given = TokenRecord(texts, top, GrowingText(texts, names=True)).entries(ids[added:], every[added:])
             echo |= {name: [*own[name], *given[name]] for name in own}
         return echo
 

@@ -23,6 +23,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
+from steering import json_files
 from steering.hub.errors import (
     BrokenDownload,
     DiskFull,
@@ -45,7 +46,7 @@ __all__ = [
     "looks_like_hub_id",
     "read_json",
 ]
-MAX_JSON_BYTES = 10 * 2**20
+MAX_JSON_BYTES = json_files.MAX_BYTES
 WEIGHTS = frozenset({".safetensors", ".npz", ".pt"})
 
 
@@ -88,12 +89,9 @@ def read_json(repo_id: str, filename: str, revision: str) -> dict[str, Any]:
         raise UnreadableFile(f"{repo_id}: {filename} has {size:,} bytes: expected at most {MAX_JSON_BYTES:,}")
     folder = download(repo_id, revision, [filename], progress=lambda done, total: None, cancelled=lambda: False)
     try:
-        read = json.loads((folder / filename).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"{repo_id}: {filename} is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise UnreadableFile(f"{repo_id}: {filename} holds {type(read).__name__}: expected an object")
-    return read
+        return json_files.read_json(folder / filename, MAX_JSON_BYTES)
+    except json_files.UnreadableJSON as error:
+        raise UnreadableFile(f"{repo_id}: {error}") from error
 
 
 def is_cached(repo_id: str, revision: str, patterns: Iterable[str]) -> Path | None:

@@ -1,14 +1,10 @@
 """Where models and SAEs come from: a hub id, or a folder below MILLM_MODEL_DIRS. Free of torch."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from steering.errors import SteeringError
-
-CONFIG_BYTES = 10 * 2**20
 
 
 class BadSource(SteeringError):
@@ -52,18 +48,3 @@ def _refuse_links_out(folder: Path, allowed: list[Path], source: str) -> None:
     for path in folder.rglob("*"):
         if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in allowed):
             raise BadSource(f"source: {path.relative_to(folder)} in {source} is a link out of the model folders")
-
-
-def read_json_file(path: Path) -> dict[str, Any]:
-    """A small JSON object from a file. Raises BadSource."""
-    try:
-        if path.stat().st_size > CONFIG_BYTES:
-            raise BadSource(f"source: {path.name} is larger than {CONFIG_BYTES} bytes")
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise BadSource(f"source: {path.parent} has no {path.name}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadSource(f"source: {path.name} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise BadSource(f"source: {path.name} holds {type(found).__name__}, expected an object")
-    return found

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inference.demo.register import FILES
+from inference.demo import FILES
 
 
 class Command(BaseCommand):

@@ -23,7 +23,7 @@ from playwright.sync_api import Page, expect
 
 from inference.broker import connections
 from inference.broker.counters import last_hour
-from inference.demo import register
+from inference.demo import FILES
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, say
 from millm_site.accounts.groups import make_groups
@@ -220,7 +220,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
     for layer in range(3):
         for width in ("4k", "16k"):
-            shutil.copytree(register.FILES / "sae", root / f"layer_{layer}" / f"width_{width}")
+            shutil.copytree(FILES / "sae", root / f"layer_{layer}" / f"width_{width}")
     yield root
     shutil.rmtree(root)
 

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
-from inference.demo import register
+from inference.demo import FILES
 from inference.models import LanguageModel
 from millm_site.tests.browser.conftest import Watched
 from profiles.models import Profile
@@ -27,7 +27,7 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
         beside.mkdir(parents=True)
         for name in ("cfg.json", "sae_weights.safetensors"):
             (beside / name).touch()
-    shutil.copytree(register.FILES / "sae", root / "layer_2" / "real")
+    shutil.copytree(FILES / "sae", root / "layer_2" / "real")
     yield root
     shutil.rmtree(root)
 
