@@ -3,7 +3,7 @@
 from django.urls import path
 
 from steering.api.label_views import FeatureLabelViewSet as Labels
-from steering.api.views import LiveSteeringViewSet as View
+from profiles.api.live import LiveSteeringViewSet as View
 
 urlpatterns = [
     path("steering", View.as_view({"get": "retrieve", "put": "update", "patch": "partial_update"}), name="steering"),
