@@ -39,9 +39,10 @@ def measure(folder: Path) -> dict[str, Any]:
     import psutil
 
     from inference.engine.directions import steering_vector
-    from inference.models import LanguageModel, detach_sae
+    from inference.models import LanguageModel
     from inference.tests.engines import run_engine
     from inference.tests.tiny import tiny_tokenizer
+    from profiles.current import detach_sae
     from steering.models import SAE
     from steering.preparation import config_of
     from steering.spec import SteeringSpec

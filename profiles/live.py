@@ -9,7 +9,7 @@ from profiles.diff import Change, differences
 from profiles.models import Profile
 from steering.errors import SteeringError
 from steering.labels.models import FeatureLabel
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
 DIFFERENCES_SHOWN = 10
 
@@ -17,7 +17,7 @@ DIFFERENCES_SHOWN = 10
 def live_steering() -> dict[str, Any]:
     """For the page of the live steering, as JSON."""
     state, sae, profile = SteeringState.objects.load(), SAE.objects.attached(), Profile.objects.active()
-    model, last = current_model(), SteeringState.history.first()
+    model, last = LanguageModel.objects.current(), SteeringState.history.first()
     return {
         "version": state.version,
         "enabled": state.enabled,

@@ -13,7 +13,7 @@ from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
 from profiles.files.formats import NAME_LENGTH as NAME_LENGTH
 from profiles.files.transfer import Imported, ProfileFile, Refused
 from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -27,7 +27,7 @@ CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprin
 
 
 class HighestFeature(models.Func):
-    """Of strengths, -1 where there are none; a function that migration 0003 makes, so that an index can have it."""
+    """The highest index in strengths, -1 where there are none; a function of the first migration, for an index."""
 
     function = "highest_feature"
     output_field = models.BigIntegerField()
@@ -82,7 +82,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     def defaults(self) -> dict[str, Any]:
         """The fields of a profile for what is here now: current model, attached SAE, live steering."""
-        model, sae = current_model(), SAE.objects.attached()
+        model, sae = LanguageModel.objects.current(), SAE.objects.attached()
         return {
             "model_id": model.name if model else None,
             "sae_id": sae.id if sae else None,

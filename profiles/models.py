@@ -20,7 +20,7 @@ from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, 
 from profiles.managers import CONTENT, DESCRIPTION_LENGTH, NAME_LENGTH, HighestFeature, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
 from steering.history import History, current_door
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
@@ -100,7 +100,7 @@ class Profile(models.Model):
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         sae = SAE.objects.attached()
-        self._check_fits(current_model(), sae)
+        self._check_fits(LanguageModel.objects.current(), sae)
         if self.is_active and not self.differs_from(state):
             return
         active = Profile.objects.active()
@@ -162,7 +162,7 @@ class Profile(models.Model):
 
     def check_compatible(self) -> None:
         """Raise IncompatibleProfile with everything that keeps this profile from steering here."""
-        self._check_fits(current_model(), SAE.objects.attached())
+        self._check_fits(LanguageModel.objects.current(), SAE.objects.attached())
 
     def _check_fits(self, model: Any, sae: SAE | None) -> None:
         differences = list(self.differences(model, sae))
@@ -188,7 +188,7 @@ class Profile(models.Model):
     def spec(self) -> SteeringSpec | None:
         """This profile's steering as a snapshot for one request. Raises IncompatibleProfile."""
         sae = SAE.objects.attached()
-        self._check_fits(current_model(), sae)
+        self._check_fits(LanguageModel.objects.current(), sae)
         return SteeringState(values=self.steering).spec(sae)
 
     def differs_from(self, state: SteeringState) -> bool:

@@ -1,38 +1,19 @@
-"""SAEs, and the live steering: what steers a request that chooses nothing else."""
+"""The models of this app, and the live steering, which steers each request that names no steering of its own."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q
 
 from steering.errors import NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable
 from steering.fields import FeatureStrengthsField
 from steering.history import History
+from steering.labels.models import FeatureLabel as FeatureLabel
+from steering.language_models import LanguageModel as LanguageModel
 from steering.saes import SAE as SAE
 from steering.spec import SteeringSpec
 from steering.strengths import parse_entries, parse_strengths
-
-if TYPE_CHECKING:
-    from inference.models import LanguageModel
-    from profiles.models import Profile
-
-# Looked up by name: `inference` and `profiles` import this app, never the other way round.
-
-
-def current_model() -> "LanguageModel | None":
-    """The served model."""
-    model: Any = apps.get_model("inference", "LanguageModel")
-    current: LanguageModel | None = model.objects.current()
-    return current
-
-
-def active_profile() -> "Profile | None":
-    """The profile that was activated last, until it is deactivated."""
-    model: Any = apps.get_model("profiles", "Profile")
-    active: Profile | None = model.objects.active()
-    return active
 
 
 class SteeringStateManager(models.Manager["SteeringState"]):
@@ -151,7 +132,3 @@ def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]
     if parsed and sae is None:
         raise NoSAEAttached("no SAE is attached: attach one before you set features")
     return parsed
-
-
-# A model of this app in a module of its own, which Django finds through this one.
-from steering.labels.models import FeatureLabel as FeatureLabel  # noqa: E402

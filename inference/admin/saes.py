@@ -14,7 +14,8 @@ from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterSAEForm
 from inference.admin.progress import Control, ProgressAdmin, live
-from inference.models import LanguageModel, attach_sae, detach_sae
+from inference.models import LanguageModel
+from profiles.current import attach_sae, detach_sae
 from profiles.models import Profile
 from steering.admin.actions import posted_action
 from steering.errors import SteeringError

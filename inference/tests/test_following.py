@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from inference.models import LanguageModel, attach_sae
+from inference.models import LanguageModel
 from inference.tests.conftest import say
 from inference.tests.tiny import tiny_model, tiny_sae
+from profiles.current import attach_sae
 from steering.errors import SteeringError
 from steering.models import SAE
 

@@ -235,7 +235,7 @@ def test_new_options_lock_the_live_steering_before_the_model(admin_client: Clien
         admin_client.post(f"{MODELS}{model.pk}/change/", {"dtype": "float32", "device": "cpu"})
     told = [query["sql"] for query in asked]
     lock = next(i for i, sql in enumerate(told) if "FOR UPDATE" in sql and "steeringstate" in sql)
-    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "inference_languagemodel"'))
+    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "steering_languagemodel"'))
 
 
 # --- registering ---

@@ -16,11 +16,12 @@ from inference.broker import stream
 from inference.broker.stream import Heartbeat
 from inference.demo.register import FILES
 from inference.interface import Event
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
 from inference.openai.endpoint import in_database
 from inference.tests.conftest import Server, say
 from inference.tests.test_inbox import until
 from millm_site.asgi import application
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 

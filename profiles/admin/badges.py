@@ -6,7 +6,7 @@ from heapq import nlargest
 
 from profiles.compatibility import reasons
 from profiles.models import Profile
-from steering.models import SAE, FeatureLabel, current_model
+from steering.models import SAE, FeatureLabel, LanguageModel
 
 FEATURES_SHOWN = 4
 
@@ -34,7 +34,7 @@ class Badges:
 
 def badges(profiles: Iterable[Profile]) -> list[Badges]:
     """Those of each profile, by a fixed number of queries."""
-    model, sae = current_model(), SAE.objects.attached()
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     strongest = [(profile, _strongest(profile.steering)) for profile in profiles]
     labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)
     return [

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -18,7 +17,7 @@ from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
 from steering.fields import FeatureStrengthsField
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
 CHOICES = 200  # names that are offered of what is here; any other can be typed
 TAKE_HERE = mark_safe(
@@ -105,10 +104,10 @@ class ProfileFormAdmin(ModelAdmin):
         entered = {name: form[name].value() if editable else getattr(saved, name) for name in MADE_FOR}
         features = indices(form["steering"].value()) if editable else saved.steering
         context["media"] += FeatureStrengthsWidget().media  # a viewer's form has no field with it
-        models: Any = apps.get_model("inference", "LanguageModel")
+        models = LanguageModel.objects.order_by("-is_current", "name")
         context |= {
             "tryit_sides": SIDES,
-            "known_models": models.objects.order_by("-is_current", "name").values_list("name", flat=True)[:CHOICES],
+            "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),
             "history_url": saved and reverse("admin:profiles_profile_history", args=[quote(saved.pk)]),
@@ -134,7 +133,7 @@ def _number(text: Any) -> int | None:
 
 def _compatibility(profile: Profile) -> dict[str, Any]:
     """What is here, and why `profile` does not fit it."""
-    model, sae = current_model(), SAE.objects.attached()
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     here = {
         "model_id": model.name if model else "",
         "sae_id": sae.id if sae else "",

@@ -7,15 +7,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from steering.api.permissions import ChangePermissions, visible
-from steering.api.schema import errors
-from steering.api.serializers import (
-    STRENGTHS,
+from profiles.api.live_serializers import (
     RestoreSteeringSerializer,
     SteeringStateSerializer,
     SteeringVersionSerializer,
     WholeSteeringVersionSerializer,
 )
+from steering.api.permissions import ChangePermissions, visible
+from steering.api.schema import errors
+from steering.api.serializers import STRENGTHS
 from steering.models import SteeringState
 
 ANSWER = {200: SteeringStateSerializer}

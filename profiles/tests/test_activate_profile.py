@@ -3,7 +3,8 @@
 import pytest
 from rest_framework.test import APIClient
 
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
+from profiles.current import detach_sae
 from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
 from steering.models import SAE, SteeringState

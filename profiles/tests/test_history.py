@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from inference.models import detach_sae
 from millm_site.models import APIKey
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 

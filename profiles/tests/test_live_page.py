@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from inference.models import detach_sae
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 

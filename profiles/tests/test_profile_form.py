@@ -10,7 +10,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
+from profiles.current import detach_sae
 from profiles.models import Profile
 from profiles.tests.conftest import FINGERPRINT
 from profiles.tests.test_profile_admin import LIST, form

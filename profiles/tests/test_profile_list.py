@@ -187,9 +187,9 @@ def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign
 
 
 def sae_and_model() -> tuple[Any, SAE | None]:
-    from steering.models import current_model
+    from steering.models import LanguageModel
 
-    return current_model(), SAE.objects.attached()
+    return LanguageModel.objects.current(), SAE.objects.attached()
 
 
 # --- actions of a row ---

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.models import DTYPES, LanguageModel
+from inference.models import LanguageModel
 from steering.errors import SteeringError
+from steering.language_models import DTYPES
 
 
 class Command(BaseCommand):

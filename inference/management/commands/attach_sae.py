@@ -6,7 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.following import follow
 from inference.management.named import sae_named
-from inference.models import LanguageModel, attach_sae
+from inference.models import LanguageModel
+from profiles.current import attach_sae
 from steering.errors import SteeringError
 
 

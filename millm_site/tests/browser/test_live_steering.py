@@ -8,9 +8,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from playwright.sync_api import Locator, Page, expect
 
-from inference.models import detach_sae
 from inference.tests.conftest import Server
 from millm_site.tests.browser.conftest import PASSWORD, Watched, log_in
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
