@@ -78,6 +78,6 @@ def detach_sae(only: SAE | None = None) -> None:
         return
     Profile.objects.deactivate_active(clear_steering=True)
     state.refresh_from_db()
-    if state.values or state.enabled:
+    if state.strengths or state.enabled:
         state.clear()
     SAE.objects.filter(is_attached=True).update(is_attached=False)

@@ -9,17 +9,15 @@ from steering.labels.models import FeatureLabel
 COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint")
 
 
-def diff(
-    before: Any, after: Any, compared: Iterable[str] = COMPARED, strengths: str = "steering"
-) -> dict[str, list[dict[str, Any]]]:
+def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[str, list[dict[str, Any]]]:
     """The fields (`changed`) and features that differ, each with its values; a feature that is not there has None.
 
-    `before` is None where there was nothing; `strengths` names the attribute with {feature index: strength}.
+    `before` is None where there was nothing.
     """
     fields = ((name, getattr(before, name, None), getattr(after, name)) for name in compared)
     changed = [{"field": name, "before": old, "after": new} for name, old, new in fields if old != new]
-    old_features: Mapping[int, float] = getattr(before, strengths, {})
-    new_features: Mapping[int, float] = getattr(after, strengths)
+    old_features: Mapping[int, float] = getattr(before, "strengths", {})
+    new_features: Mapping[int, float] = after.strengths
     features = [
         {"index": index, "before": old_features.get(index), "after": new_features.get(index)}
         for index in sorted(old_features.keys() | new_features.keys())
@@ -54,13 +52,13 @@ class Difference:
 
 
 def differences(
-    pairs: Iterable[tuple[Any, Any]], names: Mapping[str, str], strengths: str = "steering", limit: int | None = None
+    pairs: Iterable[tuple[Any, Any]], names: Mapping[str, str], limit: int | None = None
 ) -> list[Difference]:
     """What differs between each (before, after), with the features' labels, for all of them in one query.
 
     `names` has the fields that count, and how they are called.
     """
-    found = [(before, after, diff(before, after, names, strengths)) for before, after in pairs]
+    found = [(before, after, diff(before, after, names)) for before, after in pairs]
     asked = [
         (_sae_of(feature, before, after), [feature["index"]])
         for before, after, difference in found

@@ -21,8 +21,8 @@ def live_steering() -> dict[str, Any]:
     return {
         "version": state.version,
         "enabled": state.enabled,
-        "values": state.values,
-        "labels": FeatureLabel.objects.of(state.sae_id, state.values),
+        "values": state.strengths,
+        "labels": FeatureLabel.objects.of(state.sae_id, state.strengths),
         "model": model.name if model else None,
         "sae": {"id": sae.id, "d_sae": sae.d_sae, "layer": sae.layer} if sae else None,
         "profile": _compared(profile, state) if profile else None,
@@ -55,8 +55,8 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
 
 def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
     """The active profile, and what was changed by hand since."""
-    kept = SteeringState(enabled=True, values=profile.steering, sae_id=profile.sae_id or "")
-    [difference] = differences([(kept, state)], {"enabled": "steering"}, "values", DIFFERENCES_SHOWN)
+    kept = SteeringState(enabled=True, strengths=profile.strengths, sae_id=profile.sae_id or "")
+    [difference] = differences([(kept, state)], {"enabled": "steering"}, DIFFERENCES_SHOWN)
     return {
         "id": profile.pk,
         "name": profile.name,

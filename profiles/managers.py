@@ -23,7 +23,7 @@ UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
 # What a profile is, apart from which one it is: copied by duplicate, restored by restore.
-CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "steering")
+CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "strengths")
 
 
 class HighestFeature(models.Func):
@@ -62,22 +62,22 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         fits = self.filter(model_id=model.name, sae_id=sae.id, layer=sae.layer)
         if sae.fingerprint:
             fits = fits.filter(sae_fingerprint__in=["", sae.fingerprint])
-        return fits.alias(highest=HighestFeature("steering")).filter(highest__lt=sae.d_sae)
+        return fits.alias(highest=HighestFeature("strengths")).filter(highest__lt=sae.d_sae)
 
     def with_feature(self, index: int) -> "ProfileQuerySet":
         """The profiles that steer this feature."""
-        return self.filter(steering__has_key=str(index))
+        return self.filter(strengths__has_key=str(index))
 
     @transaction.atomic
-    def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
+    def create_from(self, *, strengths: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
         """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""
         SteeringState.objects.lock()
         now = self.defaults()
         if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
             # The layer and the fingerprint here are those of another SAE.
             now |= {"layer": None, "sae_fingerprint": ""}
-        if steering is not None:
-            fields["steering"] = steering
+        if strengths is not None:
+            fields["strengths"] = strengths
         return self.create(**{**now, **fields})
 
     def defaults(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             "sae_id": sae.id if sae else None,
             "layer": sae.layer if sae else None,
             "sae_fingerprint": sae.fingerprint if sae else "",
-            "steering": SteeringState.objects.load().values,
+            "strengths": SteeringState.objects.load().strengths,
         }
 
     def save_current(self, **fields: Any) -> "Profile":
@@ -97,7 +97,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             state = SteeringState.objects.lock()
             if SAE.objects.attached() is None:
                 raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-            if not state.values:
+            if not state.strengths:
                 raise NothingLive("no feature is set: there is no live steering to save. Set one first")
             return self.create_from(**fields)
 

@@ -45,7 +45,7 @@ class Profile(models.Model):
     sae_id = models.CharField("SAE", max_length=200, null=True, blank=True)
     layer = models.PositiveIntegerField(null=True, blank=True)
     sae_fingerprint = models.CharField("SAE fingerprint", max_length=64, blank=True)
-    steering = FeatureStrengthsField(default=dict, blank=True)
+    strengths = FeatureStrengthsField(default=dict, blank=True)
     is_active = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -59,9 +59,9 @@ class Profile(models.Model):
             models.UniqueConstraint(fields=["is_active"], condition=Q(is_active=True), name="one_active_profile")
         ]
         indexes = [
-            GinIndex(fields=["steering"], name="profile_features"),  # "which profiles use this feature"
+            GinIndex(fields=["strengths"], name="profile_features"),  # "which profiles use this feature"
             models.Index(fields=["-updated_at"], name="profile_updated_at"),
-            models.Index("model_id", "sae_id", "layer", HighestFeature("steering"), name="profile_made_for"),
+            models.Index("model_id", "sae_id", "layer", HighestFeature("strengths"), name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
 
@@ -81,8 +81,8 @@ class Profile(models.Model):
         self.check_rules()
         self._change_reason = reason
         super().save(*args, **kwargs)
-        if before is not None and self.is_active and before.steering != self.steering:
-            state.replace(self.steering, reason=f"the active profile {self.name} was changed")
+        if before is not None and self.is_active and before.strengths != self.strengths:
+            state.replace(self.strengths, reason=f"the active profile {self.name} was changed")
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -107,7 +107,7 @@ class Profile(models.Model):
         if active is not None and active.pk != self.pk:
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
-        state.write(self.steering, True, sae, f"profile {self.name} was activated")
+        state.write(self.strengths, True, sae, f"profile {self.name} was activated")
         transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
@@ -129,8 +129,8 @@ class Profile(models.Model):
         """
         state = SteeringState.objects.lock_seen(version)
         self._refresh_active()
-        if self.steering != state.values:
-            self.steering, self._change_reason = state.values, "updated by the live steering"
+        if self.strengths != state.strengths:
+            self.strengths, self._change_reason = state.strengths, "updated by the live steering"
             self.check_rules()
             super().save()
 
@@ -181,7 +181,7 @@ class Profile(models.Model):
             pairs += [("sae", self.sae_id, sae.id), ("layer", self.layer, sae.layer)]
             if self.sae_fingerprint and sae.fingerprint:
                 pairs.append(("sae_fingerprint", self.sae_fingerprint, sae.fingerprint))
-            if (index := max(self.steering, default=0)) >= sae.d_sae:
+            if (index := max(self.strengths, default=0)) >= sae.d_sae:
                 pairs.append(("steering", f"feature {index}", f"features below {sae.d_sae}"))
         yield from ({"field": f, "got": got, "expected": here} for f, got, here in pairs if got != here)
 
@@ -189,11 +189,11 @@ class Profile(models.Model):
         """This profile's steering as a snapshot for one request. Raises IncompatibleProfile."""
         sae = SAE.objects.attached()
         self._check_fits(LanguageModel.objects.current(), sae)
-        return SteeringState(values=self.steering).spec(sae)
+        return SteeringState(strengths=self.strengths).spec(sae)
 
     def differs_from(self, state: SteeringState) -> bool:
         """Whether the live steering is another than this active profile's: it was changed by hand since."""
-        same = state.values == self.steering and state.sae_id in ("", self.sae_id)
+        same = state.strengths == self.strengths and state.sae_id in ("", self.sae_id)
         return not (state.enabled and same)
 
     @property
@@ -224,14 +224,14 @@ class Profile(models.Model):
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
-        self.steering = parse_strengths(self.steering, d_sae=(sae and sae.d_sae) or None)  # 0 is not known yet
+        self.strengths = parse_strengths(self.strengths, d_sae=(sae and sae.d_sae) or None)  # 0 is not known yet
         if self.is_active:
             self.check_compatible()
 
     def _check_lengths(self) -> None:
         """Lengths and ranges, as the columns have them."""
         try:
-            self.clean_fields(exclude=["name", "steering"])
+            self.clean_fields(exclude=["name", "strengths"])
         except ValidationError as error:
             field, [message, *_] = next(iter(error.message_dict.items()))
             raise InvalidProfile(f"{field}: {message}", field=field) from error

@@ -47,7 +47,7 @@ class SteeringState(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     enabled = models.BooleanField(default=False)
-    values = FeatureStrengthsField(default=dict, blank=True)
+    strengths = FeatureStrengthsField(default=dict, blank=True)
     sae_id = models.CharField(max_length=200, blank=True, editable=False, help_text="The SAE whose features these are.")
     # The index is for the history, which has a row for each version; simple-history takes it over.
     version = models.PositiveBigIntegerField(default=0, editable=False, db_index=True)
@@ -62,7 +62,7 @@ class SteeringState(models.Model):
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_steering_state")]
 
     def __str__(self) -> str:
-        return f"{len(self.values)} features, {'on' if self.enabled else 'off'}"
+        return f"{len(self.strengths)} features, {'on' if self.enabled else 'off'}"
 
     def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
         """The snapshot of the live steering, None where nothing steers. Raises what `spec` raises."""
@@ -70,21 +70,21 @@ class SteeringState(models.Model):
 
     def spec(self, sae: SAE | None) -> SteeringSpec | None:
         """These values as a spec of `sae`. Raises SteeringUnavailable where they are no features of it."""
-        if not self.values:
+        if not self.strengths:
             return None
         if sae is None:
             raise SteeringUnavailable("steering is enabled, but no SAE is attached: attach one or clear the steering")
         if self.sae_id not in ("", sae.id):  # "" has what was never written: strengths of one request
             raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them anew")
-        if (index := max(self.values)) >= sae.d_sae:
+        if (index := max(self.strengths)) >= sae.d_sae:
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
-        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values)
+        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.strengths)
 
     # Each change takes the lock, works on the fresh row, and brings this instance up to it; the history keeps `reason`.
 
-    def replace(self, values: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
-        """Steer by `values` and nothing else. Raises InvalidSteering or NoSAEAttached."""
-        self._change(lambda _old: values, enabled, reason)
+    def replace(self, strengths: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
+        """Steer by `strengths` and nothing else. Raises InvalidSteering or NoSAEAttached."""
+        self._change(lambda _old: strengths, enabled, reason)
 
     def set_features(self, changes: Mapping[Any, Any]) -> None:
         """Set single features; a strength of 0 removes one."""
@@ -106,29 +106,30 @@ class SteeringState(models.Model):
         SteeringState.objects.lock()
         past = SteeringState.objects.past(version)
         sae = SAE.objects.attached()
-        if past.values and (sae is None or sae.id != past.sae_id):
+        if past.strengths and (sae is None or sae.id != past.sae_id):
             here = f"{sae} is" if sae else "none is"
             raise SteeringUnavailable(f"version {version} steers features of SAE {past.sae_id}, and {here} attached")
-        self.replace(past.values, past.enabled, reason=f"version {version} restored")
+        self.replace(past.strengths, past.enabled, reason=f"version {version} restored")
 
     @transaction.atomic
     def _change(self, change: Any, enabled: bool | None = None, reason: str | None = None) -> None:
         fresh, sae = SteeringState.objects.lock(), SAE.objects.attached()
-        fresh.write(check_values(change(fresh.values), sae), fresh.enabled if enabled is None else enabled, sae, reason)
-        self.values, self.enabled, self.sae_id = fresh.values, fresh.enabled, fresh.sae_id
+        strengths = check_strengths(change(fresh.strengths), sae)
+        fresh.write(strengths, fresh.enabled if enabled is None else enabled, sae, reason)
+        self.strengths, self.enabled, self.sae_id = fresh.strengths, fresh.enabled, fresh.sae_id
         self.version, self.updated_at = fresh.version, fresh.updated_at
 
-    def write(self, values: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
-        """The next version, for whoever holds the lock and has checked `values` against the attached SAE."""
-        self.values, self.enabled, self.version = values, enabled, self.version + 1
-        self.sae_id = sae.id if sae and values else ""
+    def write(self, strengths: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
+        """Write the next version. The caller holds the lock, and has checked `strengths` against the attached SAE."""
+        self.strengths, self.enabled, self.version = strengths, enabled, self.version + 1
+        self.sae_id = sae.id if sae and strengths else ""
         self._change_reason = reason
         self.save(force_update=True)
 
 
-def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
-    """`values` parsed for the attached SAE, without which only nothing can be set."""
-    parsed = parse_strengths(values, d_sae=sae.d_sae if sae else None)
+def check_strengths(strengths: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
+    """Parse `strengths` for the attached SAE. Raises InvalidSteering, and NoSAEAttached where a feature has no SAE."""
+    parsed = parse_strengths(strengths, d_sae=sae.d_sae if sae else None)
     if parsed and sae is None:
         raise NoSAEAttached("no SAE is attached: attach one before you set features")
     return parsed

@@ -46,7 +46,7 @@ def of_attaching(sae: SAE) -> list[str]:
 def _of_no_steering() -> list[str]:
     profile, state = Profile.objects.active(), SteeringState.objects.load()
     told = [f"Profile {profile} is deactivated."] if profile else []
-    if state.values:
-        count = len(state.values)
+    if state.strengths:
+        count = len(state.strengths)
         told.append(f"The live steering of {count} {'feature' if count == 1 else 'features'} is cleared.")
     return told

@@ -153,7 +153,7 @@ def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
     strengths = parse_strengths(steering["features"], d_sae=sae.d_sae if sae else None, field="steering.features")
     if strengths and sae is None:
         raise NoSAEAttached("no SAE is attached: nothing can be steered")
-    return SteeringState(values=strengths).spec(sae)
+    return SteeringState(strengths=strengths).spec(sae)
 
 
 def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:

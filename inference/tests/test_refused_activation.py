@@ -114,7 +114,7 @@ class Played:
         )
         self.model.make_current()
         self.model.attach(SAE.objects.get())
-        Profile.objects.create_from(name="mine", steering={1: 2.0})
+        Profile.objects.create_from(name="mine", strengths={1: 2.0})
 
     def beat(self) -> None:
         stream.write_heartbeat(Heartbeat(self.model.name, self.model.name, "ready", "cpu", 0, 0, 1, 0))

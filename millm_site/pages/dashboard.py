@@ -156,7 +156,7 @@ def _now(request: HttpRequest) -> dict[str, Any]:
         "state": state if may["steering"] else None,
         "outcome": outcome(state, model, sae, active) if sees_all else None,
         "chips": _chips(state, with_labels=may["labels"]) if may["steering"] else [],
-        "more_chips": max(0, len(state.values) - CHIPS_SHOWN),
+        "more_chips": max(0, len(state.strengths) - CHIPS_SHOWN),
         "workers": _table(broker.workers) if broker and may["model"] else None,
         "waiting": broker.waiting if broker else {},
         "series": charts.series(broker.hour if broker else None),
@@ -207,9 +207,9 @@ def _served(row: Any, admin_name: str) -> dict[str, Any]:
 
 def _chips(state: SteeringState, *, with_labels: bool) -> list[Chip]:
     """The strongest features of the live steering."""
-    strongest = nlargest(CHIPS_SHOWN, state.values, key=lambda index: abs(state.values[index]))
+    strongest = nlargest(CHIPS_SHOWN, state.strengths, key=lambda index: abs(state.strengths[index]))
     labels = FeatureLabel.objects.of(state.sae_id, strongest) if with_labels else {}
-    return [Chip(index, state.values[index], labels.get(index, "")) for index in strongest]
+    return [Chip(index, state.strengths[index], labels.get(index, "")) for index in strongest]
 
 
 def _table(workers: list[stream.Heartbeat]) -> dict[str, Any]:

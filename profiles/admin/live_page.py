@@ -137,7 +137,6 @@ class LiveSteeringAdmin(HistoryAdmin):
     """One row: the list is its page."""
 
     compared: ClassVar[dict[str, str]] = {"enabled": "steering", "sae_id": "SAE"}
-    strengths = "values"
     number = "version"
 
     def get_urls(self) -> list[URLPattern]:
@@ -232,6 +231,6 @@ class LiveSteeringAdmin(HistoryAdmin):
         return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
-        if past.enabled and past.values:
+        if past.enabled and past.strengths:
             return "The features of this version steer every request at once."
         return "This version steers nothing: with it, requests are answered unsteered at once."

@@ -18,8 +18,8 @@ class ActiveProfile(serializers.Serializer[Any]):
 
 
 class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringState]):
-    values = FeatureStrengths(required=False)
-    labels = Labels("values")
+    values = FeatureStrengths(source="strengths", required=False)
+    labels = Labels()
     sae_id = serializers.SerializerMethodField(help_text="The attached SAE, whose features these are.")
     active_profile = serializers.SerializerMethodField()
     equals_active_profile = serializers.SerializerMethodField(
@@ -69,8 +69,8 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
 class WholeSteeringVersionSerializer(SteeringVersionSerializer):
     """The same, with its values."""
 
-    values = FeatureStrengths()
-    labels = Labels("values")
+    values = FeatureStrengths(source="strengths")
+    labels = Labels()
 
 
 class RestoreSteeringSerializer(StrictMixin):

@@ -66,7 +66,7 @@ class ProfileFile:
         for own_path, fields in form.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            if zeros := [index for index, strength in fields["steering"].items() if strength == 0]:
+            if zeros := [index for index, strength in fields["strengths"].items() if strength == 0]:
                 notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
         _refuse_repeated_names(profiles)
         return cls(tuple(profiles), tuple(notes), bool(form.several))
@@ -177,7 +177,7 @@ def _content(profile: "Profile") -> dict[str, Any]:
         "model": profile.model_id,
         "sae": profile.sae_id,
         "layer": profile.layer,
-        "steering": {str(index): strength for index, strength in profile.steering.items()},
+        "steering": {str(index): strength for index, strength in profile.strengths.items()},
         "sae_fingerprint": profile.sae_fingerprint,
     }
 

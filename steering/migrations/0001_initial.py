@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('agent', models.CharField(blank=True, default=steering.history.current_agent, max_length=200)),
                 ('id', models.PositiveSmallIntegerField(db_index=True, default=1, editable=False)),
                 ('enabled', models.BooleanField(default=False)),
-                ('values', steering.fields.FeatureStrengthsField(blank=True, default=dict)),
+                ('strengths', steering.fields.FeatureStrengthsField(blank=True, default=dict)),
                 ('sae_id', models.CharField(blank=True, editable=False, help_text='The SAE whose features these are.', max_length=200)),
                 ('version', models.PositiveBigIntegerField(db_index=True, default=0, editable=False)),
                 ('updated_at', models.DateTimeField(blank=True, editable=False)),
@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.PositiveSmallIntegerField(default=1, editable=False, primary_key=True, serialize=False)),
                 ('enabled', models.BooleanField(default=False)),
-                ('values', steering.fields.FeatureStrengthsField(blank=True, default=dict)),
+                ('strengths', steering.fields.FeatureStrengthsField(blank=True, default=dict)),
                 ('sae_id', models.CharField(blank=True, editable=False, help_text='The SAE whose features these are.', max_length=200)),
                 ('version', models.PositiveBigIntegerField(db_index=True, default=0, editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),

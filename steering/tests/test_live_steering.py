@@ -62,7 +62,7 @@ def test_values_beyond_the_sae_and_without_one_are_refused(client: APIClient, sa
     with pytest.raises(NoSAEAttached):
         state.replace({1: 1.0})
     assert client.put("/api/steering", {"values": {"1": 1}}).status_code == 409
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def current_spec() -> SteeringSpec | None:
