@@ -70,7 +70,7 @@ def measure(folder: Path) -> dict[str, Any]:
         wide_model(),
         tiny_tokenizer(),
         folder / "sae",
-        directions=lambda asked: steering_vector(config_of(sae), asked.features),
+        directions=lambda asked: steering_vector(config_of(sae), asked.strengths),
     ) as engine:
         engine.greedy([([5, 6, 7], None)], 4)
         before = process.memory_info().rss

@@ -48,7 +48,7 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
     if spec is None:
         why = "no feature is set" if state.enabled else "the live steering is off"
         return {"kind": "unsteered", "told": f"Requests are answered unsteered: {why}."}
-    features = f"{len(spec.features)} feature{'s' if len(spec.features) > 1 else ''} of {spec.sae_id}"
+    features = f"{len(spec.strengths)} feature{'s' if len(spec.strengths) > 1 else ''} of {spec.sae_id}"
     whose = f", as profile {profile} says" if profile and not profile.differs_from(state) else ""
     return {"kind": "steered", "told": f"Requests are steered by {features}, at layer {spec.layer} of {model}{whose}."}
 

@@ -11,7 +11,7 @@ from typing import Any
 class SteeringSpec:
     """The strengths of SAE features at one hook point; it travels inside the task message.
 
-    `features` are (feature index, strength) pairs in order of index, without zeros: two equal
+    `strengths` are (feature index, strength) pairs in order of index, without zeros: two equal
     steerings are equal specs and have equal fingerprints. An unsteered request has no spec (`None`).
     """
 
@@ -19,21 +19,21 @@ class SteeringSpec:
     sae_fingerprint: str
     layer: int
     hook_name: str
-    features: tuple[tuple[int, float], ...]
+    strengths: tuple[tuple[int, float], ...]
 
     @classmethod
     def build(
         cls, sae_id: str, sae_fingerprint: str, layer: int, hook_name: str, strengths: Mapping[int, float]
     ) -> "SteeringSpec | None":
         """The spec of these strengths, or None where they steer nothing."""
-        features = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
-        return cls(sae_id, sae_fingerprint, layer, hook_name, features) if features else None
+        pairs = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
+        return cls(sae_id, sae_fingerprint, layer, hook_name, pairs) if pairs else None
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> "SteeringSpec":
         """The inverse of `to_message`."""
-        features = tuple((int(index), float(strength)) for index, strength in message["features"])
-        return cls(message["sae_id"], message["sae_fingerprint"], message["layer"], message["hook_name"], features)
+        pairs = tuple((int(index), float(strength)) for index, strength in message["strengths"])
+        return cls(message["sae_id"], message["sae_fingerprint"], message["layer"], message["hook_name"], pairs)
 
     def to_message(self) -> dict[str, Any]:
         """The spec as JSON-ready values for the task message."""
@@ -42,7 +42,7 @@ class SteeringSpec:
             "sae_fingerprint": self.sae_fingerprint,
             "layer": self.layer,
             "hook_name": self.hook_name,
-            "features": [list(pair) for pair in self.features],
+            "strengths": [list(pair) for pair in self.strengths],
         }
 
     @property

@@ -373,4 +373,4 @@ def steering_direction(spec: SteeringSpec) -> Tensor:
     if sae is None or (sae.fingerprint and spec.sae_fingerprint and sae.fingerprint != spec.sae_fingerprint):
         found = "it was deleted" if sae is None else f"its fingerprint is {sae.fingerprint}"
         raise SAEGone(f"SAE {spec.sae_id} with fingerprint {spec.sae_fingerprint} is not here any more: {found}")
-    return steering_vector(config_of(sae), spec.features)
+    return steering_vector(config_of(sae), spec.strengths)

@@ -101,7 +101,7 @@ def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() ->
     assert same is not None
     assert SteeringSpec.from_message(spec.to_message()) == spec == same
     assert spec.fingerprint == same.fingerprint
-    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.features).fingerprint
+    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.strengths).fingerprint
     assert SteeringSpec.build("s", "f", 1, "h", {1: 0.0}) is None
 
 
