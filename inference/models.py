@@ -111,6 +111,6 @@ class LanguageModel(rows.LanguageModel, Loadable):
         """End the load in progress. Raises NothingToCancel where the load has ended, or Redis does not answer."""
         self.refresh_from_db()
         if not (self.is_current and self.is_under_way):
-            told = self.error if self.status == Status.UNKNOWN else f"{self} is {self.status} already"
-            raise NothingToCancel(f"{told.rstrip('.')}: nothing was cancelled")
+            reason = self.error if self.status == Status.UNKNOWN else f"{self} is {self.status} already"
+            raise NothingToCancel(f"{reason.rstrip('.')}: nothing was cancelled")
         self.unload()

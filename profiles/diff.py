@@ -1,4 +1,4 @@
-"""What differs between two profiles, or two versions of one, or of the live steering."""
+"""The differences between two profiles, two versions of a profile, or two versions of the live steering."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerpri
 
 
 def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[str, list[dict[str, Any]]]:
-    """The fields (`changed`) and features that differ, each with its values; a feature that is not there has None.
+    """The fields (`changed`) and features that differ, each with both values; None for a missing feature.
 
-    `before` is None where there was nothing.
+    `before` is None for the first version.
     """
     fields = ((name, getattr(before, name, None), getattr(after, name)) for name in compared)
     changed = [{"field": name, "before": old, "after": new} for name, old, new in fields if old != new]
@@ -28,7 +28,7 @@ def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[st
 
 @dataclass(frozen=True)
 class Change:
-    """A field or a feature that differs, in words; what is not there is an empty string."""
+    """A field or a feature that differs, as text; an empty string for a missing value."""
 
     name: str
     before: str
@@ -41,7 +41,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two versions' difference for a page: `more` features of it are not shown."""
+    """The difference of two versions for a page; `more` is the number of features that are left out."""
 
     fields: list[Change]
     features: list[Change]
@@ -54,9 +54,9 @@ class Difference:
 def differences(
     pairs: Iterable[tuple[Any, Any]], names: Mapping[str, str], limit: int | None = None
 ) -> list[Difference]:
-    """What differs between each (before, after), with the features' labels, for all of them in one query.
+    """The difference of each (before, after), with the labels of the features, read in one query for all pairs.
 
-    `names` has the fields that count, and how they are called.
+    `names` maps the compared fields to their names in the page; `limit` is the most features of a pair.
     """
     found = [(before, after, diff(before, after, names)) for before, after in pairs]
     asked = [
@@ -82,18 +82,18 @@ def _told(
         label = labels.get((_sae_of(one, before, after), one["index"]))
         name = f"{one['index']} — {label}" if label else str(one["index"])
         features.append(Change(name, told(one["before"]), told(one["after"])))
-    fields = [field for field in fields if field.before != field.after]  # None and "" are both nothing
+    fields = [field for field in fields if field.before != field.after]  # None and "" read the same
     return Difference(fields, features, len(difference["features"]) - len(features))
 
 
 def _sae_of(feature: Mapping[str, Any], before: Any, after: Any) -> str:
-    """The SAE whose feature it is: that of the side on which it is."""
+    """The SAE of the feature: that of the side that has the feature."""
     side = before if feature["after"] is None else after
     return side.sae_id or ""
 
 
 def told(value: Any) -> str:
-    """A value in words."""
+    """A value as text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What steers now, told to people: the live steering beside the active profile."""
+"""The live steering beside the active profile, as pages show them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ DIFFERENCES_SHOWN = 10
 
 
 def live_steering() -> dict[str, Any]:
-    """For the page of the live steering, as JSON."""
+    """The JSON of the page of the live steering."""
     state, sae, profile = SteeringState.objects.load(), SAE.objects.attached(), Profile.objects.active()
     model, last = LanguageModel.objects.current(), SteeringState.history.first()
     return {
@@ -38,7 +38,7 @@ def live_steering() -> dict[str, Any]:
 
 
 def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile | None) -> dict[str, str]:
-    """What a request that chooses nothing itself will get: whether it is steered, and in words by what."""
+    """The outcome of a request that names no steering: `kind` (refused, unsteered, steered) and `told`, a sentence."""
     if model is None:
         return {"kind": "refused", "told": "No model is loaded: requests are refused."}
     try:
@@ -54,7 +54,7 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
 
 
 def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
-    """The active profile, and what was changed by hand since."""
+    """The active profile, and the changes of the live steering since its activation."""
     kept = SteeringState(enabled=True, strengths=profile.strengths, sae_id=profile.sae_id or "")
     [difference] = differences([(kept, state)], {"enabled": "steering"}, DIFFERENCES_SHOWN)
     return {

@@ -1,6 +1,6 @@
 """Profiles: named steerings for one model, one SAE and one layer; at most one is active.
 
-Every method that changes what steers takes `SteeringState.objects.lock()` first.
+Every method that changes the active profile or the live steering takes `SteeringState.objects.lock()` first.
 """
 
 import unicodedata
@@ -25,7 +25,7 @@ from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
 activated = Signal()
-"""Sent once a profile's activation is committed, with the `door` that it came in."""
+"""Sent when the activation of a profile is committed, with the interface through which it came (`door`)."""
 
 
 def new_id() -> str:
@@ -33,11 +33,11 @@ def new_id() -> str:
 
 
 class Profile(models.Model):
-    """A named steering. `model_id` and `sae_id` are names, not foreign keys: a profile may be here before they are."""
+    """A named steering. `model_id` and `sae_id` are no foreign keys: a profile may be older than its model and SAE."""
 
     id = models.CharField(primary_key=True, max_length=50, default=new_id, editable=False)
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
-    # Every activation keeps a version, which is a copy: PostgreSQL's text has no limit of its own.
+    # A limit, since each activation copies the row to the history and a text column has none.
     description = models.TextField(
         null=True, blank=True, max_length=DESCRIPTION_LENGTH, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
     )
@@ -86,16 +86,16 @@ class Profile(models.Model):
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete it; the active profile is deactivated first."""
+        """Delete the profile; deactivates it first."""
         self.deactivate()
         self._change_reason = None
         return super().delete(*args, **kwargs)
 
     @transaction.atomic
     def activate(self) -> None:
-        """Steer everybody by this profile, from the next request on: its strengths replace the live steering.
+        """Replace the live steering by this profile: it steers each request that names no steering of its own.
 
-        Where it is active and steers already, nothing changes. Raises IncompatibleProfile, and changes nothing then.
+        Where the profile is active and unchanged, nothing changes. Raises IncompatibleProfile; nothing changes then.
         """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
@@ -112,7 +112,7 @@ class Profile(models.Model):
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:
-        """End its being active, and with `clear_steering` what steers now; on another profile this changes nothing."""
+        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering."""
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         if not self.is_active:
@@ -123,7 +123,7 @@ class Profile(models.Model):
 
     @transaction.atomic
     def take_live_steering(self, version: int) -> None:
-        """Make the live strengths this active profile's own, as they were seen in `version`; nothing else steers then.
+        """Copy the live strengths, as seen in `version`, to this active profile; the live steering stays.
 
         Raises ProfileNotActive, StaleSteering, and what `save` raises.
         """
@@ -136,7 +136,7 @@ class Profile(models.Model):
 
     @transaction.atomic
     def revert_live_steering(self) -> None:
-        """Steer by this active profile as it is kept, whatever was changed by hand. Raises ProfileNotActive."""
+        """Discard changes of the live steering: steer by this active profile again. Raises ProfileNotActive."""
         SteeringState.objects.lock()
         self._refresh_active()
         self.activate()
@@ -147,13 +147,13 @@ class Profile(models.Model):
             raise ProfileNotActive(f"profile {self.name!r} is not active any more: look again at what steers")
 
     def _mark(self, active: bool, reason: str) -> None:
-        """`is_active` alone, without the checks of `save`: what the profile is does not change."""
+        """Save `is_active` alone, without the checks of `save`: the content does not change."""
         self.is_active, self._change_reason = active, reason
         super().save(update_fields=["is_active"])
 
     @transaction.atomic
     def duplicate(self, name: str | None = None) -> "Profile":
-        """A copy under `name`, or under a free one like this profile's."""
+        """Save a copy under `name`, or under a free name like this profile's."""
         SteeringState.objects.lock()
         content = {field: getattr(self, field) for field in CONTENT}
         copy = Profile(**content | {"name": Profile.objects.free_name(self.name) if name is None else name})
@@ -161,17 +161,17 @@ class Profile(models.Model):
         return copy
 
     def check_compatible(self) -> None:
-        """Raise IncompatibleProfile with everything that keeps this profile from steering here."""
+        """Refuse a profile that does not fit the current model and the attached SAE. Raises IncompatibleProfile."""
         self._check_fits(LanguageModel.objects.current(), SAE.objects.attached())
 
     def _check_fits(self, model: Any, sae: SAE | None) -> None:
         differences = list(self.differences(model, sae))
         if differences:
-            told = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
-            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {told}", differences=differences)
+            listed = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
+            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {listed}", differences=differences)
 
     def differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
-        """What the profile is for (got) beside what is here (expected), where these differ."""
+        """Yield {field, got, expected} where the profile (got) and `model` or `sae` (expected) differ."""
         pairs: list[tuple[str, Any, Any]] = [
             ("model", self.model_id, model.name if model else "a current model (none is)")
         ]
@@ -186,24 +186,27 @@ class Profile(models.Model):
         yield from ({"field": f, "got": got, "expected": here} for f, got, here in pairs if got != here)
 
     def spec(self) -> SteeringSpec | None:
-        """This profile's steering as a snapshot for one request. Raises IncompatibleProfile."""
+        """The strengths as a snapshot for one request. Raises IncompatibleProfile."""
         sae = SAE.objects.attached()
         self._check_fits(LanguageModel.objects.current(), sae)
         return SteeringState(strengths=self.strengths).spec(sae)
 
     def differs_from(self, state: SteeringState) -> bool:
-        """Whether the live steering is another than this active profile's: it was changed by hand since."""
+        """True where the live steering was changed after this profile was activated."""
         same = state.strengths == self.strengths and state.sae_id in ("", self.sae_id)
         return not (state.enabled and same)
 
     @property
     def state(self) -> str:
-        """Another string once it was edited, activated or deactivated."""
+        """A string that changes when the profile is edited, activated or deactivated."""
         return f"{self.updated_at.isoformat()}{', active' if self.is_active else ''}"
 
     @transaction.atomic
     def check_seen(self, states: Collection[str]) -> None:
-        """Raise StaleProfile where it is in none of `states` by now; "" is that of no profile. Takes the lock."""
+        """Refuse a change that was decided on a state not in `states`; "" is the state of a missing profile.
+
+        Takes the lock. Raises StaleProfile.
+        """
         SteeringState.objects.lock()
         now = Profile.objects.filter(pk=self.pk).first()
         state = now.state if now else ""
@@ -214,7 +217,7 @@ class Profile(models.Model):
         raise StaleProfile(f"{who} {what} this profile after you had opened it", state=state)
 
     def check_rules(self) -> None:
-        """What `save` refuses, refused now; brings name and strengths into their stored form."""
+        """Refuse what `save` refuses; brings name and strengths into their stored form. Raises what `save` raises."""
         self.name = self.name.strip()
         if not self.name or len(self.name) > NAME_LENGTH:
             raise InvalidProfile(f"name: got {len(self.name)} characters, expected 1 to {NAME_LENGTH}", field="name")
@@ -224,12 +227,12 @@ class Profile(models.Model):
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
-        self.strengths = parse_strengths(self.strengths, d_sae=(sae and sae.d_sae) or None)  # 0 is not known yet
+        self.strengths = parse_strengths(self.strengths, d_sae=(sae and sae.d_sae) or None)  # 0: files not read
         if self.is_active:
             self.check_compatible()
 
     def _check_lengths(self) -> None:
-        """Lengths and ranges, as the columns have them."""
+        """Refuse lengths and ranges that the columns refuse. Raises InvalidProfile."""
         try:
             self.clean_fields(exclude=["name", "strengths"])
         except ValidationError as error:

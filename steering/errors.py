@@ -40,31 +40,35 @@ class InvalidSteering(SteeringError):
 
 
 class NoSAEAttached(SteeringError):
+    """A change that needs the attached SAE, and no SAE is attached."""
+
     code = "no_sae_attached"
     status = 409
 
 
 class NothingToCancel(SteeringError):
-    """A load or a download that has come to its end already."""
+    """A load or a download that has already ended."""
 
     code = "nothing_to_cancel"
     status = 409
 
 
 class NoSuchVersion(SteeringError):
+    """A version that is not in the history."""
+
     code = "no_such_version"
     status = 404
 
 
 class StaleSteering(SteeringError):
-    """The live steering is another than the one that a change was decided on."""
+    """A change that was decided on another version of the live steering than the current one."""
 
     code = "stale_steering"
     status = 409
 
 
 class SteeringUnavailable(SteeringError):
-    """Something is said to steer, and cannot: refused, never served unsteered."""
+    """A request whose steering cannot be applied: it is refused, never answered unsteered."""
 
     code = "steering_unavailable"
     status = 409

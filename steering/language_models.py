@@ -149,8 +149,8 @@ class LanguageModel(models.Model):
     def check_fits(self, sae: SAE) -> None:
         """Refuse an SAE that cannot steer this model. Raises SAENotReady or SAEDoesNotFit."""
         if sae.status != SAE.Status.READY:
-            told = f": {sae.error}" if sae.error else ""
-            raise SAENotReady(f"SAE {sae.pk} is {sae.status}{told}: expected ready")
+            why = f": {sae.error}" if sae.error else ""
+            raise SAENotReady(f"SAE {sae.pk} is {sae.status}{why}: expected ready")
         if sae.d_in != self.d_model:
             raise SAEDoesNotFit(f"SAE {sae.pk} has d_in {sae.d_in}: expected d_model {self.d_model} of {self}")
         if sae.layer >= self.num_layers:

@@ -22,12 +22,12 @@ class SteeringStateManager(models.Manager["SteeringState"]):
         return self.get_or_create(pk=1)[0]
 
     def lock(self) -> "SteeringState":
-        """The one row, locked until the transaction ends: every change of what steers takes this lock first."""
+        """Lock the row until the transaction ends; each change of current model, SAE, profile or steering begins so."""
         locked = self.select_for_update().filter(pk=1)
         return locked.first() or (self.load() and locked.get())
 
     def lock_seen(self, version: int) -> "SteeringState":
-        """`lock`, for what somebody decided who saw `version`. Raises StaleSteering where it is another by now."""
+        """`lock`, for a change that was decided on `version`. Raises StaleSteering on another version."""
         state = self.lock()
         if state.version != version:
             raise StaleSteering(f"the live steering is version {state.version} by now, got {version}: look again")
@@ -35,7 +35,7 @@ class SteeringStateManager(models.Manager["SteeringState"]):
 
     def past(self, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""
-        # a bigint column: what does not fit is no version
+        # PostgreSQL refuses a number that does not fit the bigint column
         past = self.model.history.filter(version=version).first() if version < 2**63 else None
         if past is None:
             raise NoSuchVersion(f"the live steering has no version {version}")
@@ -65,33 +65,33 @@ class SteeringState(models.Model):
         return f"{len(self.strengths)} features, {'on' if self.enabled else 'off'}"
 
     def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """The snapshot of the live steering, None where nothing steers. Raises what `spec` raises."""
+        """The snapshot for a request that names no steering, None if unsteered. Raises what `spec` raises."""
         return self.spec(sae) if self.enabled else None
 
     def spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """These values as a spec of `sae`. Raises SteeringUnavailable where they are no features of it."""
+        """The strengths as a spec of `sae`, None without strengths. Raises SteeringUnavailable on another SAE."""
         if not self.strengths:
             return None
         if sae is None:
             raise SteeringUnavailable("steering is enabled, but no SAE is attached: attach one or clear the steering")
-        if self.sae_id not in ("", sae.id):  # "" has what was never written: strengths of one request
-            raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them anew")
+        if self.sae_id not in ("", sae.id):  # "": an unsaved row, made of the strengths of one request
+            raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them again")
         if (index := max(self.strengths)) >= sae.d_sae:
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
         return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.strengths)
 
-    # Each change takes the lock, works on the fresh row, and brings this instance up to it; the history keeps `reason`.
+    # Each change takes the lock, changes the fresh row, and copies it to this instance; the history keeps `reason`.
 
     def replace(self, strengths: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
         """Steer by `strengths` and nothing else. Raises InvalidSteering or NoSAEAttached."""
         self._change(lambda _old: strengths, enabled, reason)
 
     def set_features(self, changes: Mapping[Any, Any]) -> None:
-        """Set single features; a strength of 0 removes one."""
+        """Set single features; a strength of 0 removes the feature. Raises InvalidSteering or NoSAEAttached."""
         self._change(lambda old: {**old, **parse_entries(changes)})
 
     def clear(self, *, reason: str | None = "cleared") -> None:
-        """Steer by nothing."""
+        """Remove all strengths and disable the steering."""
         self._change(lambda _old: {}, False, reason)
 
     def enable(self) -> None:
@@ -102,7 +102,7 @@ class SteeringState(models.Model):
 
     @transaction.atomic
     def restore(self, version: int) -> None:
-        """Steer as in an earlier version. Raises NoSuchVersion, or what `replace` does where it no longer fits."""
+        """Steer as in an earlier version. Raises NoSuchVersion, SteeringUnavailable, or what `replace` raises."""
         SteeringState.objects.lock()
         past = SteeringState.objects.past(version)
         sae = SAE.objects.attached()

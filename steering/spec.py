@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SteeringSpec:
-    """The strengths of SAE features at one hook point; it travels inside the task message.
+    """The strengths of SAE features at one hook point, as they are sent in the task message.
 
     `strengths` are (feature index, strength) pairs in order of index, without zeros: two equal
     steerings are equal specs and have equal fingerprints. An unsteered request has no spec (`None`).
@@ -25,7 +25,7 @@ class SteeringSpec:
     def build(
         cls, sae_id: str, sae_fingerprint: str, layer: int, hook_name: str, strengths: Mapping[int, float]
     ) -> "SteeringSpec | None":
-        """The spec of these strengths, or None where they steer nothing."""
+        """The spec of these strengths, or None where every strength is 0."""
         pairs = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
         return cls(sae_id, sae_fingerprint, layer, hook_name, pairs) if pairs else None
 
@@ -36,7 +36,7 @@ class SteeringSpec:
         return cls(message["sae_id"], message["sae_fingerprint"], message["layer"], message["hook_name"], pairs)
 
     def to_message(self) -> dict[str, Any]:
-        """The spec as JSON-ready values for the task message."""
+        """The spec as JSON values for the task message."""
         return {
             "sae_id": self.sae_id,
             "sae_fingerprint": self.sae_fingerprint,
@@ -47,5 +47,5 @@ class SteeringSpec:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name this steering: equal for equal steerings, whoever built them."""
+        """16 hex digits; equal for equal steerings in every process."""
         return hashlib.sha256(json.dumps(self.to_message(), sort_keys=True).encode()).hexdigest()[:16]

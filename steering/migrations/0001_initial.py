@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
                 ('id', models.SlugField(max_length=200, primary_key=True, serialize=False)),
                 ('source', models.CharField(help_text='A hub id or a folder.', max_length=500)),
                 ('revision', models.CharField(blank=True, max_length=100)),
-                ('path', models.CharField(blank=True, help_text='Where in the repository or folder it lies.', max_length=500)),
+                ('path', models.CharField(blank=True, help_text='The place of the SAE in the repository or folder.', max_length=500)),
                 ('format', models.CharField(default='saelens', max_length=40)),
                 ('architecture', models.CharField(blank=True, max_length=40)),
                 ('d_in', models.PositiveIntegerField(default=0, help_text='Width of the residual stream it was trained on.')),
