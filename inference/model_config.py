@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.weights import check_weights, remote_files
 from steering.architectures import architecture
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import BadSource, is_folder, local_folder, read_json_file
 
 # The same number under the names of different architectures.
@@ -19,7 +19,7 @@ NAMES = {
 }
 
 
-class ModelChanged(SteeringError):
+class ModelChanged(Refused):
     """Files that were replaced by another model's."""
 
     code = "model_changed"

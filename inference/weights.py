@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import BadSource, is_folder, read_json_file
 
 FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inference.models import LanguageModel
 
 
-class BrokenWeights(SteeringError):
+class BrokenWeights(Refused):
     """Files of weights that are missing, cut short, or not of the model that `config.json` describes."""
 
     code = "broken_weights"
@@ -49,7 +49,7 @@ def weights_size(model: "LanguageModel") -> int | None:
         return None
     try:
         return sum(path.stat().st_size for path in weight_files(folder))
-    except SteeringError:
+    except Refused:
         return None
 
 

@@ -7,11 +7,11 @@ function takes `SteeringState.objects.lock()` first.
 from django.db import transaction
 
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, LanguageModel, SteeringState
 
 
-class NoCurrentModel(SteeringError):
+class NoCurrentModel(Refused):
     """A change that needs the current model, and no model is current."""
 
     code = "no_current_model"

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from profiles.diff import Change, differences
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.models import FeatureLabel
 from steering.models import SAE, LanguageModel, SteeringState
 
@@ -43,7 +43,7 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
         return {"kind": "refused", "told": "No model is loaded: requests are refused."}
     try:
         spec = state.current_spec(sae)
-    except SteeringError as error:
+    except Refused as error:
         return {"kind": "refused", "told": f"Requests are refused: {error}."}
     if spec is None:
         why = "no feature is set" if state.enabled else "the live steering is off"

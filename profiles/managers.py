@@ -11,8 +11,8 @@ from django.db.models import Exists, OuterRef
 from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
 from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
 from profiles.files.formats import NAME_LENGTH as NAME_LENGTH
-from profiles.files.transfer import Imported, ProfileFile, Refused
-from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
+from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
+from steering.errors import NoSAEAttached, NoSuchVersion, Refused
 from steering.models import SAE, LanguageModel, SteeringState
 
 if TYPE_CHECKING:
@@ -122,23 +122,23 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return [self._import(path, fields, on_conflict) for path, fields in file.profiles]
 
     @transaction.atomic
-    def plan_import(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported | Refused]:
+    def plan_import(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported | RefusedProfile]:
         """The outcome that `import_file` would have for each profile of `file`; imports them and rolls back."""
         SteeringState.objects.lock()
-        planned: list[Imported | Refused] = []
+        planned: list[Imported | RefusedProfile] = []
         for path, fields in file.profiles:
             try:
                 with transaction.atomic():
                     planned.append(self._import(path, fields, on_conflict))
-            except SteeringError as error:
-                planned.append(Refused(fields["name"], error))
+            except Refused as error:
+                planned.append(RefusedProfile(fields["name"], error))
         transaction.set_rollback(True)
         return planned
 
     def _import(self, path: str, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
         try:
             return self._import_as(fields, on_conflict)
-        except SteeringError as error:
+        except Refused as error:
             raise (error.at(path) if path else error) from error
 
     def _import_as(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:

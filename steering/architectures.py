@@ -7,7 +7,7 @@ Hook points are TransformerLens' (https://transformerlensorg.github.io/Transform
 import re
 from dataclasses import dataclass
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 RESID_PRE, RESID_POST = "hook_resid_pre", "hook_resid_post"
 MLP_OUT, ATTN_OUT = "hook_mlp_out", "hook_attn_out"
@@ -15,13 +15,13 @@ HOOK_POINTS = (RESID_PRE, RESID_POST, MLP_OUT, ATTN_OUT)
 HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>[\w.]+)\Z")
 
 
-class UnsupportedArchitecture(SteeringError):
+class UnsupportedArchitecture(Refused):
     """A model whose decoder blocks we do not know."""
 
     code = "unsupported_architecture"
 
 
-class UnsupportedHookPoint(SteeringError):
+class UnsupportedHookPoint(Refused):
     """A place in a block that we do not steer."""
 
     code = "unsupported_hook_point"

@@ -1,6 +1,6 @@
 """What steering refuses.
 
-SteeringError <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
+Refused <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
 SteeringUnavailable; elsewhere
 UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rest_framework.response import Response
 
 
-class SteeringError(Exception):
+class Refused(Exception):
     """A rule that a person or a program broke; nothing was changed. `status` is its HTTP status."""
 
     code = "steering_error"
@@ -30,7 +30,7 @@ class SteeringError(Exception):
         return error
 
 
-class InvalidSteering(SteeringError):
+class InvalidSteering(Refused):
     """Strengths that are not {feature index: finite number}; `field` names the first bad one."""
 
     code = "invalid_steering"
@@ -39,35 +39,35 @@ class InvalidSteering(SteeringError):
         super().__init__(f"{field}: {message}", field=field)
 
 
-class NoSAEAttached(SteeringError):
+class NoSAEAttached(Refused):
     """A change that needs the attached SAE, and no SAE is attached."""
 
     code = "no_sae_attached"
     status = 409
 
 
-class NothingToCancel(SteeringError):
+class NothingToCancel(Refused):
     """A load or a download that has already ended."""
 
     code = "nothing_to_cancel"
     status = 409
 
 
-class NoSuchVersion(SteeringError):
+class NoSuchVersion(Refused):
     """A version that is not in the history."""
 
     code = "no_such_version"
     status = 404
 
 
-class StaleSteering(SteeringError):
+class StaleSteering(Refused):
     """A change that was decided on another version of the live steering than the current one."""
 
     code = "stale_steering"
     status = 409
 
 
-class SteeringUnavailable(SteeringError):
+class SteeringUnavailable(Refused):
     """A request whose steering cannot be applied: it is refused, never answered unsteered."""
 
     code = "steering_unavailable"
@@ -80,6 +80,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | 
     from rest_framework.response import Response
     from rest_framework.views import exception_handler as drf_exception_handler
 
-    if isinstance(error, SteeringError):
+    if isinstance(error, Refused):
         return Response({"detail": str(error), "code": error.code, **error.details}, status=error.status)
     return drf_exception_handler(error, context)

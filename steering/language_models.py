@@ -12,7 +12,7 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.text import slugify
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.saes import SAE
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -20,34 +20,34 @@ DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d{1,2})?)\Z")
 Row = TypeVar("Row", bound="LanguageModel")
 
 
-class InvalidModel(SteeringError):
+class InvalidModel(Refused):
     """A name or an option of a model that breaks a rule of its column."""
 
     code = "invalid_model"
 
 
-class ModelExists(SteeringError):
+class ModelExists(Refused):
     """A name that another model has."""
 
     code = "model_exists"
     status = 409
 
 
-class ModelInUse(SteeringError):
+class ModelInUse(Refused):
     """The current model cannot be deleted."""
 
     code = "model_in_use"
     status = 409
 
 
-class SAEDoesNotFit(SteeringError):
+class SAEDoesNotFit(Refused):
     """An SAE that was not trained on the model's residual stream."""
 
     code = "sae_incompatible"
     status = 409
 
 
-class SAENotReady(SteeringError):
+class SAENotReady(Refused):
     """An SAE whose files are not on this machine, or cannot be read."""
 
     code = "sae_not_ready"

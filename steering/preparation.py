@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import connection
 from django.db.models import QuerySet
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
 from steering.formats.fingerprint import decoder_fingerprint
 from steering.hub import client as hub
@@ -55,7 +55,7 @@ def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
     except (DownloadCancelled, Interrupted):
         logger.info("the preparation of %s ends early", sae)
-    except (SteeringError, OSError) as error:
+    except (Refused, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
     except Exception as error:

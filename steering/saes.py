@@ -10,27 +10,27 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import slugify
 
-from steering.errors import NothingToCancel, SteeringError
+from steering.errors import NothingToCancel, Refused
 from steering.formats import SAEConfig, read_config
 from steering.hub.sources import is_folder, local_folder
 from steering.statements import may_take_long
 
 
-class SAEInUse(SteeringError):
+class SAEInUse(Refused):
     """The attached SAE cannot be deleted."""
 
     code = "sae_in_use"
     status = 409
 
 
-class SAEExists(SteeringError):
+class SAEExists(Refused):
     """An id that another SAE has."""
 
     code = "sae_exists"
     status = 409
 
 
-class InvalidSAE(SteeringError):
+class InvalidSAE(Refused):
     """An id or a path that breaks a rule of its column."""
 
     code = "invalid_sae"

@@ -4,7 +4,7 @@ from django.conf import settings
 
 from inference.models import LanguageModel
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, SteeringState
 
 
@@ -38,7 +38,7 @@ def of_attaching(sae: SAE) -> list[str]:
         return []
     try:
         model.check_fits(sae)
-    except SteeringError:
+    except Refused:
         return []  # it will not be attached: nothing ends
     return [f"SAE {attached} is detached.", *_of_no_steering()]
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from django.http import JsonResponse
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 # The `code` of a failed event -> HTTP status; what is not here is the server's fault.
 FAILURES = {
@@ -55,7 +55,7 @@ class OpenAIError(Exception):
         return cls(status, failure["message"], code=failure["code"], param=failure.get("param"))
 
     @classmethod
-    def from_steering(cls, error: SteeringError, param: str) -> Self:
+    def from_steering(cls, error: Refused, param: str) -> Self:
         """A rule about profiles, models or SAEs that the request breaks."""
         return cls(error.status, str(error), code=error.code, param=error.details.get("field") or param)
 

@@ -15,7 +15,7 @@ class Unwanted(Exception):
 
 
 def fetch(model: LanguageModel, is_wanted: Callable[[], bool], tell: Callable[[float], None]) -> Path:
-    """The folder with the model's files; `tell` hears the progress of a download. Raises Unwanted or SteeringError."""
+    """The folder with the model's files; `tell` hears the progress of a download. Raises Unwanted or Refused."""
     if is_folder(model.source):
         return Path(model.source).expanduser()
     cached = model_folder(model)

@@ -9,7 +9,7 @@ from inference.engine.loading import pick_device, pick_dtype, read_config, torch
 from inference.models import LanguageModel
 from inference.weights import gib, stored_weights
 from inference.worker import cgroup
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 HEADROOM = 1.1
 """Activations, hooks and what a framework keeps for itself, over weights and cache."""
@@ -17,7 +17,7 @@ IN_FLIGHT = 4
 """Tensors in the host's memory at once, on their way to a GPU: transformers loads in so many threads."""
 
 
-class NotEnoughMemory(SteeringError):
+class NotEnoughMemory(Refused):
     """A load that would not fit; the message has the figures."""
 
     code = "not_enough_memory"

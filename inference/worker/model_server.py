@@ -364,7 +364,7 @@ def limits_from_settings() -> EngineLimits:
 
 
 def steering_direction(spec: SteeringSpec) -> Tensor:
-    """The vector of a spec, from the files of its SAE. Raises SAEGone, or the SteeringError of what cannot be read."""
+    """The vector of a spec, from the files of its SAE. Raises SAEGone, or the Refused of what cannot be read."""
     try:
         sae = SAE.objects.filter(pk=spec.sae_id).first()
     finally:

@@ -30,7 +30,7 @@ from profiles.compatibility import reasons
 from profiles.errors import IncompatibleProfile
 from profiles.live import outcome
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, FeatureLabel, SteeringState
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def activate(request: HttpRequest) -> HttpResponse:
     except IncompatibleProfile:
         why = reasons(profile, LanguageModel.objects.current(), SAE.objects.attached())
         return _parts(request, refusal=" ".join([f"{profile} does not fit.", *why]))
-    except SteeringError as error:
+    except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
     return _parts(request, refusal="")
 
@@ -85,7 +85,7 @@ def deactivate(request: HttpRequest) -> HttpResponse:
     _check_may_activate(request)
     try:
         Profile.objects.with_id(request.POST.get("profile", "")).deactivate()
-    except SteeringError as error:
+    except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
     return _parts(request, refusal="")
 

@@ -9,7 +9,7 @@ from profiles.errors import StaleProfile
 from profiles.managers import CONTENT
 from profiles.models import Profile
 from steering.admin.widgets import FeatureTable, validation_error
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 
@@ -63,7 +63,7 @@ class ProfileForm(forms.ModelForm[Profile]):
             setattr(self.instance, name, self.cleaned_data[name])
         try:
             self.instance.check_rules()
-        except SteeringError as error:
+        except Refused as error:
             field = str(error.details.get("field", "")).split(".")[0]
             field = "strengths" if field == "steering" else field
             self.add_error(field if field in self.fields else None, validation_error(error))

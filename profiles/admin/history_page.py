@@ -17,7 +17,7 @@ from profiles.api.history import known
 from profiles.diff import differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSuchVersion, SteeringError
+from steering.errors import NoSuchVersion, Refused
 
 NOW = "now"
 FEATURES_SHOWN = 12  # of a version's differences in the list; the comparison has them all
@@ -46,7 +46,7 @@ class HistoryAdmin(ModelAdmin):
         raise NotImplementedError
 
     def restore(self, pk: str, number: int) -> str:
-        """By the model's method; returns what is other than in the version, in words. Raises SteeringError."""
+        """By the model's method; returns what is other than in the version, in words. Raises Refused."""
         raise NotImplementedError
 
     def steers_at_once(self, now: Any, past: Any) -> str:
@@ -94,7 +94,7 @@ class HistoryAdmin(ModelAdmin):
         try:
             before = self._side(pk, now, sides[0]) if sides[0] else None  # all of a version differs from nothing
             after = self._side(pk, now, sides[1])
-        except SteeringError as error:
+        except Refused as error:
             return TemplateResponse(request, self.comparison, {**context, "error": str(error)}, status=error.status)
         restorable = [int(side) for side in dict.fromkeys(sides) if side.isdecimal() and context["may_restore"]]
         context |= {"restorable": restorable, **self._comparison(before, after)}
@@ -116,7 +116,7 @@ class HistoryAdmin(ModelAdmin):
                 context = {**self._context(request, pk, now), "warning": warning, "restored": number}
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
             other = self.restore(pk, number)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
         else:
             self.message_user(request, f"Version {number} is restored{other}.", messages.SUCCESS)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from profiles.errors import InvalidProfileFile
 from profiles.files.formats import FORMS, FlatForm, Form, InterfaceForm
 from steering import strict_json
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -85,11 +85,11 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedProfile:
     """A profile of a file that an import would refuse."""
 
     name: str
-    error: SteeringError
+    error: Refused
 
 
 def _unwrap(document: object) -> tuple[list[str], Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 HOOK_POINTS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
@@ -17,7 +17,7 @@ LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
 
 
-class UnreadableSAE(SteeringError):
+class UnreadableSAE(Refused):
     """An SAE's files are not in a format we read, or not as their format says."""
 
     code = "sae_unavailable"

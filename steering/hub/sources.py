@@ -6,12 +6,12 @@ from typing import Any
 
 from django.conf import settings
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 CONFIG_BYTES = 10 * 2**20
 
 
-class BadSource(SteeringError):
+class BadSource(Refused):
     """A folder that is not there, that may not be read, or that does not hold what it should."""
 
     code = "bad_source"
