@@ -1,9 +1,4 @@
-"""What steering refuses.
-
-Refused <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
-SteeringUnavailable; elsewhere
-UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
-"""
+"""The base of all refusals, and those of the live steering. Others live in the module that raises them."""
 
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
@@ -13,9 +8,12 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """A rule that a person or a program broke; nothing was changed. `status` is its HTTP status."""
+    """A change or a request that is refused, and nothing was changed: a broken rule, a full disk, an unreachable hub.
 
-    code = "steering_error"
+    `code` is for programs, `status` is the HTTP status, `details` are further fields of the JSON answer.
+    """
+
+    code = "refused"
     status = 400
 
     def __init__(self, message: str, **details: Any) -> None:
@@ -23,7 +21,7 @@ class Refused(Exception):
         self.details = details
 
     def at(self, path: str) -> Self:
-        """This error as one of a part of something larger: its message and its `field` start with `path`."""
+        """A copy for a part of a document: the message and `field` begin with `path`."""
         error = copy(self)
         error.args = (f"{path}.{self}",)
         error.details = {**self.details, "field": f"{path}.{self.details.get('field', '')}".rstrip(".")}
@@ -75,8 +73,8 @@ class SteeringUnavailable(Refused):
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | None":
-    """DRF's, and for our own errors `{"detail", "code", …details}` with their status."""
-    # Here, since DRF wants Django set up, and errors are for all who steer.
+    """The answer `{"detail", "code", …details}` to a Refused, with its status; DRF's answer to any other error."""
+    # Not at the top: DRF needs Django's settings, and the engine imports this module without them.
     from rest_framework.response import Response
     from rest_framework.views import exception_handler as drf_exception_handler
 
