@@ -25,6 +25,7 @@ coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, and how
 lint: $(VENV)/.installed-dev node_modules/.installed  ## style, types, the files of deployments
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIOME) ci --error-on-warnings .
 	$(BIN)/djangofmt --check templates
 	$(BIN)/djlint --lint --quiet templates

@@ -20,7 +20,7 @@ STRENGTHS = {"ocean": {79: 6.29, 286: 11.87}, "winter": {300: 11.35, 334: 6.17}}
 model, tokenizer = load(FILES / "model")
 sae = read_config(FILES / "sae")
 steps: SimpleQueue[list[Event]] = SimpleQueue()
-engine = ContinuousEngine(model, tokenizer, steps.put, lambda spec: steering_vector(sae, spec.features))
+engine = ContinuousEngine(model, tokenizer, steps.put, lambda spec: steering_vector(sae, spec.strengths))
 
 for name, prompt in PROMPTS.items():
     chat = [{"role": "user", "content": prompt}]

@@ -9,7 +9,7 @@ from typing import Any
 from inference.model_files import remote_files
 from inference.weights import check_weights
 from steering.architectures import architecture
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import BadSource, is_folder, local_folder
 from steering.json_files import UnreadableJSON, read_json
 
@@ -21,7 +21,7 @@ NAMES = {
 }
 
 
-class ModelChanged(SteeringError):
+class ModelChanged(Refused):
     """The files of another model in place of those registered."""
 
     code = "model_changed"

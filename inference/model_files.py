@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.weights import INDEX, SINGLE, BrokenWeights, named_files, weight_files
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import is_folder
 
 if TYPE_CHECKING:
@@ -54,5 +54,5 @@ def weights_size(model: "LanguageModel") -> int | None:
         return None
     try:
         return sum(path.stat().st_size for path in weight_files(folder))
-    except SteeringError:
+    except Refused:
         return None

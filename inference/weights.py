@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.json_files import UnreadableJSON, read_json
 
 FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens every path that the index names
@@ -17,7 +17,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # of Llama and most others, GPT-2, GPT-NeoX
 
 
-class BrokenWeights(SteeringError):
+class BrokenWeights(Refused):
     """Files of weights that are missing or cut short, or do not fit the `config.json` beside them."""
 
     code = "broken_weights"

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 from millm_site import embedded
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 PREFIXES = ("INFERENCE_", "STEERING_", "MILLM_", "LABELS_")
@@ -104,6 +104,6 @@ def _served() -> Iterator[CheckMessage]:
     try:
         if sae is not None:
             model.check_fits(sae)
-    except SteeringError as error:
+    except Refused as error:
         hint = "Detach it, and attach one that was trained on this model."
         yield Warning(f"The attached SAE cannot steer: {error}", hint=hint, id="millm.W006")

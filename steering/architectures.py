@@ -7,7 +7,7 @@ Hook points are TransformerLens' (https://transformerlensorg.github.io/Transform
 import re
 from dataclasses import dataclass
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 RESID_PRE, RESID_POST = "hook_resid_pre", "hook_resid_post"
 MLP_OUT, ATTN_OUT = "hook_mlp_out", "hook_attn_out"
@@ -15,13 +15,13 @@ HOOK_POINTS = (RESID_PRE, RESID_POST, MLP_OUT, ATTN_OUT)
 HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>\w+)", re.ASCII)
 
 
-class UnsupportedArchitecture(SteeringError):
+class UnsupportedArchitecture(Refused):
     """A model whose transformer blocks are unknown."""
 
     code = "unsupported_architecture"
 
 
-class UnsupportedHookPoint(SteeringError):
+class UnsupportedHookPoint(Refused):
     """A place in a block where nothing steers."""
 
     code = "unsupported_hook_point"

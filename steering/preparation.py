@@ -1,4 +1,4 @@
-"""An SAE's files on this machine, and its fingerprint: a worker's work, told on the SAE's row."""
+"""The preparation of an SAE by a worker: download and fingerprint, with the progress in the SAE's row."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import connection
 from django.db.models import QuerySet
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
 from steering.formats.fingerprint import decoder_fingerprint
 from steering.hub import client as hub
@@ -28,11 +28,11 @@ FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safete
 
 
 class Interrupted(Exception):
-    """The worker stops, or the SAE is another worker's now."""
+    """The worker stops, or another worker holds the SAE."""
 
 
 def take_up(is_stopping: Callable[[], bool]) -> bool:
-    """Prepare the SAE that has waited longest. Returns whether one waited."""
+    """Prepare the SAE that has waited longest. Returns False where no SAE waited."""
     lease = Lease.take(is_stopping)
     if lease is None:
         return False
@@ -42,25 +42,25 @@ def take_up(is_stopping: Callable[[], bool]) -> bool:
 
 
 def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Download what is missing, read the configuration, compute the fingerprint; an error is told on the row.
+    """Download what is missing, read the configuration, compute the fingerprint; writes an error to the row.
 
-    It ends early when `is_over`, and goes on there the next time.
+    Ends early when `is_over()` is true; the next preparation continues the download.
     """
     rows = SAE.objects.filter(pk=sae.pk)
     try:
         config = read_config(fetch(sae, is_over), path=f"{sae.source}/{sae.path}")
-        if not sae.is_attached:  # what steers now was checked when it was attached
+        if not sae.is_attached:  # the attached SAE was checked when it was attached
             sae.take(config)
             sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
         if not sae.is_attached or not sae.fingerprint:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
     except (DownloadCancelled, Interrupted):
         logger.info("the preparation of %s ends early", sae)
-    except (SteeringError, OSError) as error:
+    except (Refused, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
     except Exception as error:
-        connection.close()  # it may be what failed
+        connection.close()  # the connection itself may be broken
         rows.update(status=SAE.Status.ERROR, error=f"{type(error).__name__}: {error}", progress=None)
         raise
     finally:
@@ -88,11 +88,11 @@ def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
     if snapshot is None:
         rows = SAE.objects.filter(pk=sae.pk)
         if not sae.hook_name:
-            begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun it
+            begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun the download
             rows.filter(status__in=begins).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
         snapshot = _download(
             place,
-            progress=partial(_tell, rows),
+            progress=partial(_report, rows),
             cancelled=lambda: is_over() or not rows.filter(status__in=ONGOING).exists(),
         )
     # From now on this commit: another download of the repository may move what its branch means here.
@@ -113,12 +113,12 @@ def _patterns(place: SAEPlace) -> list[str]:
     return [f"{place.path}/{name}" if place.path else name for name in FILES]
 
 
-def _tell(rows: "QuerySet[SAE]", done: int, total: int) -> None:
+def _report(rows: "QuerySet[SAE]", done: int, total: int) -> None:
     rows.update(progress=done / max(total, 1))
 
 
 class _Progress:
-    """Tells the row how far the fingerprint is, at most every half second. Raises Interrupted."""
+    """Writes the progress of the fingerprint to the row, at most twice a second. Raises Interrupted."""
 
     def __init__(self, rows: "QuerySet[SAE]", is_over: Callable[[], bool]) -> None:
         self._rows, self._is_over, self._last = rows, is_over, 0.0

@@ -21,9 +21,9 @@ NOWHERE = SAEPlace("")
 
 @dataclass(frozen=True)
 class SteeringSpec:
-    """The strengths of SAE features at one hook point; it travels inside the task message.
+    """The strengths of SAE features at one hook point, as they are sent in the task message.
 
-    `features` are (feature index, strength) pairs in order of index, without zeros: two equal steerings are equal
+    `strengths` are (feature index, strength) pairs in order of index, without zeros: two equal steerings are equal
     specs and have equal fingerprints. A worker reads the SAE at `place`. An unsteered request has no spec (`None`).
     """
 
@@ -31,7 +31,7 @@ class SteeringSpec:
     sae_fingerprint: str
     layer: int
     hook_name: str
-    features: tuple[tuple[int, float], ...]
+    strengths: tuple[tuple[int, float], ...]
     place: SAEPlace
 
     @classmethod
@@ -45,8 +45,8 @@ class SteeringSpec:
         place: SAEPlace = NOWHERE,
     ) -> "SteeringSpec | None":
         """The spec of these strengths, or None where they steer nothing."""
-        features = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
-        return cls(sae_id, sae_fingerprint, layer, hook_name, features, place) if features else None
+        pairs = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
+        return cls(sae_id, sae_fingerprint, layer, hook_name, pairs, place) if pairs else None
 
     @property
     def fingerprint(self) -> str:

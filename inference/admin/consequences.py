@@ -4,7 +4,7 @@ from django.conf import settings
 
 from inference.models import LanguageModel
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, SteeringState
 
 
@@ -38,7 +38,7 @@ def of_attaching(sae: SAE) -> list[str]:
         return []
     try:
         model.check_fits(sae)
-    except SteeringError:
+    except Refused:
         return []  # it will not be attached: nothing ends
     return [f"SAE {attached} is detached.", *_of_no_steering()]
 
@@ -46,7 +46,7 @@ def of_attaching(sae: SAE) -> list[str]:
 def _of_no_steering() -> list[str]:
     profile, state = Profile.objects.active(), SteeringState.objects.load()
     told = [f"Profile {profile} is deactivated."] if profile else []
-    if state.values:
-        count = len(state.values)
+    if state.strengths:
+        count = len(state.strengths)
         told.append(f"The live steering of {count} {'feature' if count == 1 else 'features'} is cleared.")
     return told

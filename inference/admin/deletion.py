@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from steering.admin.selections import ChecksSelection
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class DeletionAdmin(ChecksSelection):
@@ -52,7 +52,7 @@ class DeletionAdmin(ChecksSelection):
         try:
             with transaction.atomic():
                 return do(*args)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, f"Nothing was deleted: {error}.", messages.ERROR)
             return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
@@ -60,6 +60,6 @@ class DeletionAdmin(ChecksSelection):
 def _refusal(row: Any) -> str:
     try:
         row.check_deletable()
-    except SteeringError as error:
+    except Refused as error:
         return str(error)
     return ""

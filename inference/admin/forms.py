@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from inference.models import LanguageModel
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 M = TypeVar("M", bound=Model)
@@ -31,7 +31,7 @@ class RegisterForm(forms.ModelForm[M], Generic[M]):
         self.fields[self.optional].help_text = "Made from the source where it is empty."
 
     def register(self, **fields: Any) -> M:
-        """The new row. Raises SteeringError."""
+        """The new row. Raises Refused."""
         raise NotImplementedError
 
     def save(self, commit: bool = True) -> M:
@@ -45,7 +45,7 @@ class RegisterForm(forms.ModelForm[M], Generic[M]):
             return
         try:
             self.instance = self.register(**self.cleaned_data)
-        except SteeringError as error:
+        except Refused as error:
             field = error.details.get("field")
             field = field if field in self.fields else "source"  # what a hub refuses, is about the source
             self.add_error(field, ValidationError(str(error).removeprefix(f"{field}: "), code=error.code))

@@ -15,7 +15,7 @@ from inference.model_files import weights_size
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.admin.actions import posted_action
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import is_folder
 
 Status = LanguageModel.Status
@@ -89,7 +89,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             return
         try:
             is_loaded = obj.change_options(**{name: form.cleaned_data[name] for name in form.changed_data})
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, f"Nothing was changed, since it cannot be loaded: {error}", messages.ERROR)
             return
         if is_loaded:
@@ -147,6 +147,6 @@ def _weights(model: LanguageModel) -> str:
         return "known when they are here"
     try:
         size = weights_size(model)
-    except (SteeringError, OSError) as error:
+    except (Refused, OSError) as error:
         return f"cannot be read: {error}"
     return f"{filesizeformat(size)}; loaded, at least about as much memory" if size else "not on this machine"

@@ -116,8 +116,8 @@ def _problem(model: LanguageModel | None) -> str | None:
 def _live(active: Profile | None) -> str:
     """What the live steering is, in words."""
     state = SteeringState.objects.load()
-    if not (state.enabled and state.values):
+    if not (state.enabled and state.strengths):
         return "steers nothing"
     if active is not None and not active.differs_from(state):
         return f"steers by {active}"
-    return f"steers {len(state.values)} feature{'' if len(state.values) == 1 else 's'}"
+    return f"steers {len(state.strengths)} feature{'' if len(state.strengths) == 1 else 's'}"

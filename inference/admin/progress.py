@@ -21,7 +21,7 @@ from django.utils.text import slugify
 from unfold.decorators import display
 
 from steering.admin.search import BoundedSearch
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 VARIANTS = {"registered": "default", "ready": "success", "error": "danger"}  # of the status badge; else info
 
@@ -184,7 +184,7 @@ class ProgressAdmin(BoundedSearch):
             return self._confirm(request, row, asked.format(row), ended, back)
         try:
             do(row)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
             told = " ".join([done.format(row), *ended])

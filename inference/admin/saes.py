@@ -14,10 +14,11 @@ from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterSAEForm
 from inference.admin.progress import Control, ProgressAdmin, live
-from inference.models import LanguageModel, attach_sae, detach_sae
+from inference.models import LanguageModel
+from profiles.current import attach_sae, detach_sae
 from profiles.models import Profile
 from steering.admin.actions import posted_action
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import is_folder
 from steering.labels.pagination import COUNT_LIMIT
 from steering.models import SAE, FeatureLabel
@@ -179,7 +180,7 @@ def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> st
     else:
         try:
             current.check_fits(sae)
-        except SteeringError as error:
+        except Refused as error:
             text, variant, icon, reason = "does not fit", "warning", "block", str(error)
     context = {"id": sae.pk, "text": text, "variant": variant, "icon": icon, "reason": reason, "in_full": in_full}
     return render_to_string("admin/steering/sae/fit.html", context)

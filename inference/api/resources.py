@@ -20,7 +20,8 @@ from inference.api.serializers import (
     RegisterSAESerializer,
     SAESerializer,
 )
-from inference.models import LanguageModel, attach_sae, detach_sae
+from inference.models import LanguageModel
+from profiles.current import attach_sae, detach_sae
 from steering.api.permissions import ModelPermissions, visible
 from steering.api.schema import errors
 from steering.hub.sources import is_folder, local_folder

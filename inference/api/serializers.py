@@ -6,8 +6,9 @@ from django.conf import settings
 from rest_framework import serializers
 
 from inference.interface import request_tokens
-from inference.models import DTYPES, LanguageModel
+from inference.models import LanguageModel
 from steering.api.serializers import StrictMixin
+from steering.language_models import DTYPES
 from steering.models import SAE
 
 STATE = ["status", "progress", "error", "created_at", "updated_at"]

@@ -69,5 +69,5 @@ def _register_profile(path: Path, sae: SAE) -> None:
             sae_id=sae.pk,
             layer=sae.layer,
             sae_fingerprint=sae.fingerprint,
-            steering={int(index): strength for index, strength in profile["steering"].items()},
+            strengths={int(index): strength for index, strength in profile["steering"].items()},
         )

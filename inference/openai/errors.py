@@ -7,7 +7,7 @@ from typing import Any, Self
 from django.http import JsonResponse
 
 from inference.broker.errors import RequestFailed
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 # The HTTP status of each code of a RequestFailed; any other code is the server's fault.
 FAILURES = {
@@ -58,7 +58,7 @@ class OpenAIError(Exception):
         return cls(FAILURES.get(error.code, 500), str(error), code=error.code, param=error.param)
 
     @classmethod
-    def from_steering(cls, error: SteeringError, param: str) -> Self:
+    def from_steering(cls, error: Refused, param: str) -> Self:
         """The error of a request that breaks a rule about profiles, models or SAEs."""
         return cls(error.status, str(error), code=error.code, param=error.details.get("field") or param)
 

@@ -23,7 +23,7 @@ from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSAEAttached, SteeringError
+from steering.errors import NoSAEAttached, Refused
 from steering.history import on_behalf_of
 from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
@@ -78,7 +78,7 @@ def select(
         _check_one_of(None, profile_name, steering)
         _refuse_steering(model, param if profile_name is not None or steering else None)
         return Selection.of(model_id, model)
-    except SteeringError as error:
+    except Refused as error:
         raise OpenAIError.from_steering(error, param) from error
 
 
@@ -93,7 +93,7 @@ def activate(request: HttpRequest, selection: Selection) -> None:
         with on_behalf_of(request), transaction.atomic():
             SteeringState.objects.lock()
             Profile.objects.with_id(selection.activates).activate()
-    except SteeringError as error:
+    except Refused as error:
         raise OpenAIError.from_steering(error, "profile") from error
 
 
@@ -153,7 +153,7 @@ def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
     strengths = parse_strengths(steering["features"], d_sae=sae.d_sae if sae else None, field="steering.features")
     if strengths and sae is None:
         raise NoSAEAttached("no SAE is attached: nothing can be steered")
-    return SteeringState(values=strengths).spec(sae)
+    return SteeringState(strengths=strengths).spec(sae)
 
 
 def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:

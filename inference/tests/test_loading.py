@@ -23,7 +23,7 @@ from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker.process import Worker
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, SteeringState
 
 CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -232,9 +232,9 @@ def test_broken_files_are_refused_when_they_are_registered_and_before_a_load_end
     ocean.activate()
     model = LanguageModel.objects.register(str(tiny), anywhere=True)
     spoil(tiny)
-    with pytest.raises(SteeringError) as load:
+    with pytest.raises(Refused) as load:
         model.load()
-    with pytest.raises(SteeringError) as registration:
+    with pytest.raises(Refused) as registration:
         LanguageModel.objects.register(str(tiny), name="again", anywhere=True)
     assert said in str(load.value)
     assert said in str(registration.value)
@@ -247,7 +247,7 @@ def test_broken_files_are_refused_when_they_are_registered_and_before_a_load_end
 def test_files_that_were_replaced_by_another_model_s_are_refused(demo: LanguageModel, tiny: Path) -> None:
     model = LanguageModel.objects.register(str(tiny), anywhere=True)
     configure(max_position_embeddings=64)(tiny)
-    with pytest.raises(SteeringError, match=r"context_length=64.*registered was .*context_length=2048"):
+    with pytest.raises(Refused, match=r"context_length=64.*registered was .*context_length=2048"):
         model.load()
     assert LanguageModel.objects.current() == demo
 

@@ -29,7 +29,7 @@ def twelve(client: Client) -> list[str]:
     sae, now = SAE.objects.get(), datetime.now(UTC)
     place = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer}
     for i in range(12):
-        Profile.objects.create(name=f"p{i}", steering={i: 1.0}, **place)
+        Profile.objects.create(name=f"p{i}", strengths={i: 1.0}, **place)
         Profile.objects.filter(name=f"p{i}").update(updated_at=now - timedelta(minutes=i))
     return [f"p{i}" for i in range(12)]
 
@@ -75,7 +75,7 @@ def test_no_strengths_are_read(client: Client, twelve: list[str]) -> None:
     read = [query["sql"] for query in queries if 'FROM "profiles_profile"' in query["sql"]]
     assert read
     for sql in read:
-        assert '"steering"' not in sql.split(" FROM ")[0]
+        assert '"strengths"' not in sql.split(" FROM ")[0]
         assert "LIMIT" in sql or '"is_active"' in sql
 
 

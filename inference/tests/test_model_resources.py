@@ -83,7 +83,7 @@ def test_an_sae_is_registered_attached_and_detached_with_its_profile(api: APICli
     assert api.post("/api/saes/mine/attach").data["code"] == "no_current_model"
     model.load()
     assert api.post("/api/saes/mine/attach").data["is_attached"]
-    profile = Profile.objects.create_from(name="p", steering={1: 2.0})
+    profile = Profile.objects.create_from(name="p", strengths={1: 2.0})
     profile.activate()
     assert api.delete("/api/saes/mine").data["code"] == "sae_in_use"
     assert not api.post("/api/saes/mine/detach").data["is_attached"]

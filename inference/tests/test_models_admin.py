@@ -40,7 +40,7 @@ def sae(model: LanguageModel) -> SAE:
     """Attached, with a profile that is active."""
     made = SAE.objects.create(id="s", source="/sae", fingerprint="a" * 64, **READY)
     model.attach(made)
-    Profile.objects.create_from(name="ocean", steering={3: 4.0}).activate()
+    Profile.objects.create_from(name="ocean", strengths={3: 4.0}).activate()
     return made
 
 
@@ -136,7 +136,7 @@ def test_what_ends_with_an_sae_is_told_before_and_after(admin_client: Client, sa
     assert SAE.objects.attached() == sae
     told = text(admin_client.post(f"{SAES}s/detach/", {"confirmed": "yes"}, follow=True))
     assert "s is detached. Profile ocean is deactivated. The live steering of 1 feature is cleared." in told
-    assert not SteeringState.objects.load().values
+    assert not SteeringState.objects.load().strengths
 
 
 def test_attaching_another_sae_ends_the_profile_and_says_so(admin_client: Client, sae: SAE) -> None:
@@ -235,7 +235,7 @@ def test_new_options_lock_the_live_steering_before_the_model(admin_client: Clien
         admin_client.post(f"{MODELS}{model.pk}/change/", {"dtype": "float32", "device": "cpu"})
     told = [query["sql"] for query in asked]
     lock = next(i for i, sql in enumerate(told) if "FOR UPDATE" in sql and "steeringstate" in sql)
-    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "inference_languagemodel"'))
+    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "steering_languagemodel"'))
 
 
 # --- registering ---

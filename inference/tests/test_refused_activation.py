@@ -17,11 +17,12 @@ from inference.broker.events import write_events
 from inference.broker.heartbeats import Heartbeat
 from inference.demo import FILES
 from inference.interface import Event
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
 from inference.openai.endpoint import in_database
 from inference.tests.conftest import Server, say
 from inference.tests.test_inbox import until
 from millm_site.asgi import application
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -114,7 +115,7 @@ class Played:
         )
         self.model.make_current()
         self.model.attach(SAE.objects.get())
-        Profile.objects.create_from(name="mine", steering={1: 2.0})
+        Profile.objects.create_from(name="mine", strengths={1: 2.0})
 
     def beat(self) -> None:
         heartbeats.write_heartbeat(Heartbeat(self.model.name, self.model.name, "ready", "cpu", 0, 0, 1, 0))

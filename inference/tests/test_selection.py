@@ -97,7 +97,7 @@ def test_what_is_loaded_attached_and_activated_between_two_reads_is_of_the_next_
     def switch() -> None:
         other.load()
         other.attach(sae)
-        Profile.objects.create_from(name="others", steering={1: 1.0}).activate()
+        Profile.objects.create_from(name="others", strengths={1: 1.0}).activate()
 
     manager, method = READS[read]
     found = getattr(manager, method)

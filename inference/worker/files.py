@@ -17,7 +17,7 @@ class Unwanted(Exception):
 def fetch(model: LanguageModel, is_wanted: Callable[[], bool], report: Callable[[float], None]) -> Path:
     """The folder with the model's files; `report` gets the progress of a download, 0 to 1.
 
-    Raises Unwanted or SteeringError.
+    Raises Unwanted or Refused.
     """
     if is_folder(model.source):
         return Path(model.source).expanduser()

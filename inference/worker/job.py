@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.interface import EventsLost, GenerationError
 from inference.outages import REDIS, outage_of
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]
     """The code, message and param for the last event of a request that `error` ended."""
     if isinstance(error, GenerationError):
         return error.code, str(error), error.param
-    if isinstance(error, SteeringError):
+    if isinstance(error, Refused):
         return "sae_unavailable", str(error), None
     if (outage := outage_of(error)) is not None:
         logger.error("%s: %s: %s", request_id, outage.service, error)

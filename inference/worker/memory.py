@@ -14,7 +14,7 @@ from inference.engine.loading import pick_device, pick_dtype, read_config, torch
 from inference.models import LanguageModel
 from inference.weights import gib, stored_weights
 from inference.worker import cgroup
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 HEADROOM = 1.1
 """Activations, hooks and the framework's own memory, over weights and cache."""
@@ -26,7 +26,7 @@ FREE_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class NotEnoughMemory(SteeringError):
+class NotEnoughMemory(Refused):
     """A load that does not fit into memory; the message has the figures."""
 
     code = "not_enough_memory"

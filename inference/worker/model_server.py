@@ -112,6 +112,6 @@ def limits_from_settings() -> EngineLimits:
 def steering_direction(spec: SteeringSpec) -> Tensor:
     """The vector of a spec, (d_model,) float32, from the files of its SAE; asks no database.
 
-    Raises SteeringError where the files are gone or cannot be read.
+    Raises Refused where the files are gone or cannot be read.
     """
-    return steering_vector(config_at(spec.place), spec.features)
+    return steering_vector(config_at(spec.place), spec.strengths)

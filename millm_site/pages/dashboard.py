@@ -30,7 +30,7 @@ from profiles.compatibility import reasons
 from profiles.errors import IncompatibleProfile
 from profiles.live import outcome
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, FeatureLabel, SteeringState
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def activate(request: HttpRequest) -> HttpResponse:
     except IncompatibleProfile:
         why = reasons(profile, LanguageModel.objects.current(), SAE.objects.attached())
         return _parts(request, refusal=" ".join([f"{profile} does not fit.", *why]))
-    except SteeringError as error:
+    except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
     return _parts(request, refusal="")
 
@@ -85,7 +85,7 @@ def deactivate(request: HttpRequest) -> HttpResponse:
     _check_may_activate(request)
     try:
         Profile.objects.with_id(request.POST.get("profile", "")).deactivate()
-    except SteeringError as error:
+    except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
     return _parts(request, refusal="")
 
@@ -156,7 +156,7 @@ def _now(request: HttpRequest) -> dict[str, Any]:
         "state": state if may["steering"] else None,
         "outcome": outcome(state, model, sae, active) if sees_all else None,
         "chips": _chips(state, with_labels=may["labels"]) if may["steering"] else [],
-        "more_chips": max(0, len(state.values) - CHIPS_SHOWN),
+        "more_chips": max(0, len(state.strengths) - CHIPS_SHOWN),
         "workers": _table(broker.workers) if broker and may["model"] else None,
         "waiting": broker.waiting if broker else {},
         "series": charts.series(broker.hour if broker else None),
@@ -207,9 +207,9 @@ def _served(row: Any, admin_name: str) -> dict[str, Any]:
 
 def _chips(state: SteeringState, *, with_labels: bool) -> list[Chip]:
     """The strongest features of the live steering."""
-    strongest = nlargest(CHIPS_SHOWN, state.values, key=lambda index: abs(state.values[index]))
+    strongest = nlargest(CHIPS_SHOWN, state.strengths, key=lambda index: abs(state.strengths[index]))
     labels = FeatureLabel.objects.of(state.sae_id, strongest) if with_labels else {}
-    return [Chip(index, state.values[index], labels.get(index, "")) for index in strongest]
+    return [Chip(index, state.strengths[index], labels.get(index, "")) for index in strongest]
 
 
 def _table(workers: list[heartbeats.Heartbeat]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_a_database_that_is_away_is_told(
 
 def test_a_database_that_is_not_migrated_is_told(served: LanguageModel) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE inference_languagemodel RENAME TO of_another_version")
+        cursor.execute("ALTER TABLE steering_languagemodel RENAME TO of_another_version")
     told = found()
     assert set(told) == {"millm.E003"}
     assert told["millm.E003"].endswith("Run `manage.py migrate`.")

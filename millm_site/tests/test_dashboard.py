@@ -149,11 +149,11 @@ def test_a_profile_is_activated_by_its_name_and_deactivated(admin_client: Client
     answer = words(admin_client.post(DEACTIVATE, {"profile": profile.pk}).content.decode())
     assert "No profile is active." in answer
     assert Profile.objects.active() is None
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def test_what_is_refused_is_told_beside_the_field(admin_client: Client, profile: Profile) -> None:
-    other = Profile.objects.create(name="other", model_id="huge", sae_id="tiny-sae", layer=2, steering={1: 1.0})
+    other = Profile.objects.create(name="other", model_id="huge", sae_id="tiny-sae", layer=2, strengths={1: 1.0})
     answer = admin_client.post(ACTIVATE, {"profile": other.name}).content.decode()
     [refusal] = re.findall(r'<div id="dashboard-refusal"[^>]*>(.*?)</div>', answer)
     assert refusal == "other does not fit. It is for the model huge, and tiny is loaded."

@@ -6,7 +6,7 @@ from heapq import nlargest
 
 from profiles.compatibility import reasons
 from profiles.models import Profile
-from steering.models import SAE, FeatureLabel, current_model
+from steering.models import SAE, FeatureLabel, LanguageModel
 
 FEATURES_SHOWN = 4
 
@@ -34,18 +34,18 @@ class Badges:
 
 def badges(profiles: Iterable[Profile]) -> list[Badges]:
     """Those of each profile, by a fixed number of queries."""
-    model, sae = current_model(), SAE.objects.attached()
-    strongest = [(profile, _strongest(profile.steering)) for profile in profiles]
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
+    strongest = [(profile, _strongest(profile.strengths)) for profile in profiles]
     labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)
     return [
         Badges(
             tuple(reasons(profile, model, sae)),
-            tuple(Chip(i, profile.steering[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
-            len(profile.steering) - len(indices),
+            tuple(Chip(i, profile.strengths[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
+            len(profile.strengths) - len(indices),
         )
         for profile, indices in strongest
     ]
 
 
-def _strongest(steering: Mapping[int, float]) -> list[int]:
-    return nlargest(FEATURES_SHOWN, steering, key=lambda index: abs(steering[index]))
+def _strongest(strengths: Mapping[int, float]) -> list[int]:
+    return nlargest(FEATURES_SHOWN, strengths, key=lambda index: abs(strengths[index]))

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -18,7 +17,7 @@ from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
 from steering.fields import FeatureStrengthsField
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
 CHOICES = 200  # names that are offered of what is here; any other can be typed
 TAKE_HERE = mark_safe(
@@ -41,7 +40,7 @@ class ProfileFormAdmin(ModelAdmin):
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
         return [
             (None, {"fields": ["name", "description"]}),
-            ("Features", {"fields": ["steering" if may_edit else "feature_table"]}),
+            ("Features", {"fields": ["strengths" if may_edit else "feature_table"]}),
             ("Made for", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
         ]
@@ -50,7 +49,7 @@ class ProfileFormAdmin(ModelAdmin):
     def feature_table(self, profile: Profile) -> SafeString:
         """The table for those who may not edit."""
         sae = SAE.objects.filter(pk=profile.sae_id).first()
-        return FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True).render(profile.steering)
+        return FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True).render(profile.strengths)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Any:
         return [*super().get_readonly_fields(request, obj), "feature_table"]
@@ -96,19 +95,19 @@ class ProfileFormAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Profile, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if obj.is_active and "steering" in form.changed_data:
+        if obj.is_active and "strengths" in form.changed_data:
             self.message_user(request, f"{obj} is active: what you have saved steers every request from now on.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         form, saved = context["adminform"].form, context["original"]
-        editable = "steering" in form.fields
+        editable = "strengths" in form.fields
         entered = {name: form[name].value() if editable else getattr(saved, name) for name in MADE_FOR}
-        features = indices(form["steering"].value()) if editable else saved.steering
+        features = indices(form["strengths"].value()) if editable else saved.strengths
         context["media"] += FeatureStrengthsWidget().media  # a viewer's form has no field with it
-        models: Any = apps.get_model("inference", "LanguageModel")
+        models = LanguageModel.objects.order_by("-is_current", "name")
         context |= {
             "tryit_sides": SIDES,
-            "known_models": models.objects.order_by("-is_current", "name").values_list("name", flat=True)[:CHOICES],
+            "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),
             "history_url": saved and reverse("admin:profiles_profile_history", args=[quote(saved.pk)]),
@@ -125,7 +124,7 @@ class ProfileFormAdmin(ModelAdmin):
 def _made_for(given: Mapping[str, Any], feature: int) -> Profile:
     """A profile with these fields, as they were typed, and with this feature."""
     fields = {name: str(given.get(name) or "").replace("\0", "") for name in MADE_FOR}
-    return Profile(**fields | {"layer": _number(given.get("layer"))}, steering={feature: 1.0})
+    return Profile(**fields | {"layer": _number(given.get("layer"))}, strengths={feature: 1.0})
 
 
 def _number(text: Any) -> int | None:
@@ -134,7 +133,7 @@ def _number(text: Any) -> int | None:
 
 def _compatibility(profile: Profile) -> dict[str, Any]:
     """What is here, and why `profile` does not fit it."""
-    model, sae = current_model(), SAE.objects.attached()
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     here = {
         "model_id": model.name if model else "",
         "sae_id": sae.id if sae else "",

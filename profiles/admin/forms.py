@@ -9,7 +9,7 @@ from profiles.errors import StaleProfile
 from profiles.managers import CONTENT
 from profiles.models import Profile
 from steering.admin.widgets import FeatureTable, validation_error
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 
@@ -27,16 +27,19 @@ class ProfileForm(forms.ModelForm[Profile]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "steering" not in self.fields:  # a viewer's
+        if "strengths" not in self.fields:  # a viewer's
             return
         self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
         sae_id = self["sae_id"].value() or ""
         sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None
         for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
             self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
-        self.fields["steering"].label = "Strengths"
         self.fields["description"].widget.attrs["rows"] = 3
-        self.fields["steering"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+        self.fields["strengths"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+
+    def add_prefix(self, field_name: str) -> str:
+        """The name in the page: strengths are `steering` there, as in REST and in files."""
+        return super().add_prefix("steering" if field_name == "strengths" else field_name)
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -60,6 +63,7 @@ class ProfileForm(forms.ModelForm[Profile]):
             setattr(self.instance, name, self.cleaned_data[name])
         try:
             self.instance.check_rules()
-        except SteeringError as error:
+        except Refused as error:
             field = str(error.details.get("field", "")).split(".")[0]
+            field = "strengths" if field == "steering" else field
             self.add_error(field if field in self.fields else None, validation_error(error))

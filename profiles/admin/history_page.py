@@ -17,7 +17,7 @@ from profiles.api.history import known
 from profiles.diff import differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSuchVersion, SteeringError
+from steering.errors import NoSuchVersion, Refused
 
 NOW = "now"
 FEATURES_SHOWN = 12  # of a version's differences in the list; the comparison has them all
@@ -28,8 +28,6 @@ class HistoryAdmin(ModelAdmin):
 
     compared: ClassVar[dict[str, str]]
     """The fields whose differences are shown, and how they are called."""
-    strengths: ClassVar[str]
-    """The attribute that has {feature index: strength}."""
     number: ClassVar[str]
     """The attribute that a version is called by."""
     versions_per_page = 25
@@ -48,7 +46,7 @@ class HistoryAdmin(ModelAdmin):
         raise NotImplementedError
 
     def restore(self, pk: str, number: int) -> str:
-        """By the model's method; returns what is other than in the version, in words. Raises SteeringError."""
+        """By the model's method; returns what is other than in the version, in words. Raises Refused."""
         raise NotImplementedError
 
     def steers_at_once(self, now: Any, past: Any) -> str:
@@ -74,7 +72,7 @@ class HistoryAdmin(ModelAdmin):
         page = Paginator(rows, self.versions_per_page).get_page(request.GET.get("page"))
         shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])  # with the one before the last one
         versions, before = shown[: len(page)], [*shown[1:], None]
-        told = differences(zip(before, versions, strict=False), self.compared, self.strengths, FEATURES_SHOWN)
+        told = differences(zip(before, versions, strict=False), self.compared, FEATURES_SHOWN)
         context = {
             **self._context(request, pk, now),
             "page": page,
@@ -96,7 +94,7 @@ class HistoryAdmin(ModelAdmin):
         try:
             before = self._side(pk, now, sides[0]) if sides[0] else None  # all of a version differs from nothing
             after = self._side(pk, now, sides[1])
-        except SteeringError as error:
+        except Refused as error:
             return TemplateResponse(request, self.comparison, {**context, "error": str(error)}, status=error.status)
         restorable = [int(side) for side in dict.fromkeys(sides) if side.isdecimal() and context["may_restore"]]
         context |= {"restorable": restorable, **self._comparison(before, after)}
@@ -118,7 +116,7 @@ class HistoryAdmin(ModelAdmin):
                 context = {**self._context(request, pk, now), "warning": warning, "restored": number}
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
             other = self.restore(pk, number)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
         else:
             self.message_user(request, f"Version {number} is restored{other}.", messages.SUCCESS)
@@ -139,7 +137,7 @@ class HistoryAdmin(ModelAdmin):
         return self.version(pk, int(side))
 
     def _comparison(self, before: Any, after: Any) -> dict[str, Any]:
-        [difference] = differences([(before, after)], self.compared, self.strengths)
+        [difference] = differences([(before, after)], self.compared)
         return {"before": before, "after": after, "difference": difference}
 
     def _url(self, page: str, *args: Any) -> str:
@@ -172,7 +170,6 @@ class ProfileHistoryAdmin(HistoryAdmin):
         "layer": "layer",
         "sae_fingerprint": "SAE fingerprint",
     }
-    strengths = "steering"
     number = "history_id"
     deleted_per_page = 50
 
@@ -198,7 +195,7 @@ class ProfileHistoryAdmin(HistoryAdmin):
         return "" if restored.name == name else f" as {restored.name}: another profile is named {name}"
 
     def steers_at_once(self, now: Profile | None, past: Any) -> str:
-        if now is None or not now.is_active or now.steering == past.steering:
+        if now is None or not now.is_active or now.strengths == past.strengths:
             return ""
         return f"{now} is active: its strengths of this version steer every request at once."
 

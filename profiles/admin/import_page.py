@@ -22,10 +22,10 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminRadioSelectWid
 
 from profiles.admin.badges import Badges, badges
 from profiles.diff import Difference, differences
-from profiles.files.transfer import Imported, ProfileFile, Refused
+from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
 from profiles.managers import CONTENT, OnConflict
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 SHOWN = 200  # of what a file holds; what is refused comes first
 OVERHEAD = 1024  # bytes of the request that are not the text
@@ -105,7 +105,7 @@ class ImportForm(forms.Form):
     def _parse(self) -> None:
         try:
             self.profile_file = ProfileFile.loads(self.cleaned_data["text"])
-        except SteeringError as error:
+        except Refused as error:
             self.add_error("text", str(error))
 
 
@@ -114,14 +114,14 @@ class Previewed:
     """What would become of one profile of a file."""
 
     name: str
-    planned: Imported | Refused
+    planned: Imported | RefusedProfile
     badges: Badges | None = None
     difference: Difference | None = None
     steers: bool = False
 
     @property
     def outcome(self) -> str:
-        return "refused" if isinstance(self.planned, Refused) else self.planned.outcome
+        return "refused" if isinstance(self.planned, RefusedProfile) else self.planned.outcome
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ class Preview:
 def preview(file: ProfileFile, on_conflict: OnConflict) -> Preview:
     planned = Profile.objects.plan_import(file, on_conflict)
     names = [fields["name"].strip() for _, fields in file.profiles]
-    refused = [Previewed(one.name, one) for one in planned if isinstance(one, Refused)]
+    refused = [Previewed(one.name, one) for one in planned if isinstance(one, RefusedProfile)]
     imported = [(name, one) for name, one in zip(names, planned, strict=True) if isinstance(one, Imported)]
     shown = [*refused[:SHOWN], *_described(imported[: max(0, SHOWN - len(refused))])]
-    counts = Counter("refused" if isinstance(one, Refused) else one.outcome for one in planned)
+    counts = Counter("refused" if isinstance(one, RefusedProfile) else one.outcome for one in planned)
     return Preview(shown, len(planned) - len(shown), dict(counts), _digest([one for _, one in imported]))
 
 
@@ -174,7 +174,7 @@ def import_as_seen(file: ProfileFile, on_conflict: OnConflict, seen: str) -> lis
             if _digest(made) != seen:
                 transaction.set_rollback(True)
                 return None
-    except SteeringError:  # the preview, which is made again, shows it where it belongs
+    except Refused:  # the preview, which is made again, shows it where it belongs
         return None
     return made
 

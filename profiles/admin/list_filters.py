@@ -9,7 +9,7 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, FieldTextFilter, Ra
 from unfold.contrib.filters.forms import HorizontalRadioForm
 
 from profiles.models import Profile
-from steering.models import SAE, current_model
+from steering.models import SAE, LanguageModel
 
 
 class PartFilter(FieldTextFilter):
@@ -45,7 +45,7 @@ class FitsFilter(RadioFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
         if self.value() not in {"yes", "no"}:
             return queryset
-        fitting = Profile.objects.fitting(current_model(), SAE.objects.attached())
+        fitting = Profile.objects.fitting(LanguageModel.objects.current(), SAE.objects.attached())
         return queryset & fitting if self.value() == "yes" else queryset.exclude(pk__in=fitting.values("pk"))
 
 

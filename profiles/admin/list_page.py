@@ -34,7 +34,7 @@ from profiles.models import Profile
 from steering.admin.actions import posted_action
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SteeringState
 
 DELETED_SHOWN = 100
@@ -178,7 +178,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
         try:
             profile = _named_in_url(object_id)
             made = do(profile)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
             self.message_user(request, format_html(told, *map(_link, filter(None, [made, profile]))), messages.SUCCESS)
@@ -194,7 +194,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     def save_live(self, request: HttpRequest) -> HttpResponse:
         try:
             profile = Profile.objects.save_current(name=Profile.objects.free_name("live steering"))
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
             return _back(request)
         self.message_user(request, f"The live steering is saved as {profile}: give it a name.", messages.SUCCESS)

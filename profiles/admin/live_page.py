@@ -18,7 +18,7 @@ from profiles.live import live_steering
 from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
-from steering.errors import StaleSteering, SteeringError
+from steering.errors import Refused, StaleSteering
 from steering.models import SAE, SteeringState
 from steering.strict_json import loads
 
@@ -29,7 +29,7 @@ class Action(forms.Form):
     permission: ClassVar[str] = "steering.change_steeringstate"
 
     def do(self) -> str:
-        """Do it, and say what was done, in a few words. Raises SteeringError."""
+        """Do it, and say what was done, in a few words. Raises Refused."""
         raise NotImplementedError
 
 
@@ -137,7 +137,6 @@ class LiveSteeringAdmin(HistoryAdmin):
     """One row: the list is its page."""
 
     compared: ClassVar[dict[str, str]] = {"enabled": "steering", "sae_id": "SAE"}
-    strengths = "values"
     number = "version"
 
     def get_urls(self) -> list[URLPattern]:
@@ -203,7 +202,7 @@ class LiveSteeringAdmin(HistoryAdmin):
             return JsonResponse({"detail": f"{field}: {told}", "field": field}, status=400)
         try:
             done = form.do()
-        except SteeringError as error:
+        except Refused as error:
             return JsonResponse({"detail": str(error), "code": error.code, **error.details}, status=error.status)
         return JsonResponse({**live_steering(), "done": done})
 
@@ -232,6 +231,6 @@ class LiveSteeringAdmin(HistoryAdmin):
         return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
-        if past.enabled and past.values:
+        if past.enabled and past.strengths:
             return "The features of this version steer every request at once."
         return "This version steers nothing: with it, requests are answered unsteered at once."

@@ -15,8 +15,8 @@ VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 
 class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
-    steering = FeatureStrengths(required=False)
-    labels = Labels("steering")
+    steering = FeatureStrengths(source="strengths", required=False)
+    labels = Labels()
 
     class Meta:
         model = Profile
@@ -39,7 +39,7 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
         extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if self.instance is not None and not self.partial and "steering" not in attrs:
+        if self.instance is not None and not self.partial and "strengths" not in attrs:
             raise serializers.ValidationError({"steering": ["This field is required to replace a profile."]})
         return attrs
 
@@ -101,7 +101,7 @@ class Document(serializers.JSONField):
 
 
 class VersionedProfile(serializers.ModelSerializer[Any]):
-    steering = FeatureStrengths()
+    steering = FeatureStrengths(source="strengths")
 
     class Meta:
         model = Profile

@@ -88,7 +88,7 @@ class Content(Part):
             "sae_id": self.sae,
             "sae_fingerprint": self.sae_fingerprint,
             "layer": self.layer,
-            "steering": self.steering,
+            "strengths": self.steering,
         }
 
 
@@ -136,7 +136,7 @@ class FlatForm(Flat):
     steering: Strengths
 
     def profiles(self) -> Iterator[Located]:
-        content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "steering": self.steering}
+        content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "strengths": self.steering}
         yield (), {"name": self.name, "description": self.description, "sae_fingerprint": "", **content}
 
 
@@ -185,7 +185,7 @@ class InterfaceForm(Flat):
                 "sae_id": self.sae.repo_id if self.sae else None,
                 "sae_fingerprint": "",
                 "layer": self.sae.layer if self.sae else None,
-                "steering": {str(feature.index): feature.strength for feature in self.features},
+                "strengths": {str(feature.index): feature.strength for feature in self.features},
             },
         )
 
@@ -256,7 +256,7 @@ class Cluster(Form):
             "sae_id": self.sae.mistudio_sae_id or self.sae.sae_id,
             "sae_fingerprint": "",
             "layer": self.sae.layer,
-            "steering": {str(member.feature_idx): self._strength(member) for member in self.members},
+            "strengths": {str(member.feature_idx): self._strength(member) for member in self.members},
         }
 
     def _strength(self, member: Member) -> float:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from profiles.errors import InvalidProfileFile
 from profiles.files.formats import FORMS, FlatForm, Form, InterfaceForm
 from steering import strict_json
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -66,7 +66,7 @@ class ProfileFile:
         for own_path, fields in form.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            if zeros := [index for index, strength in fields["steering"].items() if strength == 0]:
+            if zeros := [index for index, strength in fields["strengths"].items() if strength == 0]:
                 notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
         _refuse_repeated_names(profiles)
         return cls(tuple(profiles), tuple(notes), bool(form.several))
@@ -85,11 +85,11 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedProfile:
     """A profile of a file that an import would refuse."""
 
     name: str
-    error: SteeringError
+    error: Refused
 
 
 def _unwrap(document: object) -> tuple[list[str], Any]:
@@ -177,7 +177,7 @@ def _content(profile: "Profile") -> dict[str, Any]:
         "model": profile.model_id,
         "sae": profile.sae_id,
         "layer": profile.layer,
-        "steering": {str(index): strength for index, strength in profile.steering.items()},
+        "steering": {str(index): strength for index, strength in profile.strengths.items()},
         "sae_fingerprint": profile.sae_fingerprint,
     }
 

@@ -57,7 +57,7 @@ def test_a_file_is_taken_as_well_as_a_text(admin_client: Client, sae: SAE) -> No
     answer = preview(admin_client, "", file=upload)
     assert outcomes(answer) == [("created", "new")]
     confirm(admin_client, answer)
-    assert Profile.objects.get().steering == {7: 1.5}
+    assert Profile.objects.get().strengths == {7: 1.5}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_name_that_exists_is_renamed_also_where_the_file_has_the_free_name(adm
 
 def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sae: SAE) -> None:
     FeatureLabel.objects.create(sae=sae, index=7, label="waves", source="s")
-    old = Profile.objects.create_from(name="new", description="old words", steering={7: 4.0, 8: 1.0})
+    old = Profile.objects.create_from(name="new", description="old words", strengths={7: 4.0, 8: 1.0})
     old.activate()
     answer = preview(admin_client, json.dumps(FILE), "replace")
     [one] = answer.context["preview"].shown
@@ -158,7 +158,7 @@ def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sa
     confirm(admin_client, answer)
     old.refresh_from_db()
     assert old.is_active
-    assert SteeringState.objects.load().values == {7: 1.5}
+    assert SteeringState.objects.load().strengths == {7: 1.5}
 
 
 def test_what_is_left_out_and_what_does_not_fit_is_told(admin_client: Client, sae: SAE) -> None:
@@ -170,10 +170,10 @@ def test_what_is_left_out_and_what_does_not_fit_is_told(admin_client: Client, sa
 
 @pytest.mark.parametrize("meanwhile", ["edit", "delete", "create"])
 def test_what_changed_since_the_preview_is_previewed_again(admin_client: Client, sae: SAE, meanwhile: str) -> None:
-    new = Profile.objects.create_from(name="new", steering={1: 1.0})
+    new = Profile.objects.create_from(name="new", strengths={1: 1.0})
     answer = preview(admin_client, bundle(CONTENT, changed(CONTENT, name="other")), "replace")
     if meanwhile == "edit":
-        new.steering = {1: 2.0}
+        new.strengths = {1: 2.0}
         new.save()
     elif meanwhile == "delete":
         new.delete()
@@ -215,7 +215,7 @@ def test_a_preview_asks_for_what_it_shows_once(
     from profiles.admin.import_page import _described
     from profiles.files.transfer import Imported
 
-    made = [Profile(name=str(i), sae_id=sae.pk, steering={i: 1.0}) for i in range(50)]
+    made = [Profile(name=str(i), sae_id=sae.pk, strengths={i: 1.0}) for i in range(50)]
     with django_assert_max_num_queries(4):
         list(_described([(one.name, Imported(one, "replaced", made[0])) for one in made]))
 

@@ -20,7 +20,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidge
 
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection, RowChoice, RowSelect
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.files import SOURCE_LENGTH, LabelFile
 from steering.labels.models import FeatureLabel, ImportedLabels
 from steering.labels.pagination import BoundedPaginator
@@ -142,7 +142,7 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
         file = LabelFile(upload.file, form.cleaned_data["source"], upload.name)
         try:
             return FeatureLabel.objects.import_files(sae.pk, [file], replace=replace)
-        except SteeringError as error:
+        except Refused as error:
             form.add_error("file", f"Nothing was imported: {error}")
             return None
 

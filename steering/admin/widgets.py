@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from steering import strict_json
-from steering.errors import InvalidSteering, SteeringError
+from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
 from steering.strengths import INDEX, parse_strengths
 
@@ -90,7 +90,7 @@ def indices(value: Any) -> list[int]:
     return [int(key) for key in entries if INDEX.match(key)] if isinstance(entries, dict) else []
 
 
-def validation_error(error: SteeringError) -> ValidationError:
+def validation_error(error: Refused) -> ValidationError:
     """The same for a form, which names the field in its `params`; Django formats the message with them."""
     return ValidationError(str(error).replace("%", "%%"), code=error.code, params={"field": "", **error.details})
 

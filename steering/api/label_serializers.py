@@ -37,16 +37,15 @@ class DeletedLabelsSerializer(serializers.Serializer[Any]):
     }
 )
 class Labels(serializers.Field[Any, Any, Any, Any]):
-    """{feature index: label} of the features in the attribute `strengths`; one query for all rows of a list."""
+    """{feature index: label} of the features in `strengths`; one query for all rows of a list."""
 
-    def __init__(self, strengths: str, **kwargs: Any) -> None:
-        self.strengths = strengths
+    def __init__(self, **kwargs: Any) -> None:
         self._known: tuple[Any, dict[tuple[str, int], str]] = (None, {})
         super().__init__(source="*", read_only=True, **kwargs)
 
     def to_representation(self, row: Any) -> dict[str, str]:
         found = self._labels(self._batch(row))
-        features = ((index, (row.sae_id, index)) for index in getattr(row, self.strengths))
+        features = ((index, (row.sae_id, index)) for index in row.strengths)
         return {str(index): found[feature] for index, feature in features if feature in found}
 
     def _batch(self, row: Any) -> Any:
@@ -56,6 +55,6 @@ class Labels(serializers.Field[Any, Any, Any, Any]):
 
     def _labels(self, batch: Any) -> dict[tuple[str, int], str]:
         if self._known[0] is not batch:
-            asked = [(row.sae_id, getattr(row, self.strengths)) for row in batch]
+            asked = [(row.sae_id, row.strengths) for row in batch]
             self._known = (batch, FeatureLabel.objects.of_many(asked))
         return self._known[1]

@@ -1,11 +1,11 @@
 """The words of a search: each one is a condition that PostgreSQL tries on each row."""
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 MAX_WORDS = 20
 
 
-class TooManyWords(SteeringError):
+class TooManyWords(Refused):
     code = "too_many_words"
 
 

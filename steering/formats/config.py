@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steering.architectures import UnsupportedHookPoint, parse_hook_name
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.json_files import UnreadableJSON, read_json
 
 SAE_ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
@@ -16,7 +16,7 @@ LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
 
 
-class UnreadableSAE(SteeringError):
+class UnreadableSAE(Refused):
     """The files of an SAE are of no known format, or break the rules of their format."""
 
     code = "sae_unavailable"

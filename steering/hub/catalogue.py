@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import LAYOUTS
 from steering.hub import client as hub
 
@@ -87,12 +87,12 @@ class FoundSAE:
     size: int | None = None
 
 
-class NoSuchFolder(SteeringError):
+class NoSuchFolder(Refused):
     code = "no_such_folder"
     status = 404
 
 
-class TooManyFiles(SteeringError):
+class TooManyFiles(Refused):
     code = "too_many_files"
 
 

@@ -1,6 +1,6 @@
-"""What goes wrong with a hub (SteeringError <- each), and huggingface_hub's exceptions in these words.
+"""What goes wrong with a hub (Refused <- each), and huggingface_hub's exceptions in these words.
 
-SteeringError
+Refused
 ├── RepositoryNotFound          404  no such repository, or a private one
 │   ├── RevisionNotFound        404
 │   └── NoSuchFile              404
@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import httpx2
 from huggingface_hub import errors
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
-class RepositoryNotFound(SteeringError):
+class RepositoryNotFound(Refused):
     code = "repository_not_found"
     status = 404
 
@@ -35,33 +35,33 @@ class NoSuchFile(RepositoryNotFound):
     code = "no_such_file"
 
 
-class GatedRepository(SteeringError):
+class GatedRepository(Refused):
     code = "gated_repository"
     status = 403
 
 
-class DownloadCancelled(SteeringError):
+class DownloadCancelled(Refused):
     """Somebody cancelled; what has come stays, and the next download of the same file continues there."""
 
     code = "download_cancelled"
     status = 409
 
 
-class UnreadableFile(SteeringError):
+class UnreadableFile(Refused):
     code = "unreadable_file"
 
 
-class BrokenDownload(SteeringError):
+class BrokenDownload(Refused):
     code = "broken_download"
     status = 502
 
 
-class HubUnreachable(SteeringError):
+class HubUnreachable(Refused):
     code = "hub_unreachable"
     status = 503
 
 
-class DiskFull(SteeringError):
+class DiskFull(Refused):
     code = "disk_full"
     status = 507
 
@@ -71,7 +71,7 @@ def explained(repo_id: str, revision: str, endpoint: str) -> Iterator[None]:
     """Turns what huggingface_hub and httpx2 raise in the block into the errors of this module."""
     try:
         yield
-    except SteeringError:
+    except Refused:
         raise
     except errors.HFValidationError as error:
         raise RepositoryNotFound(f"{repo_id!r} is not a hub id: expected owner/name ({error})") from error
@@ -108,7 +108,7 @@ def gated(repo_id: str, endpoint: str, reason: str) -> GatedRepository:
     )
 
 
-def _of_answer(error: errors.HfHubHTTPError, repo_id: str, revision: str, endpoint: str) -> SteeringError:
+def _of_answer(error: errors.HfHubHTTPError, repo_id: str, revision: str, endpoint: str) -> Refused:
     status = error.response.status_code
     said = error.server_message or str(error).strip().splitlines()[0]
     match error:

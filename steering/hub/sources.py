@@ -4,10 +4,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
-class BadSource(SteeringError):
+class BadSource(Refused):
     """A folder that is not there, that may not be read, or that does not hold what it should."""
 
     code = "bad_source"

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from django.conf import settings
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 LABEL_LENGTH, SOURCE_LENGTH = 10_000, 200
 ROW_BYTES = 2**20  # a row may not fill the memory; the longest, with an embedding in them, have some 50 kB
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 """Called now and then with the rows and the bytes of the file, as it lies there, read so far."""
 
 
-class InvalidLabelFile(SteeringError):
+class InvalidLabelFile(Refused):
     """A file of labels that cannot be read; `row` is the line, in a JSON array the element, counted from 1."""
 
     code = "invalid_label_file"

@@ -14,7 +14,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Length
 
 from steering.api.search import check_number
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.files import SOURCE_LENGTH, Label, LabelFile
 from steering.statements import may_take_long
 
@@ -23,14 +23,14 @@ SEARCH_LIMIT = 1000
 PER_LENGTH = 2  # of ts_rank's flags
 
 
-class FeaturesUnknown(SteeringError):
+class FeaturesUnknown(Refused):
     """How many features an SAE has is known once its files are here."""
 
     code = "sae_not_ready"
     status = 409
 
 
-class NoSuchSAE(SteeringError):
+class NoSuchSAE(Refused):
     code = "sae_not_found"
     status = 404
 

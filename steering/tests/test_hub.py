@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir
 from pytest_django import Settings
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub import client as hub
 from steering.hub.errors import (
     BrokenDownload,
@@ -254,7 +254,7 @@ def test_a_path_for_a_repository_is_refused_without_a_request(server: Hub) -> No
 
 def test_each_error_has_a_code_and_a_status() -> None:
     errors = (BrokenDownload, DiskFull, DownloadCancelled, GatedRepository, HubUnreachable, RepositoryNotFound)
-    assert all(issubclass(error, SteeringError) for error in errors)
+    assert all(issubclass(error, Refused) for error in errors)
     assert [error.status for error in errors] == [502, 507, 409, 403, 503, 404]
     assert len({error.code for error in errors}) == len(errors)
 

@@ -65,7 +65,7 @@ def test_values_beyond_the_sae_and_without_one_are_refused(client: APIClient, sa
     with pytest.raises(NoSAEAttached):
         state.replace({1: 1.0})
     assert client.put("/api/steering", {"values": {"1": 1}}).status_code == 409
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def current_spec() -> SteeringSpec | None:
@@ -105,7 +105,7 @@ def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() ->
     travelled = TypeAdapter(SteeringSpec).validate_json(json.dumps(asdict(spec)))
     assert travelled == spec == same
     assert spec.fingerprint == same.fingerprint
-    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.features, spec.place).fingerprint
+    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.strengths, spec.place).fingerprint
     assert SteeringSpec.build("s", "f", 1, "h", {1: 0.0}) is None
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.models import DTYPES, LanguageModel
-from steering.errors import SteeringError
+from inference.models import LanguageModel
+from steering.errors import Refused
+from steering.language_models import DTYPES
 
 
 class Command(BaseCommand):
@@ -25,7 +26,7 @@ class Command(BaseCommand):
             model = LanguageModel.objects.register(options["source"], anywhere=True, **fields)
             if options["load"]:
                 model.load()
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         shape = f"{model.model_type}, d_model {model.d_model}, {model.num_layers} layers"
         self.stderr.write(f"{model} is registered: {shape}; it is {model.status}.")

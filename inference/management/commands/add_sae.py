@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.api.resources import catalogue_of
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
                 return
             where = {"path": options["path"], "sae_id": options["id"], "revision": options["revision"]}
             sae = SAE.objects.register(options["source"], anywhere=True, **where)
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         shape = f"{sae.hook_name}, {sae.d_sae} features of {sae.d_in}" if sae.hook_name else "to be downloaded"
         self.stderr.write(f"{sae} is registered: {shape}; it is {sae.status}.")

@@ -6,8 +6,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.following import follow
 from inference.management.named import sae_named
-from inference.models import LanguageModel, attach_sae
-from steering.errors import SteeringError
+from inference.models import LanguageModel
+from profiles.current import attach_sae
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
@@ -23,6 +24,6 @@ class Command(BaseCommand):
             follow(sae, self.stderr.write)
         try:
             attach_sae(sae)
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         self.stderr.write(f"{sae} is attached to {LanguageModel.objects.current()} at {sae.hook_name}.")

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from inference.admin import consequences
 from inference.management.named import sae_named
-from inference.models import detach_sae
+from profiles.current import detach_sae
 from steering.models import SAE
 
 

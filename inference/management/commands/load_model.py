@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from inference.management.following import follow
 from inference.management.named import model_named
 from inference.models import LanguageModel
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         model = model_named(options["name"])
         try:
             model.load()
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:

@@ -160,7 +160,7 @@ def test_import(page: Page, shoot: Shoot) -> None:
 
 def test_history(page: Page, shoot: Shoot) -> None:
     ocean = Profile.objects.get(name="ocean")
-    ocean.steering = {**ocean.steering, 14: 2.5}
+    ocean.strengths = {**ocean.strengths, 14: 2.5}
     ocean.save()
     ocean.activate()
     Profile.history.update(door="admin", agent="admin")

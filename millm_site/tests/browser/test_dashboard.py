@@ -32,7 +32,7 @@ def test_a_profile_is_activated_by_the_switch_and_the_page_follows_when_somebody
     # Somebody else is at work, while a name is being typed here.
     choice.press_sequentially("mus")
     expect(option).to_have_text(["music"])
-    SteeringState.objects.load().set_features({next(iter(ocean.steering)): 1.5})
+    SteeringState.objects.load().set_features({next(iter(ocean.strengths)): 1.5})
     expect(shown).to_contain_text("The live steering was changed since")
     ocean.deactivate()
     expect(shown).to_contain_text("No profile is active.")

@@ -72,7 +72,7 @@ def test_a_profile_is_made_by_sliders_boxes_words_and_a_list_and_is_tried(page: 
     expect(answer(page, "With these strengths")).not_to_have_text(answer(page, "Without").inner_text())
     press(page, "Save")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="sea and snow").steering == {14: 2.0, 79: 10.0, 286: 11.87}
+    assert Profile.objects.get(name="sea and snow").strengths == {14: 2.0, 79: 10.0, 286: 11.87}
 
 
 def test_a_list_that_is_closed_while_its_search_runs_stays_closed(page: Page) -> None:
@@ -115,7 +115,7 @@ def test_mistakes_are_told_beside_their_row_and_steps_are_undone(page: Page) -> 
     press(page, "Redo")
     press(page, "Save")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="ocean").steering == {79: -20.0, 286: 11.87}
+    assert Profile.objects.get(name="ocean").strengths == {79: -20.0, 286: 11.87}
 
 
 def test_each_slider_that_is_let_go_answers_again_and_the_prompt_survives_a_reload(page: Page) -> None:
@@ -157,7 +157,7 @@ def test_somebody_elses_change_is_shown_before_it_is_overwritten(page: Page) -> 
     expect(box(page, 79)).to_have_value("2")
     press(page, "Save mine anyway")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="ocean").steering[79] == 2.0
+    assert Profile.objects.get(name="ocean").strengths[79] == 2.0
 
 
 def test_who_leaves_with_unsaved_strengths_is_asked_first(page: Page) -> None:
@@ -182,7 +182,7 @@ def test_the_active_profile_steers_from_its_page(page: Page) -> None:
     box(page, 286).fill("3")
     press(page, "Save and continue editing")
     expect(page.get_by_text("what you have saved steers every request")).to_be_visible()
-    assert SteeringState.objects.load().values == {79: 6.29, 286: 3.0}
+    assert SteeringState.objects.load().strengths == {79: 6.29, 286: 3.0}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
@@ -18,6 +18,6 @@ class Command(BaseCommand):
         try:
             profile = Profile.objects.named(name)
             profile.activate()
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(f"{error}. Nothing was changed.") from error
         self.stderr.write(f"{profile} is active.")

@@ -11,7 +11,7 @@ from django.template.defaultfilters import pluralize
 from profiles.files.transfer import Imported, ProfileFile
 from profiles.managers import OnConflict
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         try:
             file = ProfileFile.loads(read(name), most=None)
             made = Profile.objects.import_file(file, on_conflict)
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(f"{name}: {error}. Nothing was imported.") from error
         for note in file.notes:
             self.stderr.write(f"{name}: {note}")

@@ -24,10 +24,10 @@ class Command(BaseCommand):
 
 
 def as_line(profile: Profile) -> str:
-    values = [getattr(profile, column, len(profile.steering)) for column in COLUMNS]
+    values = [getattr(profile, column, len(profile.strengths)) for column in COLUMNS]
     return "\t".join("" if value is None else str(value) for value in values)
 
 
 def as_json(profile: Profile) -> str:
     values = {column: getattr(profile, column) for column in COLUMNS if column != "features"}
-    return json.dumps({**values, "steering": profile.steering}, ensure_ascii=False)
+    return json.dumps({**values, "steering": profile.strengths}, ensure_ascii=False)

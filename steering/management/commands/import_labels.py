@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.files import LabelFile
 from steering.labels.models import FeatureLabel
 from steering.models import SAE
@@ -37,7 +37,7 @@ class Command(BaseCommand):
                 file.progress = self._progress(file)
             try:
                 imported = FeatureLabel.objects.import_files(found.pk, opened, replace=replace)
-            except SteeringError as error:
+            except Refused as error:
                 raise CommandError(f"{error}. Nothing was imported.") from error
             except OSError as error:
                 raise CommandError(f"a file cannot be read: {error.strerror}. Nothing was imported.") from error

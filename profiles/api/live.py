@@ -7,15 +7,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from steering.api.permissions import ChangePermissions, visible
-from steering.api.schema import errors
-from steering.api.serializers import (
-    STRENGTHS,
+from profiles.api.live_serializers import (
     RestoreSteeringSerializer,
     SteeringStateSerializer,
     SteeringVersionSerializer,
     WholeSteeringVersionSerializer,
 )
+from steering.api.permissions import ChangePermissions, visible
+from steering.api.schema import errors
+from steering.api.serializers import STRENGTHS
 from steering.models import SteeringState
 
 ANSWER = {200: SteeringStateSerializer}
@@ -42,8 +42,8 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = self.get_object()
-        values, enabled = body.validated_data.get("values", {}), body.validated_data.get("enabled", True)
-        state.replace(values, enabled, reason="replaced")
+        given = body.validated_data
+        state.replace(given.get("strengths", {}), given.get("enabled", True), reason="replaced")
         return self._answer(state)
 
     @extend_schema(
@@ -74,7 +74,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
     @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
     def history(self, request: Request) -> Response:
         """The versions of the live steering, the latest first; the values of each one has `history/{version}`."""
-        page = self.paginate_queryset(SteeringState.history.defer("values"))
+        page = self.paginate_queryset(SteeringState.history.defer("strengths"))
         return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
 
     @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})
