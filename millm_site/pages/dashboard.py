@@ -19,8 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from redis import RedisError
 
 from inference.admin.progress import VARIANTS, badge
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import counters, stream
 from inference.models import LanguageModel
 from inference.states import Workers
 from millm_site.models import APIKey
@@ -116,7 +115,7 @@ class Broker:
 
     workers: list[stream.Heartbeat]
     waiting: dict[str, int]
-    hour: traffic.Hour
+    hour: counters.Hour
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def _ask_redis(model: LanguageModel | None) -> Broker | None:
         workers = sorted(stream.live_workers(), key=lambda worker: worker.worker)
         names = sorted({worker.model for worker in workers if worker.model} | ({model.name} if model else set()))
         waiting = stream.waiting_in([LanguageModel(name=name).queue for name in names])
-        return Broker(workers, dict(zip(names, waiting, strict=True)), traffic.last_hour())
+        return Broker(workers, dict(zip(names, waiting, strict=True)), counters.last_hour())
     except RedisError as error:
         logger.warning("Redis: %s", error)
         return None

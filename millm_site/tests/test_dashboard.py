@@ -11,8 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import counters, stream
 from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
 from profiles.models import Profile
@@ -257,8 +256,8 @@ def test_the_queries_are_few_however_much_there_is(
 
 
 def test_the_charts_have_a_value_for_each_minute(admin_client: Client) -> None:
-    assert traffic.tokens_generated(120)
-    async_to_sync(traffic.request_ended)("refused", first_token_s=None)
+    assert counters.tokens_generated(120)
+    async_to_sync(counters.request_ended)("refused", first_token_s=None)
     page = admin_client.get(PARTS).content.decode()
     [data] = re.findall(r'<script id="dashboard-data" type="application/json">(.*?)</script>', page)
     series = json.loads(data)

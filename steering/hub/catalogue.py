@@ -14,7 +14,7 @@ from pathlib import Path
 
 from steering.errors import SteeringError
 from steering.formats import LAYOUTS
-from steering.hub import client as hub
+from steering.hub import client
 
 MAX_DEPTH = 8
 MAX_FILES = 20_000
@@ -112,7 +112,7 @@ def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
 
 def list_repository(repo_id: str, revision: str) -> list[FoundSAE]:
     """The SAEs in a hub repository, by one request. Errors: those of steering.hub.client."""
-    sizes = hub.file_sizes(repo_id, revision)
+    sizes = client.file_sizes(repo_id, revision)
     return [replace(found, size=sum(sizes[path] for path in found.files)) for found in find_saes(sizes, repo_id)]
 
 
