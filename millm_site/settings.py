@@ -176,8 +176,8 @@ DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_
 # Too many failed logins with one name from one address, or from one address, are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "millm_site.accounts.throttling.Throttle"
-AXES_CLIENT_IP_CALLABLE = "millm_site.accounts.throttling.address_of"
+AXES_HANDLER = "millm_site.accounts.failed_logins.Throttle"
+AXES_CLIENT_IP_CALLABLE = "millm_site.accounts.failed_logins.address_of"
 LOGIN_FAILURES_PER_ADDRESS = positive_int("LOGIN_FAILURES_PER_ADDRESS", 50)
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))

@@ -1,4 +1,4 @@
-"""The login form of the admin, which says so where a login is refused (`millm_site.accounts.throttling`)."""
+"""The login form of the admin, which says so where a login is refused (`millm_site.accounts.failed_logins`)."""
 
 import threading
 from typing import Any

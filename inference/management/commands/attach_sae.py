@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.management.following import follow
 from inference.management.named import sae_named
+from inference.management.progress import follow
 from inference.models import LanguageModel, attach_sae
 from steering.errors import SteeringError
 
