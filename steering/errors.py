@@ -1,8 +1,13 @@
-"""What steering refuses.
+"""Refusals: errors that have a code and an HTTP status, which the admin, REST, /v1 and commands show to users.
 
-SteeringError <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
-SteeringUnavailable; elsewhere
-UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
+SteeringError
+├── InvalidSteering         400  strengths that are not {feature index: finite number}
+├── NoSAEAttached           409
+├── NothingToCancel         409  the load or download has ended
+├── NoSuchVersion           404
+├── StaleSteering           409  the live steering was changed meanwhile
+├── SteeringUnavailable     409  the requested steering is not possible now
+└── others beside the code that raises them: `formats`, `hub.errors`, `hub.sources`, `architectures`, `saes`, `labels`
 """
 
 from copy import copy
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SteeringError(Exception):
-    """A rule that a person or a program broke; nothing was changed. `status` is its HTTP status."""
+    """Error: a request broke a rule, and nothing was changed. `status` is the HTTP status of the answer."""
 
     code = "steering_error"
     status = 400
@@ -23,7 +28,7 @@ class SteeringError(Exception):
         self.details = details
 
     def at(self, path: str) -> Self:
-        """This error as one of a part of something larger: its message and its `field` start with `path`."""
+        """A copy of this error for a part of a larger object: its message and its `field` start with `path`."""
         error = copy(self)
         error.args = (f"{path}.{self}",)
         error.details = {**self.details, "field": f"{path}.{self.details.get('field', '')}".rstrip(".")}
@@ -31,7 +36,7 @@ class SteeringError(Exception):
 
 
 class InvalidSteering(SteeringError):
-    """Strengths that are not {feature index: finite number}; `field` names the first bad one."""
+    """Error: strengths are not {feature index: finite number}; `field` names the first bad entry."""
 
     code = "invalid_steering"
 
@@ -45,7 +50,7 @@ class NoSAEAttached(SteeringError):
 
 
 class NothingToCancel(SteeringError):
-    """A load or a download that has come to its end already."""
+    """Error: the load or download to cancel has already ended."""
 
     code = "nothing_to_cancel"
     status = 409
@@ -57,22 +62,22 @@ class NoSuchVersion(SteeringError):
 
 
 class StaleSteering(SteeringError):
-    """The live steering is another than the one that a change was decided on."""
+    """Error: the live steering was changed after the user saw it."""
 
     code = "stale_steering"
     status = 409
 
 
 class SteeringUnavailable(SteeringError):
-    """Something is said to steer, and cannot: refused, never served unsteered."""
+    """Error: the requested steering is not possible now. The request is refused, never answered unsteered."""
 
     code = "steering_unavailable"
     status = 409
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | None":
-    """DRF's, and for our own errors `{"detail", "code", …details}` with their status."""
-    # Here, since DRF wants Django set up, and errors are for all who steer.
+    """DRF's exception handler; a SteeringError is answered with its status and `{"detail", "code", …details}`."""
+    # DRF needs a configured Django, and this module is imported without one.
     from rest_framework.response import Response
     from rest_framework.views import exception_handler as drf_exception_handler
 

@@ -1,4 +1,4 @@
-"""/api/steering."""
+"""URLs of the live steering (/api/steering) and of feature labels (/api/saes/{id}/labels)."""
 
 from django.urls import path
 

@@ -9,11 +9,11 @@ from steering.api.label_serializers import Labels
 from steering.history import Door
 from steering.models import SAE, SteeringState, active_profile
 
-UNKNOWN_SHOWN = 20  # an answer is not larger than what it answers
+UNKNOWN_SHOWN = 20  # keeps the answer smaller than the request
 
 
 class StrictMixin(serializers.Serializer[Any]):
-    """Refuses fields it does not know: a misspelled field is not silently ignored."""
+    """Refuses unknown fields, so that a misspelled field is not silently ignored."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
@@ -34,7 +34,7 @@ STRENGTHS = {
 
 @extend_schema_field(STRENGTHS)
 class FeatureStrengths(serializers.JSONField):
-    """{feature index: strength}, checked by the model, which knows the SAE."""
+    """{feature index: strength}. The model checks the values, since only the model knows the SAE."""
 
 
 class ActiveProfile(serializers.Serializer[Any]):
@@ -48,7 +48,7 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
     sae_id = serializers.SerializerMethodField(help_text="The attached SAE, whose features these are.")
     active_profile = serializers.SerializerMethodField()
     equals_active_profile = serializers.SerializerMethodField(
-        help_text="Whether the active profile still is what steers; null where none is active."
+        help_text="True if the live steering equals the active profile; null if no profile is active."
     )
 
     class Meta:
@@ -80,7 +80,7 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
 
 
 class SteeringVersionSerializer(serializers.Serializer[Any]):
-    """One version of the live steering in the list: who made it so, and without its values, which may be many."""
+    """One version of the live steering in a list: its author and reason, without its values, which may be many."""
 
     version = serializers.IntegerField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
@@ -92,7 +92,7 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
 
 
 class WholeSteeringVersionSerializer(SteeringVersionSerializer):
-    """The same, with its values."""
+    """One version of the live steering, with its values."""
 
     values = FeatureStrengths()
     labels = Labels("values")
