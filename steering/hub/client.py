@@ -211,9 +211,7 @@ def _snapshot(transfer: Transfer, files: Sequence[RemoteFile], revision: str) ->
         )
         missing = [file.path for file in files if not (folder / file.path).is_file()]
         if missing:  # huggingface_hub returns an incomplete folder if the hub becomes unavailable meanwhile
-            raise HubUnreachable(
-                f"{transfer.repo_id}: the hub became unavailable before {missing[0]}: download it again"
-            )
+            raise HubUnreachable(f"{transfer.repo_id}: the hub was lost before {missing[0]}: download it again")
         _remember(transfer.repo_id, revision, transfer.commit)
     return folder
 

@@ -98,7 +98,7 @@ def test_a_web_page_instead_of_a_hub_is_unreachable(server: Hub) -> None:
 
 def test_offline_the_cache_works_and_no_request_is_sent(server: Hub, settings: Settings) -> None:
     settings.HF_HUB_OFFLINE = True
-    with pytest.raises(HubUnreachable, match=r"owner/model at main is not whole in the cache.*HF_HUB_OFFLINE"):
+    with pytest.raises(HubUnreachable, match=r"owner/model at main is not complete in the cache.*HF_HUB_OFFLINE"):
         download()
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
         client.file_sizes(REPO, "main")
