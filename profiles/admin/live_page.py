@@ -14,8 +14,8 @@ from django.urls import URLPattern, path
 
 from profiles.admin.form_page import SIDES
 from profiles.admin.history_page import HistoryAdmin
+from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.live import live_steering
-from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
 from steering.errors import StaleSteering, SteeringError
