@@ -100,7 +100,7 @@ def test_redis_away_is_told_in_plain_words(
     told = words(page.content.decode())
     assert page.status_code == 200
     assert "Redis does not answer: no request can be answered now" in told
-    assert told.count("not known while Redis is away") == 3
+    assert told.count("unknown while Redis is unavailable") == 3
     assert "tiny" in told
 
 

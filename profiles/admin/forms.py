@@ -1,4 +1,4 @@
-"""The admin's form of a profile: what the model refuses is an error beside its field."""
+"""The admin's form of a profile. It shows a refusal of the model beside its field."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from steering.models import SAE
 
 class ProfileForm(forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
-    """The state of the profile that the form was made from: who saves, changes that one and no other."""
+    """The state of the profile that the user saw. Saving is refused if the profile has another state by then."""
     user: Any = None
-    """Who edits; set by the admin."""
+    """The user who edits; set by the admin."""
     stale: StaleProfile | None = None
-    """Why nothing was saved, where the profile is another one by now."""
+    """The error if nothing was saved because the profile was changed meanwhile."""
 
     class Meta:
         model = Profile
@@ -27,13 +27,13 @@ class ProfileForm(forms.ModelForm[Profile]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "steering" not in self.fields:  # a viewer's
+        if "steering" not in self.fields:  # the form of a viewer
             return
         self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
         sae_id = self["sae_id"].value() or ""
         sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None
         for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
-            self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
+            self.fields[name].widget.attrs["list"] = known  # a datalist of the page; other values can be typed
         self.fields["steering"].label = "Strengths"
         self.fields["description"].widget.attrs["rows"] = 3
         self.fields["steering"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
@@ -47,7 +47,7 @@ class ProfileForm(forms.ModelForm[Profile]):
         return cleaned
 
     def _check_seen(self) -> None:
-        """Refuse to overwrite another state than the one the form was made from, or the one it has warned of."""
+        """Refuse to overwrite a state of the profile that the user saw neither in the form nor in its warning."""
         seen = [self.data[name] for name in ("opened", "overwrite") if name in self.data]
         try:
             self.instance.check_seen(seen)

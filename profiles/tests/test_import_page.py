@@ -90,7 +90,7 @@ def test_a_file_that_is_no_text_is_told_beside_it(admin_client: Client, sae: SAE
 
 def test_of_text_and_file_one_is_taken(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, json.dumps(FILE), file=SimpleUploadedFile("a.json", b"{}"))
-    assert "expected one of them" in answer.context["form"].errors["file"][0]
+    assert "expected only one of them" in answer.context["form"].errors["file"][0]
     assert answer.context["form"]["text"].value() == json.dumps(FILE)
 
 
@@ -229,7 +229,7 @@ def test_an_empty_bundle_offers_nothing(admin_client: Client, sae: SAE) -> None:
 def test_who_may_not_change_profiles_is_not_offered_to_replace_them(sae: SAE) -> None:
     Profile.objects.create(name="new", description="precious")
     user = user_with("view_profile", "add_profile")
-    assert "Replace the profile" not in user.get(URL).content.decode()
+    assert "Replace the existing profile" not in user.get(URL).content.decode()
     answer = preview(user, json.dumps(FILE), "replace")
     assert "replace is not one of the available choices" in answer.context["form"].errors["on_conflict"][0]
     assert preview(user, json.dumps(FILE), "replace", **{"import": "1"}).status_code == 200

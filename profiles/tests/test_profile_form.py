@@ -118,7 +118,7 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
 def test_saving_the_active_profile_steers_at_once(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, steering='{"5": 6.5}'), follow=True)
-    assert "what you have saved steers every request" in answer.content.decode()
+    assert "the saved strengths steer every request" in answer.content.decode()
     assert SteeringState.objects.load().values == {5: 6.5}
 
 
@@ -190,7 +190,7 @@ def test_a_viewer_sees_the_features_and_no_control(staff: Callable[..., Client],
     client = staff("view_profile")
     shown = page(client, profile)
     assert '"read_only": true' in shown
-    for control in ("Paste a list", "Take what is here now", 'name="steering"', 'value="Save"', "/activate/"):
+    for control in ("Paste a list", "Use the current model and SAE", 'name="steering"', 'value="Save"', "/activate/"):
         assert control not in shown
     assert "Try it" in shown
 

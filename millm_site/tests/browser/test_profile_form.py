@@ -142,7 +142,7 @@ def test_strengths_for_another_sae_are_not_sent(page: Page) -> None:
     expect(told).to_have_count(2)
     expect(page.get_by_text("Does not fit here.")).to_be_visible()
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_disabled()
-    press(page, "Take what is here now")
+    press(page, "Use the current model and SAE")
     expect(page.get_by_text("Fits here.")).to_be_visible()
     expect(page.get_by_label("SAE", exact=True)).to_have_value("demo-sae")
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_enabled()
@@ -181,7 +181,7 @@ def test_the_active_profile_steers_from_its_page(page: Page) -> None:
     expect(page.get_by_text("strengths that you save steer at once")).to_be_visible()
     box(page, 286).fill("3")
     press(page, "Save and continue editing")
-    expect(page.get_by_text("what you have saved steers every request")).to_be_visible()
+    expect(page.get_by_text("the saved strengths steer every request")).to_be_visible()
     assert SteeringState.objects.load().values == {79: 6.29, 286: 3.0}
 
 
