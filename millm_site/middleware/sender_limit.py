@@ -23,9 +23,7 @@ class TooLarge(OpenAIError):
     """Error: a body has more than `limit` bytes. `page` is the message for a page."""
 
     def __init__(self, limit: int, *, may_be_larger: bool = False) -> None:
-        hint = (
-            " Users who may import files here can send more: check your login or key." if may_be_larger else ""
-        )
+        hint = " Users who may import files here can send more: check your login or key." if may_be_larger else ""
         message = f"The body is larger than the {limit} bytes that this server takes.{hint}"
         super().__init__(413, message, code="request_too_large")
         self.page = f"This server takes at most {filesizeformat(limit)} at once.{hint} Go back, and send less."
