@@ -1,4 +1,4 @@
-"""What a command with `--wait` shows of a row that workers bring up."""
+"""Progress of a load or a download, for commands with `--wait`."""
 
 import time
 from collections.abc import Callable
@@ -7,17 +7,17 @@ from inference.models import LanguageModel
 from steering.models import SAE
 
 POLL_S = 0.5
-# Of an SAE, not its `is_under_way`: one whose fingerprint is being computed can be attached.
-UNDER_WAY = {"queued", "downloading", "loading"}
+# Not `is_under_way`, since an SAE whose fingerprint is being computed can be attached.
+IN_PROGRESS = {"queued", "downloading", "loading"}
 
 
-def follow(row: LanguageModel | SAE, tell: Callable[[str], object]) -> None:
-    """Wait until a load or a download has come to its end, good or bad; tell how far it is."""
-    told = ""
-    while row.status in UNDER_WAY:
+def wait(row: LanguageModel | SAE, report: Callable[[str], object]) -> None:
+    """Wait until a load or a download has ended, successfully or not; `report` each change of its progress."""
+    reported = ""
+    while row.status in IN_PROGRESS:
         share = "" if row.progress is None else f" {row.progress:.0%}"
-        if (now := f"{row.status}{share}") != told:
-            tell(now)
-            told = now
+        if (now := f"{row.status}{share}") != reported:
+            report(now)
+            reported = now
         time.sleep(POLL_S)
         row.refresh_from_db()

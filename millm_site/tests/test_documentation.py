@@ -18,7 +18,7 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 # Defaults that the table has in words, beside what the code has.
 WORDS = {
     "DATABASE_URL": ("DATABASE_URL", "embedded PostgreSQL"),
-    "REDIS_URL": ("embedded.redis_url()", "embedded Redis, of each machine its own"),
+    "REDIS_URL": ("addresses.redis_url()", "embedded Redis, of each machine its own"),
     "MILLM_HOME": ("CHECKOUT / '.millm'", "`.millm` in the checkout"),
     "MILLM_MODEL_DIRS": ("[str(MILLM_HOME / 'models')]", "`models` in `MILLM_HOME`"),
     "LOG_FORMAT": ("'plain' if 'DATABASE_URL' in EMBEDDED else 'json'", "`plain`"),

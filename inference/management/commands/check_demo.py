@@ -1,4 +1,4 @@
-"""`manage.py check_demo`: what the demo's profiles do, measured."""
+"""`manage.py check_demo`: measure the effect of the demo's profiles."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{name:10} {topic} {steered.well_formed:11.0%} {plain.well_formed:10.0%}")
 
     def _sampler(self, samples: int) -> Callable[[Path | None], list[str]]:
-        """From a profile's file, or None, to answers under it, by plain `generate` with a plain hook."""
+        """A function that samples answers under a profile's file (None: unsteered), by plain `generate` with a hook."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from inference.demo.language_model import answers
