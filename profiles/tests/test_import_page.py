@@ -181,7 +181,7 @@ def test_what_changed_since_the_preview_is_previewed_again(admin_client: Client,
         Profile.objects.create(name="other")
     before = list(Profile.objects.values())
     answer = confirm(admin_client, answer)
-    assert "since the preview something changed" in answer.content.decode()
+    assert "something has changed since the preview" in answer.content.decode()
     assert list(Profile.objects.values()) == before
     assert "Imported" in confirm(admin_client, answer).content.decode()
 
@@ -222,7 +222,7 @@ def test_a_preview_asks_for_what_it_shows_once(
 
 def test_an_empty_bundle_offers_nothing(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, bundle())
-    assert "The file holds no profiles" in answer.content.decode()
+    assert "The file has no profiles" in answer.content.decode()
     assert 'name="import"' not in answer.content.decode()
 
 

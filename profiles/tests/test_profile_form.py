@@ -88,7 +88,7 @@ def test_an_active_profile_says_that_saving_steers_at_once(admin_client: Client,
     assert "Activate" in page(admin_client, profile)
     profile.activate()
     shown = page(admin_client, profile)
-    assert "strengths that you save steer at once" in shown
+    assert "Saved strengths steer at once" in shown
     assert "/deactivate/" in shown
     assert "/activate/" not in shown
     SteeringState.objects.load().set_features({9: 1.0})
