@@ -35,7 +35,7 @@ def strength(page: Page, index: int) -> Locator:
 
 def told(page: Page) -> Locator:
     """What was done last."""
-    return page.get_by_role("region", name="What steers now").get_by_role("status")
+    return page.get_by_role("region", name="Current steering").get_by_role("status")
 
 
 def applied(page: Page) -> None:
