@@ -35,7 +35,7 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> Plays:
             else:
                 say(LanguageModel.objects.get(pk=row.pk), **step)
 
-        monkeypatch.setattr("inference.management.following.time.sleep", become)
+        monkeypatch.setattr("inference.management.progress.time.sleep", become)
 
     return play
 

@@ -89,7 +89,12 @@ def test_what_a_worker_cannot_take_is_not_in_its_log(server: Server) -> None:
     publish(b"\xff" + message, task="inference.generate", id="2", argsrepr=SECRET)
     publish(message[:-1], task="inference.generate", id="3")
     publish(json.dumps({"hello": SECRET}).encode())
-    for why in ("KeyError: 'inference.other'", "DecodeError: 'utf-8'", "DecodeError: Expecting", "it is in no form"):
+    for why in (
+        "KeyError: 'inference.other'",
+        "DecodeError: 'utf-8'",
+        "DecodeError: Expecting",
+        "it is not in a format",
+    ):
         lines_with(server, "worker.log", f"a message of the broker was dropped: {why}")
     assert SECRET not in (server.logs / "worker.log").read_text()
 

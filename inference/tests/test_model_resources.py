@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_not_attached(api: APIClient, folders: Path) -> Non
         ({"source": "/etc"}, 400, "outside the model folders"),
         ({"source": "{root}/../elsewhere"}, 400, "outside the model folders"),
         ({"source": "{root}/link"}, 400, "outside the model folders"),
-        ({"source": "{root}/nothing"}, 400, "no folder"),
+        ({"source": "{root}/nothing"}, 400, "not a folder"),
         ({"source": "{root}/saes"}, 400, "has no config.json"),
         ({"source": "{root}/odd"}, 400, "architecture 'bert' is not supported"),
         ({"source": "{root}/pickled"}, 400, "has neither model.safetensors nor"),

@@ -71,7 +71,7 @@ def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel)
     demo.unload()
     told = now(viewer)
     assert (told["model"], told["profiles"]) == (None, [])
-    assert told["problem"] == "No model is loaded, so nothing can be asked yet."
+    assert told["problem"] == "No model is loaded, so messages cannot be answered yet."
     assert viewer.get(PAGE).status_code == 200
     other = LanguageModel.objects.create(name="other", source="/x", d_model=8, num_layers=1, context_length=64)
     other.make_current()

@@ -1,4 +1,4 @@
-"""The requests of each API key in the running minute, counted in Redis by all web processes together."""
+"""Rate limits: Redis counts the requests of each API key in the current minute, for all web processes."""
 
 import logging
 import time
@@ -14,9 +14,9 @@ WINDOW_S = 60
 
 
 def seconds_to_wait(key: APIKey) -> int:
-    """Count a request of `key`, and say how long it is over its limit for; 0: it is not.
+    """Count a request of `key`. Returns the seconds until it may be repeated; 0: the key is within its limit.
 
-    Without Redis nothing is counted: what needs it says so itself, and what does not is answered.
+    Without Redis nothing is counted and no request is refused here.
     """
     if key.requests_per_minute is None:
         return 0

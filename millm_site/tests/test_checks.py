@@ -18,7 +18,7 @@ from inference.broker.heartbeats import Heartbeat, write_heartbeat
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import redis_url
-from millm_site import checks, embedded
+from millm_site import addresses, checks
 from millm_site.tests.test_settings import OWN, manage
 from steering.models import SAE
 
@@ -52,19 +52,22 @@ def test_nothing_is_found_where_all_is_well(served: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "Embedded here: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and REDIS_URL"),
-        (["DATABASE_URL"], "Embedded here: Redis. For one machine and one user only. Set REDIS_URL"),
-        (["REDIS_URL"], "Embedded here: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
+        (
+            [],
+            "Embedded servers are used: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and",
+        ),
+        (["DATABASE_URL"], "Embedded servers are used: Redis. For one machine and one user only. Set REDIS_URL"),
+        (["REDIS_URL"], "Embedded servers are used: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
     ],
 )
 def test_each_embedded_service_is_told(
     served: LanguageModel, settings: Any, monkeypatch: pytest.MonkeyPatch, given: list[str], told: str
 ) -> None:
-    for name in (*embedded.ADDRESSES, embedded.MARK):
+    for name in (*addresses.SERVERS, addresses.MARK):
         monkeypatch.delenv(name)
     for name in given:
         monkeypatch.setenv(name, OWN[name])
-    settings.EMBEDDED = embedded.services()
+    settings.EMBEDDED = addresses.embedded_services()
     assert found()["millm.W002"].startswith(told)
 
 
@@ -129,7 +132,7 @@ def test_an_sae_that_does_not_fit_is_told(served: LanguageModel) -> None:
 def test_a_misspelt_variable_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_BATCHSIZE", "8")
     told = found()["millm.W001"]
-    assert told == "INFERENCE_BATCHSIZE is no setting of miLLM. Did you mean INFERENCE_BATCH_SIZE?"
+    assert told == "INFERENCE_BATCHSIZE is not a setting of miLLM. Did you mean INFERENCE_BATCH_SIZE?"
 
 
 def deployed(**env: str) -> set[str]:
@@ -143,7 +146,7 @@ def deployed(**env: str) -> set[str]:
         "SECRET_KEY": "0123456789" * 8,
         "METRICS_TOKEN": "s3cret",
     }
-    done = manage("check", "--deploy", "--fail-level", "ERROR", **own | {embedded.MARK: ""} | env)
+    done = manage("check", "--deploy", "--fail-level", "ERROR", **own | {addresses.MARK: ""} | env)
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"^\S+: \((\w+\.[A-Z]\d+)\)", done.stderr, re.MULTILINE))
 

@@ -87,7 +87,7 @@ def test_a_model_tells_how_far_it_is_and_what_went_wrong(admin_client: Client, m
 
 def test_a_worker_that_has_no_model_ready_is_told(admin_client: Client, model: LanguageModel) -> None:
     heartbeats.write_heartbeat(heartbeats.Heartbeat("w:1", "", "idle", "", 0, 0, 0, 0))
-    assert "No worker has tiny ready" in text(admin_client, PARTS)
+    assert "No worker has loaded tiny" in text(admin_client, PARTS)
 
 
 @pytest.mark.parametrize("path", [PAGE, PARTS])
@@ -100,7 +100,7 @@ def test_redis_away_is_told_in_plain_words(
     told = words(page.content.decode())
     assert page.status_code == 200
     assert "Redis does not answer: no request can be answered now" in told
-    assert told.count("not known while Redis is away") == 3
+    assert told.count("unknown while Redis is unavailable") == 3
     assert "tiny" in told
 
 

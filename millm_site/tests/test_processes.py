@@ -133,7 +133,7 @@ def test_the_health_checks_tell_web_and_worker(start: Start, server: Server) -> 
 def test_the_health_checks_tell_what_is_wrong(db: None) -> None:
     for words, told in (
         (["web"], "the web does not answer"),
-        (["worker", "--name", "nobody"], "no heartbeat of nobody@"),
+        (["worker", "--name", "nobody"], "no heartbeat from nobody@"),
     ):
         done = manage("healthcheck", *words, PORT=str(free_port()))
         assert (done.returncode, told in done.stderr) == (1, True), done.stderr

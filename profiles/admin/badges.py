@@ -1,4 +1,4 @@
-"""What the admin shows of a profile at a glance: whether it fits here, and its strongest features."""
+"""Badges of a profile in the admin: the reasons why it does not fit, and its strongest features."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FEATURES_SHOWN = 4
 
 @dataclass(frozen=True)
 class Chip:
-    """A feature; `label` is empty where none is known."""
+    """A feature with its strength; `label` is empty if it is unknown."""
 
     index: int
     strength: float
@@ -25,7 +25,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Badges:
-    """`misfit` says why it does not fit, `more` features are not among `chips`."""
+    """`misfit`: why the profile does not fit; empty if it fits. `more`: the number of features that have no chip."""
 
     misfit: tuple[str, ...]
     chips: tuple[Chip, ...]
@@ -33,7 +33,7 @@ class Badges:
 
 
 def badges(profiles: Iterable[Profile]) -> list[Badges]:
-    """Those of each profile, by a fixed number of queries."""
+    """The badges of each profile, by a fixed number of queries."""
     model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     strongest = [(profile, _strongest(profile.strengths)) for profile in profiles]
     labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)

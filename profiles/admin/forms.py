@@ -1,4 +1,4 @@
-"""The admin's form of a profile: what the model refuses is an error beside its field."""
+"""The admin's form of a profile. It shows a refusal of the model beside its field."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from steering.models import SAE
 
 class ProfileForm(forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
-    """The state of the profile that the form was made from: who saves, changes that one and no other."""
+    """The state of the profile that the user saw. Saving is refused if the profile has another state by then."""
     user: Any = None
-    """Who edits; set by the admin."""
+    """The user who edits; set by the admin."""
     stale: StaleProfile | None = None
-    """Why nothing was saved, where the profile is another one by now."""
+    """The error if nothing was saved because the profile was changed meanwhile."""
 
     class Meta:
         model = Profile
@@ -50,7 +50,7 @@ class ProfileForm(forms.ModelForm[Profile]):
         return cleaned
 
     def _check_seen(self) -> None:
-        """Refuse to overwrite another state than the one the form was made from, or the one it has warned of."""
+        """Refuse to overwrite a state of the profile that the user saw neither in the form nor in its warning."""
         seen = [self.data[name] for name in ("opened", "overwrite") if name in self.data]
         try:
             self.instance.check_seen(seen)

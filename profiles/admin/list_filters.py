@@ -1,4 +1,4 @@
-"""The filters of the admin's list of profiles. None reads the table for its choices: there may be very many models."""
+"""Filters of the admin's list of profiles. None of them reads its choices from the table, which may be very large."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from steering.models import SAE, LanguageModel
 
 
 class PartFilter(FieldTextFilter):
-    """By a part of the field; Unfold's own takes an empty box for a condition, which rows without a value fail."""
+    """Filters by a part of the field. Unfold's filter takes an empty box for a condition that drops empty values."""
 
     used_parameters: dict[str, Any]
 

@@ -28,7 +28,7 @@ def test_a_profile_is_created_and_the_form_starts_from_what_is_here(admin_client
     [
         ({"steering": '{"100": 1.0}'}, "feature 100 is out of range"),
         ({"steering": '{"3": "a"}'}, "expected a finite number"),
-        ({"steering": "{"}, "Enter a valid JSON"),
+        ({"steering": "{"}, "Enter valid JSON"),
         ({"name": "ocean"}, "already exists"),
     ],
 )

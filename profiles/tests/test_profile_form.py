@@ -89,7 +89,7 @@ def test_an_active_profile_says_that_saving_steers_at_once(admin_client: Client,
     assert "Activate" in page(admin_client, profile)
     profile.activate()
     shown = page(admin_client, profile)
-    assert "strengths that you save steer at once" in shown
+    assert "Saved strengths steer at once" in shown
     assert "/deactivate/" in shown
     assert "/activate/" not in shown
     SteeringState.objects.load().set_features({9: 1.0})
@@ -119,7 +119,7 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
 def test_saving_the_active_profile_steers_at_once(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, steering='{"5": 6.5}'), follow=True)
-    assert "what you have saved steers every request" in answer.content.decode()
+    assert "the saved strengths steer every request" in answer.content.decode()
     assert SteeringState.objects.load().strengths == {5: 6.5}
 
 
@@ -191,7 +191,7 @@ def test_a_viewer_sees_the_features_and_no_control(staff: Callable[..., Client],
     client = staff("view_profile")
     shown = page(client, profile)
     assert '"read_only": true' in shown
-    for control in ("Paste a list", "Take what is here now", 'name="steering"', 'value="Save"', "/activate/"):
+    for control in ("Paste a list", "Use the current model and SAE", 'name="steering"', 'value="Save"', "/activate/"):
         assert control not in shown
     assert "Try it" in shown
 

@@ -198,7 +198,7 @@ def sae_and_model() -> tuple[Any, SAE | None]:
 def test_a_profile_is_activated_and_deactivated(admin_client: Client, ocean: Profile) -> None:
     assert "is active and steers every request" in do(admin_client, ocean, "activate").content.decode()
     assert Profile.objects.active() == ocean
-    assert "is not active" in do(admin_client, ocean, "deactivate").content.decode()
+    assert "is no longer active" in do(admin_client, ocean, "deactivate").content.decode()
     assert Profile.objects.active() is None
 
 

@@ -1,4 +1,4 @@
-"""Feature labels as JSON, and the field that puts them beside strengths."""
+"""Feature labels as JSON, and the serializer field that adds labels to strengths."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ class FeatureLabelSerializer(serializers.ModelSerializer[FeatureLabel]):
 
 
 class ImportedLabelsSerializer(serializers.Serializer[Any]):
-    """What an import did."""
+    """The result of an import."""
 
-    rows = serializers.IntegerField(help_text="The rows of the file.")
-    skipped = serializers.IntegerField(help_text="Those of them that have no label.")
-    labels = serializers.IntegerField(help_text="The labels that are here now out of this file.")
+    rows = serializers.IntegerField(help_text="Rows in the file.")
+    skipped = serializers.IntegerField(help_text="Rows without a label.")
+    labels = serializers.IntegerField(help_text="Labels written from the file.")
     sources = serializers.ListField(child=serializers.CharField())
 
 
@@ -30,7 +30,7 @@ class DeletedLabelsSerializer(serializers.Serializer[Any]):
 @extend_schema_field(
     {
         "type": "object",
-        "description": "Feature index: what the feature stands for, where a label is known.",
+        "description": "Feature index: label, for the features whose label is known.",
         "additionalProperties": {"type": "string"},
         "readOnly": True,
         "example": {"123": "whales and the sea"},
@@ -49,12 +49,12 @@ class Labels(serializers.Field[Any, Any, Any, Any]):
         return {str(index): found[feature] for index, feature in features if feature in found}
 
     def _batch(self, row: Any) -> Any:
-        """The rows that are shown together with this one."""
+        """The rows that are serialized together with this row."""
         lists = self.parent.parent
         return lists.instance if isinstance(lists, serializers.ListSerializer) and lists.instance else [row]
 
     def _labels(self, batch: Any) -> dict[tuple[str, int], str]:
         if self._known[0] is not batch:
-            asked = [(row.sae_id, row.strengths) for row in batch]
-            self._known = (batch, FeatureLabel.objects.of_many(asked))
+            features = [(row.sae_id, row.strengths) for row in batch]
+            self._known = (batch, FeatureLabel.objects.of_many(features))
         return self._known[1]

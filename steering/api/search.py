@@ -1,4 +1,4 @@
-"""The words of a search: each one is a condition that PostgreSQL tries on each row."""
+"""The limit of words in a search: PostgreSQL tests each word as a condition on each row."""
 
 from steering.errors import Refused
 
@@ -10,7 +10,7 @@ class TooManyWords(Refused):
 
 
 def check_number(words: list[str]) -> list[str]:
-    """`words`. Raises TooManyWords."""
+    """Return `words`. Raises TooManyWords beyond MAX_WORDS."""
     if len(words) > MAX_WORDS:
         raise TooManyWords(f"search: got {len(words)} words, expected at most {MAX_WORDS}", field="search")
     return words

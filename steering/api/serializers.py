@@ -9,7 +9,7 @@ UNKNOWN_SHOWN = 20  # an answer is not larger than what it answers
 
 
 class StrictMixin(serializers.Serializer[Any]):
-    """Refuses fields it does not know: a misspelled field is not silently ignored."""
+    """Refuses unknown fields, so that a misspelled field is not silently ignored."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []

@@ -117,7 +117,7 @@ def test_an_sae_that_is_not_here_or_whose_width_is_not_known_gets_no_labels(db: 
     with pytest.raises(NoSuchSAE):
         put("1,a", sae="nothing")
     make_sae("new", d_sae=0)
-    with pytest.raises(FeaturesUnknown, match="download it first"):
+    with pytest.raises(FeaturesUnknown, match="download the SAE first"):
         put("1,a", sae="new")
 
 
@@ -431,7 +431,7 @@ def test_the_command_imports_several_files_with_progress_on_stderr(sae: SAE, tmp
     [
         ("s", "bad.csv", 1, "bad.csv, row 2: feature 900 is out of range"),
         ("s", "missing.csv", 1, "missing.csv cannot be read: No such file"),
-        ("none", "bad.csv", 1, "there is no SAE none: registered are s"),
+        ("none", "bad.csv", 1, "there is no SAE none; the registered SAEs are: s"),
     ],
 )
 def test_the_command_says_what_it_refuses(

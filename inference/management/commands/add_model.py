@@ -16,9 +16,9 @@ class Command(BaseCommand):
         parser.add_argument("source", help="a hub id such as google/gemma-2-2b, or a folder, written as a path")
         parser.add_argument("--name", default="", help="the model id that API clients use")
         parser.add_argument("--revision", default="", help="a branch, a tag or a commit of the hub; main by default")
-        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of its weights; auto: as they are stored")
+        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="dtype of the weights; auto: as stored")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-        parser.add_argument("--load", action="store_true", help="serve it from now on")
+        parser.add_argument("--load", action="store_true", help="make it the current model")
 
     def handle(self, *args: Any, **options: Any) -> None:
         fields = {name: options[name] for name in ("name", "revision", "dtype", "device")}

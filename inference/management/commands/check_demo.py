@@ -1,4 +1,4 @@
-"""`manage.py check_demo`: what the demo's profiles do, measured."""
+"""`manage.py check_demo`: measure the effect of the demo's profiles."""
 
 from typing import Any
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.management.following import follow
 from inference.management.named import model_named
+from inference.management.progress import wait
 from inference.models import LanguageModel
 from steering.errors import Refused
 
@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="the model")
-        parser.add_argument("--wait", action="store_true", help="wait until a worker serves it, or cannot")
+        parser.add_argument("--wait", action="store_true", help="wait until a worker serves it, or has failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         model = model_named(options["name"])
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:
-            follow(model, self.stderr.write)
+            wait(model, self.stderr.write)
             if model.status != LanguageModel.Status.READY:
                 raise CommandError(model.error or f"{model} is {model.status}: its load was cancelled")
         self.stdout.write(model.status)

@@ -151,10 +151,10 @@ def test_import(page: Page, shoot: Shoot) -> None:
     ready(page, "/admin/profiles/profile/import/")
     bundle = {"version": "1.0", "type": "millm_profile_bundle", "profiles": profiles}
     page.get_by_label("Paste the text").fill(json.dumps(bundle))
-    page.get_by_label("Replace the profile here").check()
+    page.get_by_label("Replace the existing profile").check()
     page.get_by_role("button", name="Preview").click()
-    expect(page.get_by_role("list", name="What would happen")).to_be_visible()
-    page.get_by_role("list", name="What would happen").scroll_into_view_if_needed()
+    expect(page.get_by_role("list", name="Preview")).to_be_visible()
+    page.get_by_role("list", name="Preview").scroll_into_view_if_needed()
     shoot("import")
 
 

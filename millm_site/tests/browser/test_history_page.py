@@ -22,7 +22,7 @@ def test_a_version_of_the_active_profile_is_compared_restored_and_steers(page: P
     expect(version).to_contain_text("Created")
     expect(page.get_by_role("listitem", name="Version").filter(has_text="Tried something")).to_have_count(1)
     page.get_by_role("radio", name=f"compare from version {number}", exact=True).check()
-    page.get_by_role("button", name="Compare the chosen").click()
+    page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("listitem").filter(has_text="6.29")).to_contain_text("changed")
     expect(page.get_by_role("listitem").filter(has_text="11.87")).to_contain_text("removed")
     page.get_by_role("button", name=f"Restore version {number}").click()

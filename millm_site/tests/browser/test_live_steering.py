@@ -35,7 +35,7 @@ def strength(page: Page, index: int) -> Locator:
 
 def told(page: Page) -> Locator:
     """What was done last."""
-    return page.get_by_role("region", name="What steers now").get_by_role("status")
+    return page.get_by_role("region", name="Current steering").get_by_role("status")
 
 
 def applied(page: Page) -> None:
@@ -120,7 +120,7 @@ def test_what_others_change_appears_and_takes_nothing_out_of_the_hand(page: Page
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
     held = strength(page, 79).input_value()
     live().set_features({79: 1.0, 5: 2.0})
-    expect(told(page)).to_contain_text("Changed meanwhile")
+    expect(told(page)).to_contain_text("Changed by")
     assert strength(page, 79).input_value() == held
     expect(strength(page, 5)).to_have_count(0)
     page.mouse.up()
@@ -201,7 +201,7 @@ def test_without_an_sae_it_leads_to_the_saes(page: Page) -> None:
     opened(page)
     detach_sae()
     expect(page.get_by_role("slider")).to_have_count(0)
-    expect(page.get_by_text("No SAE is attached: there are no features")).to_be_visible()
+    expect(page.get_by_text("No SAE is attached, so there are no features")).to_be_visible()
     expect(page.get_by_role("link", name="Attach an SAE")).to_have_attribute("href", "/admin/steering/sae/")
 
 

@@ -57,7 +57,7 @@ def test_a_profile_is_made_by_sliders_boxes_words_and_a_list_and_is_tried(page: 
     expect(slider(page, 14)).to_have_attribute("aria-valuetext", "-3.3")
 
     press(page, "Paste a list")
-    lines = page.get_by_label("A feature a line")
+    lines = page.get_by_label("One feature per line")
     lines.fill("286: 11.87\n24 = icy\n286 2")
     press(page, "Add to the table")
     expect(page.get_by_text("line 2: got “24 = icy”")).to_be_visible()
@@ -140,10 +140,10 @@ def test_strengths_for_another_sae_are_not_sent(page: Page) -> None:
     page.get_by_label("SAE", exact=True).fill("gemma-scope")
     told = page.get_by_text("It is for the SAE gemma-scope, and demo-sae is attached.")
     expect(told).to_have_count(2)
-    expect(page.get_by_text("Does not fit here.")).to_be_visible()
+    expect(page.get_by_text("Does not fit.")).to_be_visible()
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_disabled()
-    press(page, "Take what is here now")
-    expect(page.get_by_text("Fits here.")).to_be_visible()
+    press(page, "Use the current model and SAE")
+    expect(page.get_by_text("Fits.")).to_be_visible()
     expect(page.get_by_label("SAE", exact=True)).to_have_value("demo-sae")
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_enabled()
 
@@ -178,10 +178,10 @@ def test_who_leaves_with_unsaved_strengths_is_asked_first(page: Page) -> None:
 def test_the_active_profile_steers_from_its_page(page: Page) -> None:
     page.goto(url("ocean"))
     page.get_by_role("button", name="Activate").click()
-    expect(page.get_by_text("strengths that you save steer at once")).to_be_visible()
+    expect(page.get_by_text("Saved strengths steer at once")).to_be_visible()
     box(page, 286).fill("3")
     press(page, "Save and continue editing")
-    expect(page.get_by_text("what you have saved steers every request")).to_be_visible()
+    expect(page.get_by_text("the saved strengths steer every request")).to_be_visible()
     assert SteeringState.objects.load().strengths == {79: 6.29, 286: 3.0}
 
 

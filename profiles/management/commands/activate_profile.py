@@ -1,4 +1,4 @@
-"""`manage.py activate_profile NAME`."""
+"""`manage.py activate_profile NAME`: activate a profile."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from steering.errors import Refused
 
 
 class Command(BaseCommand):
-    help = "Activate a profile: it steers every request from now on."
+    help = "Activate a profile: it steers every request that selects no steering."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="the profile")
