@@ -6,25 +6,26 @@ BIOME := $(BIN)/node node_modules/@biomejs/biome/bin/biome
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage lint audit format hooks screenshots bench
 
-help:  ## what there is to make
+help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: $(VENV)/.installed  ## serve, with PostgreSQL and Redis of its own where there are none
+run: $(VENV)/.installed  ## serve, with embedded PostgreSQL and Redis unless they are set
 	@exec $(BIN)/python manage.py run
 
 test: lint .clients/.installed .clients/saelibs/.installed  ## lint, types, all tests
 	$(BIN)/python -m pytest
 
 # Web and worker processes that the tests start are measured too.
-coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, and how much of the code they run
+coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, with the share of the code that they run
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 
-lint: $(VENV)/.installed-dev node_modules/.installed  ## style, types, the files of deployments
+lint: $(VENV)/.installed-dev node_modules/.installed  ## style, types, deployment files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIOME) ci --error-on-warnings .
 	$(BIN)/djangofmt --check templates
 	$(BIN)/djlint --lint --quiet templates
@@ -33,8 +34,8 @@ lint: $(VENV)/.installed-dev node_modules/.installed  ## style, types, the files
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/mypy .
 
-# Beside lint: it asks https://api.osv.dev, which not every machine reaches, and tells today's news, not our faults.
-audit: $(VENV)/.installed .clients/audit/.installed  ## known vulnerabilities of what is installed
+# Not a part of lint: it needs https://api.osv.dev, and its result changes without a change of the code.
+audit: $(VENV)/.installed .clients/audit/.installed  ## known vulnerabilities of the installed packages
 	.clients/audit/bin/pip-audit --progress-spinner off --vulnerability-service osv --path $(VENV)/lib/python*/site-packages || \
 		{ echo "make audit: vulnerabilities were found, or api.osv.dev does not answer: see above" >&2; exit 1; }
 
@@ -54,7 +55,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements-embedded.txt requirements.txt | $(VENV)/bin/python
-	@echo "Installing what miLLM needs (a few minutes the first time) …"
+	@echo "Installing miLLM's packages (a few minutes the first time) …"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
@@ -62,12 +63,12 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# Biome, for JavaScript and CSS, is published for npm only; node and npm are a wheel of requirements-dev.txt.
+# Biome, for JavaScript and CSS, is published only on npm; node and npm come as a wheel of requirements-dev.txt.
 node_modules/.installed: package-lock.json $(VENV)/.installed-dev
 	$(BIN)/npm ci --silent --no-audit --no-fund
 	@touch $@
 
-# Real clients for inference/tests/test_clients.py, each in an environment of its own: their pins collide.
+# Real clients for inference/tests/test_clients.py, each in an environment of its own, since their pins conflict.
 CLIENTS := inference/tests/clients
 .clients/.installed: $(wildcard $(CLIENTS)/*.txt) $(CLIENTS)/ai-sdk/package-lock.json | $(VENV)/.installed-dev
 	for name in $(basename $(notdir $(wildcard $(CLIENTS)/*.txt))); do \
@@ -87,10 +88,10 @@ CLIENTS := inference/tests/clients
 hooks: $(VENV)/.installed-dev node_modules/.installed  ## check each commit (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
-screenshots: $(VENV)/.installed-dev  ## the pictures of docs/admin.md
+screenshots: $(VENV)/.installed-dev  ## write the pictures of docs/admin.md
 	$(BIN)/python -m pytest -n 0 -q millm_site/tests/browser/screenshots.py
 
-bench: $(VENV)/.installed-dev  ## the figures of docs/performance.md
+bench: $(VENV)/.installed-dev  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http

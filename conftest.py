@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 
-from inference.broker import stream
+from inference.broker import connections
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
@@ -53,11 +53,11 @@ def lasting_ids() -> Iterator[None]:
 @pytest.fixture
 def own_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["redis.Redis"]:
     """An empty Redis database, where nobody else's workers are, in the place of the one that the session's are in."""
-    database = stream.connection.connection_pool.connection_kwargs["db"] + 10
+    database = connections.connection.connection_pool.connection_kwargs["db"] + 10
     settings.REDIS_URL = redis_url(database)  # for the connections of new event loops
     with redis.Redis.from_url(settings.REDIS_URL, decode_responses=True) as connection:
         connection.flushdb()
-        monkeypatch.setattr(stream, "connection", connection)
+        monkeypatch.setattr(connections, "connection", connection)
         yield connection
         connection.flushdb()
 

@@ -76,7 +76,7 @@ def fill() -> dict[str, Any]:
             model_id=f"model-{0 if i % 4 == 0 else i % MODELS}",
             sae_id=f"sae-{0 if i % 4 == 0 else i % SAES}",
             layer=0 if i % 4 == 0 else i % 40,
-            steering={choose.randrange(FEATURES): round(choose.uniform(-9, 9), 2) for _ in range(8)},
+            strengths={choose.randrange(FEATURES): round(choose.uniform(-9, 9), 2) for _ in range(8)},
         )
         for i in range(ROWS)
     )

@@ -39,11 +39,12 @@ def measure(folder: Path) -> dict[str, Any]:
     import psutil
 
     from inference.engine.directions import steering_vector
-    from inference.models import LanguageModel, detach_sae
+    from inference.models import LanguageModel
     from inference.tests.engines import run_engine
     from inference.tests.tiny import tiny_tokenizer
+    from profiles.current import detach_sae
     from steering.models import SAE
-    from steering.preparation import config_of
+    from steering.preparation import config_at
     from steering.spec import SteeringSpec
 
     shape = {"d_model": D_MODEL, "num_layers": 2, "context_length": 512}
@@ -69,7 +70,7 @@ def measure(folder: Path) -> dict[str, Any]:
         wide_model(),
         tiny_tokenizer(),
         folder / "sae",
-        directions=lambda asked: steering_vector(config_of(sae), asked.features),
+        directions=lambda asked: steering_vector(config_at(sae.place), asked.strengths),
     ) as engine:
         engine.greedy([([5, 6, 7], None)], 4)
         before = process.memory_info().rss

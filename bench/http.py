@@ -109,7 +109,7 @@ def register(folder: Path) -> str:
     )
     model.attach(sae)
     for i in range(2):
-        Profile.objects.create_from(name=f"bench-{i}", steering={i: 1.0})
+        Profile.objects.create_from(name=f"bench-{i}", strengths={i: 1.0})
 
 
 def first_token(engine: Collected, served: Served) -> dict[str, float]:

@@ -25,7 +25,7 @@ def fill() -> None:
             model_id="m" if i % (ROWS // FITTING) == 0 else "another",
             sae_id="s",
             layer=0,
-            steering={(i * 31 + k * 977) % 16_384: 1.0 + k for k in range(8)},
+            strengths={(i * 31 + k * 977) % 16_384: 1.0 + k for k in range(8)},
         )
         for i in range(ROWS)
     )

@@ -79,16 +79,16 @@ def load(served: Any, seconds: float) -> Counter[str]:
 
 def left_over(queue: str) -> dict[str, int]:
     """What the books still hold a few seconds after the last client has left."""
-    from inference.broker import stream
+    from inference.broker import connections, heartbeats
 
     deadline = time.monotonic() + 5
     while True:
-        workers = stream.live_workers()
+        workers = heartbeats.live_workers()
         found = {
             "running": sum(worker.running for worker in workers),
             "waiting": sum(worker.waiting for worker in workers),
-            "queued": stream.connection.llen(queue),
-            "not acknowledged": stream.connection.hlen("unacked"),
+            "queued": connections.connection.llen(queue),
+            "not acknowledged": connections.connection.hlen("unacked"),
         }
         if not any(found.values()) or time.monotonic() > deadline:
             return found
@@ -96,11 +96,11 @@ def left_over(queue: str) -> dict[str, int]:
 
 
 def memory_mb(processes: list[Any]) -> dict[str, float]:
-    from inference.broker import stream
+    from inference.broker import connections
 
     names = dict(zip(("worker", "web"), processes, strict=True))
     found = {name: round(process.memory_info().rss / 1e6, 1) for name, process in names.items()}
-    return found | {"redis": round(stream.connection.info("memory")["used_memory"] / 1e6, 1)}
+    return found | {"redis": round(connections.connection.info("memory")["used_memory"] / 1e6, 1)}
 
 
 def main() -> None:

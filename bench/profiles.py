@@ -41,7 +41,7 @@ def fill() -> None:
             model_id=f"m{i % 10}",
             sae_id=f"s{i % 10}",
             layer=i % 10,
-            steering={choose.randrange(16384): round(choose.uniform(-9, 9), 2) for _ in range(8)},
+            strengths={choose.randrange(16384): round(choose.uniform(-9, 9), 2) for _ in range(8)},
         )
         for i in range(ROWS)
     )

@@ -1,25 +1,26 @@
-"""The probes: alive, and ready to answer."""
+"""The probes of a web: /healthz says that it is alive, /readyz that it can answer."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.http import HttpRequest, JsonResponse
-from redis import RedisError
 
-from inference.broker import inbox, stream
-from inference.broker.queue import is_served
+from inference.broker import connections, inbox
+from inference.broker.heartbeats import is_served
 from inference.models import LanguageModel
+from inference.outages import outage_of
 
-# Anybody may ask: the addresses and paths in what went wrong are for the log.
+# Anybody may ask a probe: errors with addresses and paths go to the log alone.
 logger = logging.getLogger(__name__)
 
 PROBE_S = 2.0
-"""What is silent for so long does not answer: who asks must be told in time."""
-_threads = ThreadPoolExecutor(16, thread_name_prefix="probe")  # a few may still wait for what is silent
+"""A service that is silent for this long counts as unavailable: the probe must answer in time."""
+_threads = ThreadPoolExecutor(16, thread_name_prefix="probe")  # some may still wait for a silent service
 NAMES = ("database", "broker", "worker")
+UNKNOWN = "unknown, since another service is unavailable"
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -28,9 +29,9 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when a chat request would be answered, else 503 with what is missing.
+    """200 when a chat request would be answered, else 503 with the services that are missing.
 
-    `?exclude=worker` asks for the rest: a web without a worker still has its admin, where a model is loaded.
+    `?exclude=worker` leaves a check out: a web without a worker still has its admin, where a user loads a model.
     """
     excluded = request.GET.getlist("exclude")
     if unknown := [name for name in excluded if name not in NAMES]:
@@ -38,7 +39,7 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     found = dict(zip(NAMES, await asyncio.gather(_database(), _broker()), strict=False))
     missing = {name: problem for name, problem in found.items() if problem and name not in excluded}
     if "worker" not in excluded:
-        problem = "unknown, since another part is away" if any(found.values()) else await _worker()
+        problem = UNKNOWN if any(found.values()) else await _worker()
         missing |= {"worker": problem} if problem else {}
     if missing:
         return JsonResponse({"status": "not ready", "missing": missing}, status=503)
@@ -55,10 +56,10 @@ async def _database() -> str | None:
 
 async def _broker() -> str | None:
     def ask() -> None:
-        stream.connection.ping()
+        connections.connection.ping()
 
-    deaf = None if inbox.hears() else "this web hears nothing of its requests"
-    return await _problem(ask, "Redis does not answer") or deaf
+    disconnected = None if inbox.is_connected() else "this web hears nothing of its requests"
+    return await _problem(ask, "Redis does not answer") or disconnected
 
 
 async def _worker() -> str | None:
@@ -68,11 +69,11 @@ async def _worker() -> str | None:
             return "no language model is current: register one"
         return None if is_served(model.name) else f"no worker has {model} loaded: it is {model.status}"
 
-    return await _problem(ask, "unknown, since another part is away")
+    return await _problem(ask, UNKNOWN)
 
 
-async def _problem(ask: Callable[[], str | None], told: str) -> str | None:
-    """What `ask` finds, or `told` where what it asks does not answer in time."""
+async def _problem(ask: Callable[[], str | None], unavailable: str) -> str | None:
+    """The problem that `ask` finds; `unavailable` where the service that it asks fails or is silent for PROBE_S."""
 
     def call() -> str | None:
         try:
@@ -83,6 +84,10 @@ async def _problem(ask: Callable[[], str | None], told: str) -> str | None:
     try:
         async with asyncio.timeout(PROBE_S):
             return await asyncio.get_running_loop().run_in_executor(_threads, call)
-    except (OperationalError, InterfaceError, RedisError, TimeoutError) as error:
-        logger.error("%s: %s", told, error or f"silent for {PROBE_S:g} s")
-        return told
+    except TimeoutError:
+        logger.error("%s: silent for %g s", unavailable, PROBE_S)
+    except Exception as error:
+        if outage_of(error) is None:
+            raise
+        logger.error("%s: %s", unavailable, error)
+    return unavailable

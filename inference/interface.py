@@ -1,4 +1,4 @@
-"""What goes into an engine and what comes out of it: immutable, without torch."""
+"""The requests, events and errors of an engine, and its protocol. Imports neither torch nor Django."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ class GenerationError(Exception):
 
     code = "invalid_request"
     param: str | None = None
-    """The field of the request that is to blame, in OpenAI's words."""
+    """The faulty field of the request, by OpenAI's name."""
 
 
 class EventsLost(GenerationError):
-    """The broker was away when parts of an answer should have been written."""
+    """Redis was unavailable when a part of an answer should have been written."""
 
     code = "broker_unavailable"
 
     def __init__(self) -> None:
-        super().__init__("The broker was away while this was answered: try again.")
+        super().__init__("Redis was unavailable while this request was answered: try again.")
 
 
 class WorkerLost(GenerationError):
@@ -43,15 +43,13 @@ class TimedOut(GenerationError):
 
 
 class ContextLengthExceeded(GenerationError):
-    """More tokens than the model has positions for; the words are OpenAI's, by which LiteLLM and LangChain know it."""
+    """More tokens than the model has positions. LiteLLM and LangChain recognise the error by OpenAI's words."""
 
     code = "context_length_exceeded"
 
-    def __init__(self, limit: int, told: str, param: str) -> None:
-        told = (
-            f"This model's maximum context length is {limit} tokens. However, {told}. Please reduce the length of the"
-        )
-        super().__init__(f"{told} {param}. ({self.code})")
+    def __init__(self, limit: int, excess: str, param: str) -> None:
+        maximum = f"This model's maximum context length is {limit} tokens."
+        super().__init__(f"{maximum} However, {excess}. Please reduce the length of the {param}. ({self.code})")
         self.param = param
 
 
@@ -74,16 +72,21 @@ class EngineClosed(GenerationError):
 
 
 def request_tokens(context_length: int, cache_tokens: int) -> int:
-    """How many tokens prompt and answer of one request may have: of the model's positions what the KV cache holds."""
+    """The most tokens of prompt and answer of one request: the model's positions, as far as the KV cache holds them."""
     return min(context_length, cache_tokens)
+
+
+def engine_capacity(max_requests: int) -> int:
+    """The number of answers that an engine with a batch of `max_requests` takes, with those that wait for the batch."""
+    return max(4 * max_requests, 32)
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How the next token is chosen. Temperature 0 is greedy; top_k 0 and top_p 1 filter nothing.
+    """The rule by which the next token is chosen. Temperature 0 is greedy; top_k 0 and top_p 1 filter nothing.
 
-    The presence and frequency penalties count the tokens of the answer (OpenAI), the repetition penalty those of
-    the prompt too (Keskar et al. 2019, arXiv:1909.05858). `logit_bias` has (token id, bias) pairs.
+    The presence and frequency penalties count the tokens of the answer (OpenAI), the repetition penalty also the tokens
+    of the prompt (Keskar et al. 2019, arXiv:1909.05858). `logit_bias` has (token id, bias) pairs.
     """
 
     temperature: float = 1.0
@@ -96,14 +99,9 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
 
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> "SamplingParams":
-        """Out of the task message, where JSON made lists of tuples."""
-        return cls(**{**message, "logit_bias": tuple((int(token), bias) for token, bias in message["logit_bias"])})
-
     @property
     def needs_tables(self) -> bool:
-        """Whether the choice depends on tokens that were there before, or on biases."""
+        """True where the choice depends on earlier tokens, or on biases."""
         penalties = self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1
         return bool(penalties or self.logit_bias)
 
@@ -126,14 +124,14 @@ class GenerationRequest:
     top_logprobs: int | None = None
     schema: str | None = None
     prompt_field: str = "prompt"
-    """The field of the request that the prompt is made of."""
+    """The field of the request that has the prompt."""
     opens_text: bool = False
-    """Whether the answer is a text of its own, as a chat's is, and does not go on with the prompt's."""
+    """True where the answer is a text of its own, as in a chat, and does not continue the text of the prompt."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a request; `kind` is started, delta, finished or failed."""
+    """A report on a request; `kind` is started, delta, finished or failed."""
 
     request_id: str
     kind: str
@@ -162,22 +160,22 @@ class EngineStatistics:
 
 
 class Engine(Protocol):
-    """All that the rest of miLLM knows of an engine."""
+    """The interface of an engine to the rest of miLLM."""
 
     context_length: int
-    """Of prompt and answer of one request: see `request_tokens`."""
+    """The most tokens of prompt and answer of one request: see `request_tokens`."""
 
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener. Raises GenerationError if it is refused."""
 
     def cancel(self, request_id: str) -> None:
-        """Free the request's place in the batch; a request that is not here is no error."""
+        """Free the request's place in the batch; an unknown request is no error."""
 
     def statistics(self) -> EngineStatistics: ...
 
     def is_alive(self) -> bool: ...
 
     def fault(self) -> str:
-        """Why the engine cannot answer any more; empty while it can."""
+        """The reason why the engine cannot answer any more; empty while it can."""
 
     def close(self) -> None: ...

@@ -1,6 +1,6 @@
-"""What Prometheus reads at /metrics: of this web process its requests; what Redis knows, which every web tells.
+"""Prometheus metrics: this web process's requests, and cluster state from Redis (identical on every web).
 
-A worker serves the figures of its own engine at METRICS_PORT. Names and units follow
+A worker serves the metrics of its own engine at METRICS_PORT. Names and units follow
 https://prometheus.io/docs/practices/naming/.
 """
 
@@ -17,16 +17,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import counters, heartbeats
+from inference.broker.queues import waiting_in
 from inference.interface import EngineStatistics, Event
 
 PROFILES = 100
-"""So many profiles have a label value of their own, those that are used first; the rest are counted as `other`."""
+"""The first 100 profiles seen get their own label value; the rest count as `other`."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 REQUESTS = Counter("millm_requests_total", "Requests for answers or embeddings that ended, and how.", ["outcome"])
-for outcome in get_args(traffic.Outcome):
+for outcome in get_args(counters.Outcome):
     REQUESTS.labels(outcome)  # a rate needs a beginning
 PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the profile that steered them.", ["profile"])
 FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
@@ -38,19 +38,19 @@ AREAS = ("v1", "api", "admin", "static")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _profiles: set[str] = set()
-_models: set[str] = set()  # that workers had: a queue outlives them
+_models: set[str] = set()  # all that workers have had: a queue outlives its workers
 
 
 @dataclass
 class Pace:
-    """When the tokens of one request came, which `arrived` by time.perf_counter()."""
+    """The times at which the tokens of one request came; the request `arrived` by time.perf_counter()."""
 
     arrived: float
     first_token_s: float | None = None
     _last: dict[int, float] = field(default_factory=dict)
 
     def observe(self, event: Event) -> None:
-        """An event of one of its choices, which came just now, whenever its client reads it."""
+        """Time an event of one of its choices, which came just now, whenever the client reads it."""
         now = time.perf_counter()
         if event.kind != "delta":
             return
@@ -64,14 +64,14 @@ class Pace:
 
 
 def answered(method: str, path: str, status: int) -> None:
-    """Count a response, by labels of which there are few."""
+    """Count a response, by labels with few values."""
     area = path.lstrip("/").partition("/")[0]
     area, method = area if area in AREAS else "other", method if method in METHODS else "other"
     HTTP.labels(area, method, str(status)).inc()
 
 
 def profile_label(profile: str | None) -> str:
-    """The label value of a profile, of which there are not more than PROFILES and two."""
+    """The label value of a profile: at most PROFILES names, `none` and `other`."""
     if profile is None:
         return "none"
     if len(_profiles) < PROFILES:
@@ -80,15 +80,15 @@ def profile_label(profile: str | None) -> str:
 
 
 class Shared(Collector):
-    """What all processes have told Redis, read when it is asked for; nothing but `millm_broker_up 0` without it."""
+    """The state that Redis has of all processes, read at each scrape; only `millm_broker_up 0` without Redis."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("millm_broker_up", "Whether Redis answers.")
         try:
-            workers = stream.live_workers()
+            workers = heartbeats.live_workers()
             queues = _queues(workers)
-            waiting = dict(zip(queues, stream.waiting_in(queues), strict=True))
-            activations = traffic.activations()
+            waiting = dict(zip(queues, waiting_in(queues), strict=True))
+            activations = counters.activations()
         except redis.RedisError:
             up.add_metric([], 0)
             yield up
@@ -108,17 +108,17 @@ class Shared(Collector):
         yield activated
 
 
-HEARTBEAT: list[tuple[str, str, Callable[[stream.Heartbeat], float]]] = [
+HEARTBEAT: list[tuple[str, str, Callable[[heartbeats.Heartbeat], float]]] = [
     ("millm_worker_running_requests", "Requests in the worker's batch.", lambda one: one.running),
     ("millm_worker_waiting_requests", "Requests in the worker that wait for its batch.", lambda one: one.waiting),
     ("millm_worker_batch_places", "Requests that its batch holds.", lambda one: one.max_requests),
     ("millm_worker_memory_bytes", "Its memory.", lambda one: one.memory_bytes),
-    ("millm_worker_gpu_bytes", "Of the tensors on its GPU.", lambda one: one.gpu_bytes or 0),
+    ("millm_worker_gpu_bytes", "Bytes of the tensors on its GPU.", lambda one: one.gpu_bytes or 0),
 ]
 
 
 class Engine(Collector):
-    """The engine of this worker; nothing while none is loaded."""
+    """The metrics of this worker's engine; none while no model is loaded."""
 
     def __init__(self, statistics: Callable[[], EngineStatistics | None]) -> None:
         self._statistics = statistics
@@ -136,25 +136,25 @@ class Engine(Collector):
 
 
 def serve_engine(statistics: Callable[[], EngineStatistics | None]) -> None:
-    """Serve the figures of this worker at METRICS_PORT, where that is set."""
+    """Serve the metrics of this worker at METRICS_PORT, where that is set."""
     if settings.METRICS_PORT:
         REGISTRY.register(Engine(statistics))
         start_http_server(settings.METRICS_PORT)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The page that Prometheus scrapes; with METRICS_TOKEN for those who send it as their bearer token only."""
+    """The page that Prometheus scrapes; with METRICS_TOKEN set only for a client that sends it as bearer token."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if settings.METRICS_TOKEN and not compare_digest(given.encode(), settings.METRICS_TOKEN.encode()):
-        told = "The bearer token is not that of METRICS_TOKEN.\n"
-        return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
+        refusal = "The bearer token is not that of METRICS_TOKEN.\n"
+        return HttpResponse(refusal, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
     live = CollectorRegistry()
     live.register(Shared())
     return HttpResponse(generate_latest(REGISTRY) + generate_latest(live), content_type=CONTENT_TYPE_LATEST)
 
 
-def _queues(workers: list[stream.Heartbeat]) -> list[str]:
-    """The queues of all models that workers have or had: not from PostgreSQL, which may be away."""
+def _queues(workers: list[heartbeats.Heartbeat]) -> list[str]:
+    """The queues of all models that workers have or had: not from PostgreSQL, which may be unavailable."""
     from inference.models import LanguageModel
 
     _models.update(one.model for one in workers if one.model)

@@ -1,4 +1,4 @@
-"""What a model's `config.json` says of it, read by the web before anything is downloaded. Free of torch."""
+"""The description of a model by its `config.json`, which the web reads before a download. Free of torch."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.weights import check_weights, remote_files
+from inference.model_files import remote_files
+from inference.weights import check_weights
 from steering.architectures import architecture
-from steering.errors import SteeringError
-from steering.hub.sources import BadSource, is_folder, local_folder, read_json_file
+from steering.errors import Refused
+from steering.hub.sources import BadSource, is_folder, local_folder
+from steering.json_files import UnreadableJSON, read_json
 
 # The same number under the names of different architectures.
 NAMES = {
@@ -19,8 +21,8 @@ NAMES = {
 }
 
 
-class ModelChanged(SteeringError):
-    """Files that were replaced by another model's."""
+class ModelChanged(Refused):
+    """The files of another model in place of those registered."""
 
     code = "model_changed"
     status = 409
@@ -28,7 +30,7 @@ class ModelChanged(SteeringError):
 
 @dataclass(frozen=True)
 class Description:
-    """The architecture (`model_type`), the width of the residual stream, the decoder blocks, the positions."""
+    """The architecture (`model_type`), the width of the residual stream, the number of blocks and of positions."""
 
     model_type: str
     d_model: int
@@ -43,25 +45,28 @@ def describe(source: str, revision: str, *, anywhere: bool = False) -> Descripti
     """
     if is_folder(source):
         return describe_folder(local_folder(source, anywhere=anywhere))
-    from steering.hub import client as hub
+    from steering.hub import client
     from steering.hub.errors import HubUnreachable
 
-    described = _described(hub.read_json(source, "config.json", revision or "main"))
-    with suppress(HubUnreachable):  # it may be in the cache, where another program left it without a listing
+    described = _described(client.read_json(source, "config.json", revision or "main"))
+    with suppress(HubUnreachable):  # another program may have left it in the cache without a listing
         remote_files(source, revision or "main")
     return described
 
 
 def describe_folder(folder: Path) -> Description:
-    """The same of files that are here, whose weights must be whole. Raises as `describe` does."""
-    config = read_json_file(folder / "config.json")
+    """The description of the model in `folder`, whose weights must be whole. Raises as `describe` does."""
+    try:
+        config = read_json(folder / "config.json")
+    except UnreadableJSON as error:
+        raise BadSource(f"source: {error}") from error
     described = _described(config)
     check_weights(folder, config.get("vocab_size"), described.d_model)
     return described
 
 
 def check_files(folder: Path, known: Description) -> None:
-    """Refuse files that no worker could load, or that are of another model than the one that is `known`.
+    """Refuse files that no worker could load, or that are of another model than `known`.
 
     Raises ModelChanged, or what `describe` raises.
     """

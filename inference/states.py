@@ -1,4 +1,4 @@
-"""How far the load of a model is: what the workers say of it in their heartbeats, as one state."""
+"""The state of a model's load: the reports of all workers, from their heartbeats, as one."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import QuerySet
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +27,12 @@ class Status(models.TextChoices):
 
 UNDER_WAY = {Status.QUEUED, Status.DOWNLOADING, Status.LOADING}
 BEST_FIRST = (Status.READY, Status.LOADING, Status.DOWNLOADING, Status.ERROR)
-"""One worker that serves it is enough; an error is told when nobody serves it and nobody is about to."""
+"""The first that a worker reports is the state: an error counts where no worker serves or loads the model."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A status; how far a download is, from 0 to 1; what went wrong."""
+    """A status; the progress of a download, from 0 to 1; the error message."""
 
     status: Status
     progress: float | None = None
@@ -40,24 +40,24 @@ class State:
 
 
 class Workers:
-    """The live workers, asked for once, when somebody wants to know."""
+    """The live workers, read from Redis once, on first use."""
 
-    def __init__(self, known: Sequence[stream.Heartbeat] | None = None) -> None:
+    def __init__(self, known: Sequence[heartbeats.Heartbeat] | None = None) -> None:
         if known is not None:
             self.now = known
 
     @cached_property
-    def now(self) -> Sequence[stream.Heartbeat] | None:
+    def now(self) -> Sequence[heartbeats.Heartbeat] | None:
         """None where Redis does not answer."""
         try:
-            return stream.live_workers()
+            return heartbeats.live_workers()
         except RedisError as error:
-            logger.warning("what workers do is not known: %s", error)
+            logger.warning("the state of workers is unknown: %s", error)
             return None
 
 
 class LoadableQuerySet(QuerySet[Any]):
-    """Rows that are read together share one look at the workers."""
+    """Rows that are read together share one read of the workers."""
 
     def _fetch_all(self) -> None:
         is_read = self._result_cache is not None
@@ -70,12 +70,12 @@ class LoadableQuerySet(QuerySet[Any]):
 
 
 class Loadable(models.Model):
-    """What workers load; the state is that of the load that is wanted now."""
+    """The state of the wanted load, for a row that workers load."""
 
     name: Any
     is_current: Any
     workers: Workers | None = None
-    """Those that were there when the state was first asked for, since the row was read."""
+    """The workers at the first use of the state since the row was read."""
 
     class Meta:
         abstract = True
@@ -87,13 +87,13 @@ class Loadable(models.Model):
 
     @property
     def state(self) -> State:
-        """Of all workers together."""
+        """The state over all workers."""
         self.workers = self.workers or Workers()
         if self.workers.now is None:
             return State(Status.UNKNOWN, error="Redis does not answer: what workers do with the model is not known.")
-        told = {one.status: one for one in sorted(filter(self._is_at_this, self.workers.now), key=_how_far)}
+        reported = {one.status: one for one in sorted(filter(self._is_at_this, self.workers.now), key=_how_far)}
         for status in BEST_FIRST:
-            if found := told.get(status):
+            if found := reported.get(status):
                 return State(status, found.progress, found.error)
         return State(Status.QUEUED if self.is_current else Status.REGISTERED)
 
@@ -114,25 +114,25 @@ class Loadable(models.Model):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether workers are bringing it up, so that its state changes by itself."""
+        """True while a load is in progress: workers change the state then."""
         return self.status in UNDER_WAY
 
     @property
     def waits(self) -> bool:
-        """Whether no worker is at it."""
+        """True while no worker has begun the load."""
         return self.status == Status.QUEUED
 
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         self.workers = None
         super().refresh_from_db(*args, **kwargs)
 
-    def _is_at_this(self, worker: stream.Heartbeat) -> bool:
+    def _is_at_this(self, worker: heartbeats.Heartbeat) -> bool:
         if not (self.is_current or worker.is_pinned):
-            return False  # it has not noticed yet that the model was unloaded
-        if not worker.load:  # of an older version
+            return False  # the worker has not yet seen that the model was unloaded
+        if not worker.load:  # a worker of an older version
             return worker.serves(self.name)
         return worker.load == self.load_id
 
 
-def _how_far(worker: stream.Heartbeat) -> float:
+def _how_far(worker: heartbeats.Heartbeat) -> float:
     return worker.progress or 0.0

@@ -1,32 +1,31 @@
-"""The tasks of a worker. Their events go to the inbox of the web process that waits for them.
+"""The Celery tasks of a worker, one for each kind of message (`inference.broker.messages`).
 
-They are acknowledged as soon as that process knows which worker has them (`inference.worker.consumer.acknowledge`).
+The events of a task go to the inbox of the web process that waits for them. A task is acknowledged as soon as that
+process knows which worker has it (`inference.worker.consumer.acknowledge`).
 """
 
 from typing import Any
 
 from celery import shared_task
 
-# What a message must have, and what it may lack, with what that means: a field that a new version adds belongs to
-# the latter, since workers are upgraded before the webs that send it. That steering is missing never means "unsteered".
-OF_EVERY_TASK = frozenset({"request_id", "inbox", "version", "deadline", "prompts"})
-OF_GENERATE = OF_EVERY_TASK | {"choices", "steering", "sampling", "max_tokens"}
-MAY_LACK: dict[str, Any] = {"stop": [], "schema": None, "echo": False, "top_logprobs": None, "template": {}}
+from inference.broker.messages import EmbedMessage, GenerateMessage
 
 
-@shared_task(name="inference.generate", acks_late=True)
-def generate(message: dict[str, Any]) -> None:
-    """Answer `message` (see `inference.worker.model_server.Serving.answer`); returns when its last event is written."""
-    from inference.worker import process as worker  # torch lives in the worker only, and the web imports this module
+@shared_task(name=GenerateMessage.TASK, acks_late=True)
+def generate(fields: dict[str, Any]) -> None:
+    """Answer a GenerateMessage; returns when its last event is written."""
+    from inference.worker import process  # the web imports this module, and must not import torch
 
-    if serving := worker.worker().serving_of(message, OF_GENERATE, MAY_LACK):
-        serving.answer(MAY_LACK | message)
+    if accepted := process.worker().accept(GenerateMessage, fields):
+        server, message = accepted
+        server.answer(message)
 
 
-@shared_task(name="inference.embed", acks_late=True)
-def embed(message: dict[str, Any]) -> None:
-    """Embed the texts of `message` (see `inference.worker.model_server.Serving.embed`)."""
-    from inference.worker import process as worker
+@shared_task(name=EmbedMessage.TASK, acks_late=True)
+def embed(fields: dict[str, Any]) -> None:
+    """Queue an EmbedMessage for its embeddings."""
+    from inference.worker import process
 
-    if serving := worker.worker().serving_of(message, OF_EVERY_TASK):
-        serving.embed(message)
+    if accepted := process.worker().accept(EmbedMessage, fields):
+        server, message = accepted
+        server.embed(message)

@@ -1,27 +1,24 @@
-"""The files of a model's weights on this machine, and what their headers say. Free of torch."""
+"""The files of a model's weights on this machine, and their headers. Imports neither torch nor Django."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from steering.errors import SteeringError
-from steering.hub.sources import BadSource, is_folder, read_json_file
+from steering.errors import Refused
+from steering.json_files import UnreadableJSON, read_json
 
-FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens whatever the index names
+FILE_NAME = re.compile(r"[\w.-]+\.safetensors\Z")  # no folder: transformers opens every path that the index names
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # of Llama and most others, GPT-2, GPT-NeoX
 
-if TYPE_CHECKING:
-    from inference.models import LanguageModel
 
-
-class BrokenWeights(SteeringError):
-    """Files of weights that are missing, cut short, or not of the model that `config.json` describes."""
+class BrokenWeights(Refused):
+    """Files of weights that are missing or cut short, or do not fit the `config.json` beside them."""
 
     code = "broken_weights"
 
@@ -31,7 +28,7 @@ class BrokenWeights(SteeringError):
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """A tensor of a file, as the file's header says; `dtype` is safetensors' word, `BF16`."""
+    """A tensor by the header of its file; `dtype` is safetensors' name, such as `BF16`."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -42,21 +39,10 @@ class StoredWeight:
         return prod(self.shape)
 
 
-def weights_size(model: "LanguageModel") -> int | None:
-    """The bytes of the weights; None where they are not on this machine, or not whole."""
-    folder = model_folder(model)
-    if folder is None:
-        return None
-    try:
-        return sum(path.stat().st_size for path in weight_files(folder))
-    except SteeringError:
-        return None
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The files that transformers loads: `model.safetensors`, else those of the index.
 
-    A repository can have the same weights in another form beside them. Raises BrokenWeights where one is missing.
+    A repository can have the same weights beside them in another form. Raises BrokenWeights where a file is missing.
     """
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
@@ -73,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def named_files(index: Mapping[str, Any]) -> list[str]:
-    """The files that an index names. Raises BrokenWeights where they are not names of files beside it."""
+    """The files that an index names. Raises BrokenWeights where a name is not that of a file beside the index."""
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise BrokenWeights(f"{INDEX} has no weight_map: expected an object of tensors and their files")
@@ -86,8 +72,8 @@ def named_files(index: Mapping[str, Any]) -> list[str]:
 def stored_weights(folder: Path) -> dict[str, StoredWeight]:
     """Every tensor of the weights by name, from the headers alone.
 
-    Raises BrokenWeights where a file is missing, malformed or of another length than its header says, and where the
-    index names tensors that are not there.
+    Raises BrokenWeights where a file is missing, malformed, or does not have the length of its header, and where the
+    files lack a tensor of the index.
     """
     found: dict[str, StoredWeight] = {}
     for path in weight_files(folder):
@@ -97,31 +83,31 @@ def stored_weights(folder: Path) -> dict[str, StoredWeight]:
     if not (folder / SINGLE).is_file():
         for name, file in _weight_map(folder).items():
             if name not in found or found[name].file != file:
-                raise BrokenWeights(f"{INDEX} says that {name} is in {file}, where it is not: fetch the files again")
+                raise BrokenWeights(f"{file} lacks {name}, which {INDEX} names: fetch the files again")
     return found
 
 
 def check_weights(folder: Path, vocab_size: Any, d_model: int) -> None:
-    """That the files are whole, and the embedding as `config.json` says; a worker compares the other shapes.
+    """Refuse files that are not whole, or whose embedding does not fit `config.json`. Raises BrokenWeights.
 
-    Raises BrokenWeights.
+    A worker compares the other shapes.
     """
     for name, weight in stored_weights(folder).items():
         if name.endswith(EMBEDDINGS) and weight.shape != (vocab_size, d_model):
-            raise BrokenWeights(shape_told(name, weight.shape, (vocab_size, d_model)))
+            raise BrokenWeights(shape_message(name, weight.shape, (vocab_size, d_model)))
 
 
-def shape_told(name: str, found: Any, expected: Any) -> str:
-    """What is said of a tensor that has another shape than the configuration makes of it."""
+def shape_message(name: str, found: Any, expected: Any) -> str:
+    """The error message for a tensor whose shape does not fit the configuration."""
     found, expected = (" x ".join(map(str, shape)) for shape in (found, expected))
     return f"{name} is {found} in the files: expected {expected}, as config.json says. They are not of one model"
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
     try:
-        index = read_json_file(folder / INDEX)
-    except BadSource as error:
-        raise BrokenWeights(str(error).removeprefix("source: ")) from error
+        index = read_json(folder / INDEX)
+    except UnreadableJSON as error:
+        raise BrokenWeights(str(error)) from error
     named_files(index)
     return dict(index["weight_map"])
 
@@ -129,7 +115,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
 def _header(path: Path) -> dict[str, StoredWeight]:
     found = {}
     try:
-        # As numpy's, so that nobody imports torch; no tensor is read. safetensors compares offsets and length.
+        # As numpy's, so that torch is not imported. No tensor is read; safetensors compares offsets and length.
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118
                 entry = file.get_slice(name)
@@ -139,42 +125,6 @@ def _header(path: Path) -> dict[str, StoredWeight]:
             f"{path.name} cannot be read as safetensors, or is cut short ({error}): fetch it again"
         ) from error
     return found
-
-
-def model_folder(model: "LanguageModel") -> Path | None:
-    """Where the model's files lie on this machine; None where they are not here, or not all of them."""
-    if is_folder(model.source):
-        folder = Path(model.source).expanduser()
-        return folder if folder.is_dir() else None
-    from steering.hub import client as hub
-
-    cached = hub.is_cached(model.source, model.revision or "main", hub.CONFIG_FILES)
-    return cached if cached is not None and _has_weights(cached) else None
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        return bool(weight_files(folder))
-    except BrokenWeights:  # an index of which not all is here yet
-        return False
-
-
-def remote_files(source: str, revision: str) -> list[str]:
-    """What is fetched of a repository: the weights that transformers loads, once, and all that is small.
-
-    Raises BrokenWeights where there are none, or what `steering.hub.client` raises.
-    """
-    from steering.hub import client as hub
-
-    present = hub.file_sizes(source, revision)
-    if SINGLE in present:
-        return [SINGLE, *hub.CONFIG_FILES]
-    if INDEX not in present:
-        raise BrokenWeights(f"{source} has neither {SINGLE} nor {INDEX}: other files of weights are not read")
-    names = named_files(hub.read_json(source, INDEX, revision))
-    if missing := [name for name in names if name not in present]:
-        raise BrokenWeights(f"{source} lacks {missing[0]}, which {INDEX} names")
-    return [*names, *hub.CONFIG_FILES]
 
 
 def gib(size: int) -> str:

@@ -1,4 +1,4 @@
-"""The admin of who may do what: users, groups, API keys."""
+"""The admin of users, groups and API keys, where Django looks for it."""
 
 from millm_site.accounts.access_admin import GroupAdmin as GroupAdmin
 from millm_site.accounts.access_admin import UserAdmin as UserAdmin

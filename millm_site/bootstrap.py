@@ -1,4 +1,4 @@
-"""What the first run creates: an administrator, an API key, the demo."""
+"""The first run: creates an administrator, an API key and the demo."""
 
 import secrets
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from inference.demo.register import register_demo
 from millm_site.models import APIKey
 
 ADMIN = "admin"
-PRESET = "as preset"  # stands for a secret that a setting gave: it must not get into logs
+PRESET = "as preset"  # shown in place of a secret that a setting gave, which must not get into logs
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What was created just now, as it is shown, once; None where it was there before."""
+    """The new secrets as texts to show once; None for one that existed before."""
 
     password: str | None
     api_key: str | None
@@ -40,7 +40,7 @@ def _create_admin() -> str | None:
 
 
 def _create_key(*, first: bool) -> str | None:
-    """MILLM_API_KEY where it is set and new; a random key on the first run."""
+    """Create the key MILLM_API_KEY if it is set and new; else, on the first run, a random key."""
     preset = settings.MILLM_API_KEY
     if not preset and not first:
         return None

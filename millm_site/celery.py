@@ -4,10 +4,8 @@ import os
 
 from celery import Celery
 
-from inference.worker.bootstep import EngineStep
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "millm_site.settings")
 app = Celery("millm")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"].add(EngineStep)
+app.steps["worker"].add("inference.worker.bootstep:EngineStep")  # a name, since the web loads this module too

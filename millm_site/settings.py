@@ -1,6 +1,6 @@
-"""All settings of miLLM. Every environment variable is read here and nowhere else, but for those of where things are.
+"""All settings of miLLM. Every environment variable is read here, except those that addresses.py reads.
 
-They are read in embedded.py, which starts the servers that are missing before Django reads its settings.
+Those are needed earlier: embedded.py starts missing servers before Django reads its settings.
 """
 
 from datetime import timedelta
@@ -12,33 +12,33 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 from django_guid.integrations import CeleryIntegration
 
-from millm_site import embedded, environment, logs
+from millm_site import addresses, environment, logs
 from millm_site.environment import boolean, positive_float, positive_int
 
-django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Profile]` can be written at run time too
+django_stubs_ext.monkeypatch()  # makes `ModelAdmin[Profile]` work at run time
 
 VERSION = "0.1.0"
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-# --- where things are ---
-MILLM_HOME = embedded.home()
-DATABASE_URL = embedded.database_url()
-REDIS_URL = environment.redis_url("REDIS_URL", embedded.redis_url())
-MILLM_REDIS_MAX_BYTES = embedded.redis_max_bytes()
-EMBEDDED = embedded.services()
+# --- addresses ---
+MILLM_HOME = addresses.home()
+DATABASE_URL = addresses.database_url()
+REDIS_URL = environment.redis_url("REDIS_URL", addresses.redis_url())
+MILLM_REDIS_MAX_BYTES = addresses.redis_max_bytes()
+EMBEDDED = addresses.embedded_services()
 HOST = environment.host("HOST", "127.0.0.1")
 PORT = environment.port("PORT", 8000, least=1)
-# Files on their way in; None: in the system's folder for them, where MILLM_HOME is not to be written.
-FILE_UPLOAD_TEMP_DIR = embedded.uploads()
+# The folder of uploaded files while they arrive; None: the system's temporary folder, if MILLM_HOME is read-only.
+FILE_UPLOAD_TEMP_DIR = addresses.uploads()
 
-# --- what the first run creates ---
+# --- created by the first run ---
 MILLM_ADMIN_PASSWORD = environment.text("MILLM_ADMIN_PASSWORD")
 MILLM_API_KEY = environment.secret("MILLM_API_KEY", least=32)
 
 # --- Django ---
 DEBUG = boolean("DEBUG", False)
-SECRET_KEY = environment.text("SECRET_KEY") or embedded.secret_key()
+SECRET_KEY = environment.text("SECRET_KEY") or addresses.secret_key()
 ALLOWED_HOSTS = environment.hosts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = environment.origins("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS")
@@ -47,11 +47,11 @@ CORS_ALLOW_HEADERS = [*default_headers, "x-millm-strict", "x-request-id", "if-ma
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-miLLM-Profile", "X-miLLM-Steering", "ETag", "Retry-After"]
 HTTPS = boolean("HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from inside, past the proxy that ends TLS
-FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS")  # proxies that tell scheme and client
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # requested inside the network, without the proxy's TLS
+FORWARDED_ALLOW_IPS = environment.addresses("FORWARDED_ALLOW_IPS")  # proxies whose X-Forwarded headers are trusted
 SECURE_HSTS_SECONDS = positive_int("HSTS_SECONDS", 31_536_000) * HTTPS  # 0: none
-# Whether the other hosts of the domain have HTTPS too is not ours to say.
-# The middleware of axes would only replace the login page, on which our form says what is wrong.
+# W005, W021: HSTS for subdomains and preloading are not decided here, since other hosts of the domain may lack HTTPS.
+# W002: the middleware of axes would only replace the login page, whose form already shows the error.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "axes.W002"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = positive_int("MAX_BODY_BYTES", 4 * 2**20)
 REQUEST_READ_S = positive_float("REQUEST_READ_S", 30.0)
@@ -64,9 +64,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# With STATIC_ROOT, what `collectstatic` wrote there, under hashed names; without it, the files where they lie.
+# With STATIC_ROOT, the files that `collectstatic` wrote there under hashed names; without it, the source files.
 _collected = environment.text("STATIC_ROOT")
-STATIC_ROOT = environment.folder("STATIC_ROOT", MILLM_HOME / "static")  # WhiteNoise warns where it is missing
+STATIC_ROOT = environment.folder("STATIC_ROOT", MILLM_HOME / "static")  # WhiteNoise warns if it is missing
 WHITENOISE_USE_FINDERS = not _collected
 _static_storage = "whitenoise.storage.CompressedManifestStaticFilesStorage" if _collected else ""
 STORAGES = {
@@ -162,22 +162,21 @@ CONTENT_SECURITY_POLICY = {
 
 _database = environment.database("DATABASE_URL", DATABASE_URL)
 DATABASE_POOL_SIZE = positive_int("DATABASE_POOL_SIZE", 16)
-# Where PostgreSQL is away the pool gives up soon: else it would try at ever longer intervals, also when it is back.
+# If PostgreSQL is unavailable, the pool gives up after 2 s: else it retries at ever longer intervals.
 _pool = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "reconnect_timeout": 2}
-# A PostgreSQL that is silent is away, as one that refuses is: libpq would wait for minutes. In s, the last in ms.
+# A silent PostgreSQL counts as unavailable within seconds; libpq's default is minutes. In s, the last in ms.
 _patience = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 _patience["tcp_user_timeout"] = 10_000
 _options = {**_patience, **_database.get("OPTIONS", {}), "pool": _pool}
 DATABASE_STATEMENT_TIMEOUT_S = positive_int("DATABASE_STATEMENT_TIMEOUT_S", 30, most=86_400)  # of the web: see asgi.py
-# The pool's connections are tried when they are taken: after a restart of PostgreSQL each would fail a request.
-_host = _database["HOST"] or _options.get("host", "")  # of a socket: `manage.py dbshell` does not look into the options
-DATABASES = {"default": {**_database, "HOST": _host, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
+# Health checks: after a restart of PostgreSQL, each connection of the pool would fail one request.
+DATABASES = {"default": {**_database, "OPTIONS": _options, "CONN_HEALTH_CHECKS": True}}
 
 # Too many failed logins with one name from one address, or from one address, are refused for a while.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "millm_site.accounts.throttling.Throttle"
-AXES_CLIENT_IP_CALLABLE = "millm_site.accounts.throttling.address_of"
+AXES_HANDLER = "millm_site.accounts.failed_logins.Throttle"
+AXES_CLIENT_IP_CALLABLE = "millm_site.accounts.failed_logins.address_of"
 LOGIN_FAILURES_PER_ADDRESS = positive_int("LOGIN_FAILURES_PER_ADDRESS", 50)
 AXES_FAILURE_LIMIT = positive_int("LOGIN_FAILURES", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=positive_int("LOGIN_LOCKOUT_MINUTES", 15, most=525_600))
@@ -185,9 +184,9 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
-AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there; the address is
+AXES_SENSITIVE_PARAMETERS = ["username"]  # not in the log, since people type passwords there
 LOGIN_URL = "admin:login"
-LOGIN_REDIRECT_URL = "admin:index"  # of who logs in without a page to go on to
+LOGIN_REDIRECT_URL = "admin:index"  # after a login without a `next` page
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -196,7 +195,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- REST ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "millm_site.accounts.authentication.KeyAuthentication",  # the first one: /v1 takes it too
+        "millm_site.accounts.authentication.KeyAuthentication",  # must be the first: /v1 uses the first class
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
@@ -216,35 +215,35 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
-    "SWAGGER_UI_DIST": "SIDECAR",  # our own host serves it
+    "SWAGGER_UI_DIST": "SIDECAR",  # served by this host
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
 }
-MIGRATION_MODULES = {"knox": None}  # its migrations make the table of its own model, for which ours stands
+MIGRATION_MODULES = {"knox": None}  # its migrations create the table of its own model, which APIKey replaces
 KNOX_TOKEN_MODEL = "millm_site.APIKey"
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None, "TOKEN_MODEL": KNOX_TOKEN_MODEL, "TOKEN_PREFIX": "sk-"}
 
-# --- Celery: the broker takes JSON only; a task belongs to its worker and is not handed out twice ---
-CELERY_BROKER_URL = embedded.broker_url(REDIS_URL)
-CELERY_BROKER_USE_SSL = embedded.broker_tls(REDIS_URL)
-CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # which a worker takes until it has a model, and which stays empty
+# --- Celery: JSON messages only; a task belongs to one worker and is not delivered twice ---
+CELERY_BROKER_URL = addresses.broker_url(REDIS_URL)
+CELERY_BROKER_USE_SSL = addresses.broker_tls(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "millm.none"  # workers without a model consume this queue, which stays empty
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_DISABLE_PREFETCH = True  # what a worker cannot start waits in the broker, for any worker
+CELERY_WORKER_DISABLE_PREFETCH = True  # a task that a worker cannot start yet waits in the broker for any worker
 CELERY_WORKER_CONSUMER = "inference.worker.consumer:PatientConsumer"
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # A broker that is silent is away, as one that refuses is.
+    # A silent broker counts as unavailable within seconds.
     "socket_connect_timeout": 3,
     "socket_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 3,
-    # A message that was taken and whose task has not begun soon after was taken by a worker that died just then.
+    # A message that is not acknowledged in 10 s was received by a worker that died: it is delivered again.
     "visibility_timeout": 10,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    "unacked_mutex_expire": 10,  # seconds: of a worker that was killed while it looked for such messages
+    "unacked_mutex_expire": 10,  # seconds until the lock of a worker killed during this search expires
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
@@ -283,9 +282,9 @@ INFERENCE_HEARTBEAT_S = positive_float("INFERENCE_HEARTBEAT_S", 1.0)
 METRICS_TOKEN = environment.secret("METRICS_TOKEN")
 METRICS_PORT = environment.port("METRICS_PORT", 0)
 
-# --- logs: no prompts, no answers, no keys ---
+# --- logs: they contain no prompts, answers or keys ---
 LOGGING = logs.configuration(
     level=environment.one_of("LOG_LEVEL", "INFO", logs.LEVELS),
     style=environment.one_of("LOG_FORMAT", "plain" if "DATABASE_URL" in EMBEDDED else "json", logs.STYLES),
 )
-DJANGO_GUID = {"INTEGRATIONS": [CeleryIntegration()]}  # a request's id goes with its task to the worker
+DJANGO_GUID = {"INTEGRATIONS": [CeleryIntegration()]}  # passes the id of a request to the worker with its task

@@ -1,6 +1,6 @@
-"""A pytest plugin: tests run on real servers, those of DATABASE_URL and REDIS_URL, else embedded ones of their own.
+"""A pytest plugin: tests run on the servers of DATABASE_URL and REDIS_URL, else on embedded servers of their own.
 
-Loaded with `-p`, since pytest-django reads the settings before it reads any conftest.py.
+It is loaded with `-p`, since pytest-django reads the settings before any conftest.py.
 """
 
 import os
@@ -8,13 +8,13 @@ import tempfile
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-if "MILLM_TEST_HOME" not in os.environ:  # once, in the process that starts the others
+if "MILLM_TEST_HOME" not in os.environ:  # only in the process that starts the others
     os.environ["MILLM_TEST_HOME"] = os.environ["MILLM_HOME"] = tempfile.mkdtemp(prefix="millm-test-")
     from millm_site import embedded
 
     embedded.provide()
 
-# A password takes a quarter of a second to hash, by design. Other processes read from the hash how often.
+# By design, hashing a password takes a quarter of a second. Other processes read the iterations from the hash.
 PBKDF2PasswordHasher.iterations = 1000
 
 # Each process of pytest-xdist has a Redis database of its own, as it has a PostgreSQL database of its own.

@@ -17,7 +17,7 @@ from millm_site.pages.rest_root import RestRoot
 
 @csrf_exempt
 def no_endpoint(request: HttpRequest) -> JsonResponse:
-    """An unknown path under /api, in the shape of DRF's errors."""
+    """404 for an unknown path under /api, in the shape of DRF's errors."""
     detail = f"There is nothing at {request.path}: see /api/docs."
     return JsonResponse({"detail": detail, "code": "not_found"}, status=404)
 

@@ -1,4 +1,4 @@
-"""Whether a profile fits what is here, told to people."""
+"""The reasons why a profile does not fit the current model and the attached SAE, as sentences."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What differs between two profiles, or two versions of one, or of the live steering."""
+"""The differences between two profiles, two versions of a profile, or two versions of the live steering."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,17 +9,15 @@ from steering.labels.models import FeatureLabel
 COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint")
 
 
-def diff(
-    before: Any, after: Any, compared: Iterable[str] = COMPARED, strengths: str = "steering"
-) -> dict[str, list[dict[str, Any]]]:
-    """The fields (`changed`) and features that differ, each with its values; a feature that is not there has None.
+def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[str, list[dict[str, Any]]]:
+    """The fields (`changed`) and features that differ, each with both values; None for a missing feature.
 
-    `before` is None where there was nothing; `strengths` names the attribute with {feature index: strength}.
+    `before` is None for the first version.
     """
     fields = ((name, getattr(before, name, None), getattr(after, name)) for name in compared)
     changed = [{"field": name, "before": old, "after": new} for name, old, new in fields if old != new]
-    old_features: Mapping[int, float] = getattr(before, strengths, {})
-    new_features: Mapping[int, float] = getattr(after, strengths)
+    old_features: Mapping[int, float] = getattr(before, "strengths", {})
+    new_features: Mapping[int, float] = after.strengths
     features = [
         {"index": index, "before": old_features.get(index), "after": new_features.get(index)}
         for index in sorted(old_features.keys() | new_features.keys())
@@ -30,7 +28,7 @@ def diff(
 
 @dataclass(frozen=True)
 class Change:
-    """A field or a feature that differs, in words; what is not there is an empty string."""
+    """A field or a feature that differs, as text; an empty string for a missing value."""
 
     name: str
     before: str
@@ -43,7 +41,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two versions' difference for a page: `more` features of it are not shown."""
+    """The difference of two versions for a page; `more` is the number of features that are left out."""
 
     fields: list[Change]
     features: list[Change]
@@ -54,13 +52,13 @@ class Difference:
 
 
 def differences(
-    pairs: Iterable[tuple[Any, Any]], names: Mapping[str, str], strengths: str = "steering", limit: int | None = None
+    pairs: Iterable[tuple[Any, Any]], names: Mapping[str, str], limit: int | None = None
 ) -> list[Difference]:
-    """What differs between each (before, after), with the features' labels, for all of them in one query.
+    """The difference of each (before, after), with the labels of the features, read in one query for all pairs.
 
-    `names` has the fields that count, and how they are called.
+    `names` maps the compared fields to their names in the page; `limit` is the most features of a pair.
     """
-    found = [(before, after, diff(before, after, names, strengths)) for before, after in pairs]
+    found = [(before, after, diff(before, after, names)) for before, after in pairs]
     asked = [
         (_sae_of(feature, before, after), [feature["index"]])
         for before, after, difference in found
@@ -84,18 +82,18 @@ def _told(
         label = labels.get((_sae_of(one, before, after), one["index"]))
         name = f"{one['index']} — {label}" if label else str(one["index"])
         features.append(Change(name, told(one["before"]), told(one["after"])))
-    fields = [field for field in fields if field.before != field.after]  # None and "" are both nothing
+    fields = [field for field in fields if field.before != field.after]  # None and "" read the same
     return Difference(fields, features, len(difference["features"]) - len(features))
 
 
 def _sae_of(feature: Mapping[str, Any], before: Any, after: Any) -> str:
-    """The SAE whose feature it is: that of the side on which it is."""
+    """The SAE of the feature: that of the side that has the feature."""
     side = before if feature["after"] is None else after
     return side.sae_id or ""
 
 
 def told(value: Any) -> str:
-    """A value in words."""
+    """A value as text."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):

@@ -1,56 +1,64 @@
-"""What profiles refuse, beside what steering refuses."""
+"""The errors of profiles."""
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
-class InvalidProfile(SteeringError):
+class InvalidProfile(Refused):
+    """A field that breaks a rule; `field` is its name."""
+
     code = "invalid_profile"
 
 
-class ProfileExists(SteeringError):
+class ProfileExists(Refused):
+    """A name that another profile has."""
+
     code = "profile_exists"
     status = 409
 
 
-class NoActiveProfile(SteeringError):
+class NoActiveProfile(Refused):
+    """A request for the active profile, and no profile is active."""
+
     code = "no_active_profile"
     status = 404
 
 
-class NothingLive(SteeringError):
-    """The live steering has no features: a profile of it would be an empty one."""
+class NothingLive(Refused):
+    """The live steering has no features, so its profile would be empty."""
 
     code = "nothing_live"
     status = 409
 
 
-class ProfileNotActive(SteeringError):
-    """What only the active profile can do."""
+class ProfileNotActive(Refused):
+    """An action that needs the active profile, on another profile."""
 
     code = "profile_not_active"
     status = 409
 
 
-class IncompatibleProfile(SteeringError):
-    """A profile for another model, SAE or layer than the ones here; `differences` has got and expected of each."""
+class IncompatibleProfile(Refused):
+    """A profile of another model, SAE or layer than the current ones; `differences` has got and expected of each."""
 
     code = "profile_incompatible"
     status = 409
 
 
-class InvalidProfileFile(SteeringError):
-    """What is no profile file; `field` is the path of the first field that is wrong."""
+class InvalidProfileFile(Refused):
+    """A document that is no profile file; `field` is the path of the first wrong field."""
 
     code = "invalid_profile_file"
 
 
-class ProfileNotFound(SteeringError):
+class ProfileNotFound(Refused):
+    """An id or a name that no profile has."""
+
     code = "profile_not_found"
     status = 404
 
 
-class StaleProfile(SteeringError):
-    """The If-Match of a request names another state of the profile than the one it has now."""
+class StaleProfile(Refused):
+    """A change that was decided on another state of the profile than the current one (If-Match)."""
 
     code = "precondition_failed"
     status = 412

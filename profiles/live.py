@@ -1,4 +1,4 @@
-"""What steers now, told to people: the live steering beside the active profile."""
+"""The live steering beside the active profile, as pages show them."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ from django.urls import reverse
 
 from profiles.diff import Change, differences
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.models import FeatureLabel
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
 DIFFERENCES_SHOWN = 10
 
 
 def live_steering() -> dict[str, Any]:
-    """For the page of the live steering, as JSON."""
+    """The JSON of the page of the live steering."""
     state, sae, profile = SteeringState.objects.load(), SAE.objects.attached(), Profile.objects.active()
-    model, last = current_model(), SteeringState.history.first()
+    model, last = LanguageModel.objects.current(), SteeringState.history.first()
     return {
         "version": state.version,
         "enabled": state.enabled,
-        "values": state.values,
-        "labels": FeatureLabel.objects.of(state.sae_id, state.values),
+        "values": state.strengths,
+        "labels": FeatureLabel.objects.of(state.sae_id, state.strengths),
         "model": model.name if model else None,
         "sae": {"id": sae.id, "d_sae": sae.d_sae, "layer": sae.layer} if sae else None,
         "profile": _compared(profile, state) if profile else None,
@@ -38,25 +38,25 @@ def live_steering() -> dict[str, Any]:
 
 
 def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile | None) -> dict[str, str]:
-    """What a request that chooses nothing itself will get: whether it is steered, and in words by what."""
+    """The outcome of a request that names no steering: `kind` (refused, unsteered, steered) and `told`, a sentence."""
     if model is None:
         return {"kind": "refused", "told": "No model is loaded: requests are refused."}
     try:
         spec = state.current_spec(sae)
-    except SteeringError as error:
+    except Refused as error:
         return {"kind": "refused", "told": f"Requests are refused: {error}."}
     if spec is None:
         why = "no feature is set" if state.enabled else "the live steering is off"
         return {"kind": "unsteered", "told": f"Requests are answered unsteered: {why}."}
-    features = f"{len(spec.features)} feature{'s' if len(spec.features) > 1 else ''} of {spec.sae_id}"
+    features = f"{len(spec.strengths)} feature{'s' if len(spec.strengths) > 1 else ''} of {spec.sae_id}"
     whose = f", as profile {profile} says" if profile and not profile.differs_from(state) else ""
     return {"kind": "steered", "told": f"Requests are steered by {features}, at layer {spec.layer} of {model}{whose}."}
 
 
 def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
-    """The active profile, and what was changed by hand since."""
-    kept = SteeringState(enabled=True, values=profile.steering, sae_id=profile.sae_id or "")
-    [difference] = differences([(kept, state)], {"enabled": "steering"}, "values", DIFFERENCES_SHOWN)
+    """The active profile, and the changes of the live steering since its activation."""
+    kept = SteeringState(enabled=True, strengths=profile.strengths, sae_id=profile.sae_id or "")
+    [difference] = differences([(kept, state)], {"enabled": "steering"}, DIFFERENCES_SHOWN)
     return {
         "id": profile.pk,
         "name": profile.name,

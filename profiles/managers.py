@@ -1,4 +1,4 @@
-"""What can be done with profiles as a set: create, import, restore, find the active one."""
+"""Profiles as a set: create, import, restore, find the active one."""
 
 import re
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from django.db.models import Exists, OuterRef
 from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
 from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
 from profiles.files.formats import NAME_LENGTH as NAME_LENGTH
-from profiles.files.transfer import Imported, ProfileFile, Refused
-from steering.errors import NoSAEAttached, NoSuchVersion, SteeringError
-from steering.models import SAE, SteeringState, current_model
+from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
+from steering.errors import NoSAEAttached, NoSuchVersion, Refused
+from steering.models import SAE, LanguageModel, SteeringState
 
 if TYPE_CHECKING:
     from profiles.models import Profile
 
-# PostgreSQL's text holds neither NUL nor half a surrogate pair: no profile has such a name.
+# A text column of PostgreSQL holds neither NUL nor half a surrogate pair, so no profile has such a name.
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
-# What a profile is, apart from which one it is: copied by duplicate, restored by restore.
-CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "steering")
+# The fields that `duplicate` copies and `restore` restores.
+CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "strengths")
 
 
 class HighestFeature(models.Func):
-    """Of strengths, -1 where there are none; a function that migration 0003 makes, so that an index can have it."""
+    """The highest index in strengths, -1 where there are none; a function of the first migration, for an index."""
 
     function = "highest_feature"
     output_field = models.BigIntegerField()
@@ -35,7 +35,7 @@ class HighestFeature(models.Func):
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def active(self) -> "Profile | None":
-        """The profile that steers everybody, if one does."""
+        """The active profile; None where no profile is active."""
         return self.filter(is_active=True).first()
 
     def named(self, name: str) -> "Profile":
@@ -56,48 +56,48 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return profile
 
     def fitting(self, model: Any, sae: SAE | None) -> "ProfileQuerySet":
-        """The profiles that could be activated with these: those without `Profile.differences`."""
+        """The profiles that can be activated with `model` and `sae`: those without `Profile.differences`."""
         if model is None or sae is None:
             return self.none()
         fits = self.filter(model_id=model.name, sae_id=sae.id, layer=sae.layer)
         if sae.fingerprint:
             fits = fits.filter(sae_fingerprint__in=["", sae.fingerprint])
-        return fits.alias(highest=HighestFeature("steering")).filter(highest__lt=sae.d_sae)
+        return fits.alias(highest=HighestFeature("strengths")).filter(highest__lt=sae.d_sae)
 
     def with_feature(self, index: int) -> "ProfileQuerySet":
         """The profiles that steer this feature."""
-        return self.filter(steering__has_key=str(index))
+        return self.filter(strengths__has_key=str(index))
 
     @transaction.atomic
-    def create_from(self, *, steering: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
-        """Create a profile; what is left out comes from now: the live steering, the current model, the attached SAE."""
+    def create_from(self, *, strengths: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
+        """Create a profile; fields that are left out are those of `defaults`. Raises what `Profile.save` raises."""
         SteeringState.objects.lock()
         now = self.defaults()
         if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
-            # The layer and the fingerprint here are those of another SAE.
+            # The layer and the fingerprint of `now` are those of another SAE.
             now |= {"layer": None, "sae_fingerprint": ""}
-        if steering is not None:
-            fields["steering"] = steering
+        if strengths is not None:
+            fields["strengths"] = strengths
         return self.create(**{**now, **fields})
 
     def defaults(self) -> dict[str, Any]:
-        """The fields of a profile for what is here now: current model, attached SAE, live steering."""
-        model, sae = current_model(), SAE.objects.attached()
+        """The fields of a profile of the current model, the attached SAE and the live steering."""
+        model, sae = LanguageModel.objects.current(), SAE.objects.attached()
         return {
             "model_id": model.name if model else None,
             "sae_id": sae.id if sae else None,
             "layer": sae.layer if sae else None,
             "sae_fingerprint": sae.fingerprint if sae else "",
-            "steering": SteeringState.objects.load().values,
+            "strengths": SteeringState.objects.load().strengths,
         }
 
     def save_current(self, **fields: Any) -> "Profile":
-        """The live steering as a new profile. Raises NoSAEAttached or NothingLive where there is nothing to save."""
+        """Create a profile of the live steering. Raises NoSAEAttached, or NothingLive without strengths."""
         with transaction.atomic():
             state = SteeringState.objects.lock()
             if SAE.objects.attached() is None:
                 raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-            if not state.values:
+            if not state.strengths:
                 raise NothingLive("no feature is set: there is no live steering to save. Set one first")
             return self.create_from(**fields)
 
@@ -113,7 +113,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     @transaction.atomic
     def import_file(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported]:
-        """Create what `file` holds: all of it, or on any error nothing.
+        """Create all profiles of `file`, or on any error none.
 
         For a name that exists: `fail` raises ProfileExists, `rename` takes a free name, `replace` gives the
         profile of that name the content of the file; it stays active if it is, and is unchanged where it is the same.
@@ -122,23 +122,23 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return [self._import(path, fields, on_conflict) for path, fields in file.profiles]
 
     @transaction.atomic
-    def plan_import(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported | Refused]:
-        """What `import_file` would make of each profile of `file`, found by making it; nothing is kept."""
+    def plan_import(self, file: ProfileFile, on_conflict: OnConflict = "fail") -> list[Imported | RefusedProfile]:
+        """The outcome that `import_file` would have for each profile of `file`; imports them and rolls back."""
         SteeringState.objects.lock()
-        planned: list[Imported | Refused] = []
+        planned: list[Imported | RefusedProfile] = []
         for path, fields in file.profiles:
             try:
                 with transaction.atomic():
                     planned.append(self._import(path, fields, on_conflict))
-            except SteeringError as error:
-                planned.append(Refused(fields["name"], error))
+            except Refused as error:
+                planned.append(RefusedProfile(fields["name"], error))
         transaction.set_rollback(True)
         return planned
 
     def _import(self, path: str, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
         try:
             return self._import_as(fields, on_conflict)
-        except SteeringError as error:
+        except Refused as error:
             raise (error.at(path) if path else error) from error
 
     def _import_as(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
@@ -156,16 +156,16 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         before = copy(existing)
         for name, value in fields.items():
             setattr(existing, name, value)
-        existing.check_rules()  # and in their stored form they can be compared
+        existing.check_rules()  # brings the fields into their stored form, which can be compared
         if all(getattr(existing, name) == getattr(before, name) for name in CONTENT):
             return Imported(existing, "unchanged", before)
         return Imported(self._save_as("replaced by an import", existing, {}), "replaced", before)
 
     @transaction.atomic
     def restore(self, profile_id: str, version: int) -> "Profile":
-        """Bring a profile back to one of its versions, or back from deletion. Raises NoSuchVersion.
+        """Restore one of a profile's versions, also of a deleted profile. Raises NoSuchVersion.
 
-        Where another profile has the version's name by now, it gets a free name like it.
+        Where another profile has the name of the version, the restored profile gets a free name like it.
         """
         SteeringState.objects.lock()
         past = self.version(profile_id, version)
@@ -177,14 +177,14 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     def version(self, profile_id: str, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""
-        # a bigint column: what does not fit is no version
+        # PostgreSQL refuses a number that does not fit the bigint column
         past = self.model.history.filter(id=profile_id, history_id=version).first() if version < 2**63 else None
         if past is None:
             raise NoSuchVersion(f"profile {profile_id} has no version {version}")
         return past
 
     def deleted(self, text: str = "") -> Any:
-        """The last versions of the profiles that are no more, the latest first: those with `text` in their name."""
+        """The last versions of deleted profiles with `text` in their name, the latest first."""
         versions = self.model.history
         gone = versions.filter(history_type="-", name__icontains=text.replace("\0", ""))
         here = self.model.objects.filter(pk=OuterRef("id"))
@@ -199,7 +199,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     @transaction.atomic
     def deactivate_active(self, *, clear_steering: bool = True) -> None:
-        """Deactivate the active profile, whichever it is."""
+        """Deactivate the active profile, if a profile is active."""
         SteeringState.objects.lock()
         if active := self.model.objects.active():
             active.deactivate(clear_steering=clear_steering)

@@ -1,6 +1,6 @@
 """Profiles: named steerings for one model, one SAE and one layer; at most one is active.
 
-Every method that changes what steers takes `SteeringState.objects.lock()` first.
+Every method that changes the active profile or the live steering takes `SteeringState.objects.lock()` first.
 """
 
 import unicodedata
@@ -20,12 +20,12 @@ from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, 
 from profiles.managers import CONTENT, DESCRIPTION_LENGTH, NAME_LENGTH, HighestFeature, ProfileQuerySet
 from steering.fields import FeatureStrengthsField
 from steering.history import History, current_door
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
 activated = Signal()
-"""Sent once a profile's activation is committed, with the `door` that it came in."""
+"""Sent when the activation of a profile is committed, with the interface through which it came (`door`)."""
 
 
 def new_id() -> str:
@@ -33,11 +33,11 @@ def new_id() -> str:
 
 
 class Profile(models.Model):
-    """A named steering. `model_id` and `sae_id` are names, not foreign keys: a profile may be here before they are."""
+    """A named steering. `model_id` and `sae_id` are no foreign keys: a profile may be older than its model and SAE."""
 
     id = models.CharField(primary_key=True, max_length=50, default=new_id, editable=False)
     name = models.CharField(max_length=NAME_LENGTH, unique=True)
-    # Every activation keeps a version, which is a copy: PostgreSQL's text has no limit of its own.
+    # A limit, since each activation copies the row to the history and a text column has none.
     description = models.TextField(
         null=True, blank=True, max_length=DESCRIPTION_LENGTH, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
     )
@@ -45,7 +45,7 @@ class Profile(models.Model):
     sae_id = models.CharField("SAE", max_length=200, null=True, blank=True)
     layer = models.PositiveIntegerField(null=True, blank=True)
     sae_fingerprint = models.CharField("SAE fingerprint", max_length=64, blank=True)
-    steering = FeatureStrengthsField(default=dict, blank=True)
+    strengths = FeatureStrengthsField(default=dict, blank=True)
     is_active = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -59,9 +59,9 @@ class Profile(models.Model):
             models.UniqueConstraint(fields=["is_active"], condition=Q(is_active=True), name="one_active_profile")
         ]
         indexes = [
-            GinIndex(fields=["steering"], name="profile_features"),  # "which profiles use this feature"
+            GinIndex(fields=["strengths"], name="profile_features"),  # "which profiles use this feature"
             models.Index(fields=["-updated_at"], name="profile_updated_at"),
-            models.Index("model_id", "sae_id", "layer", HighestFeature("steering"), name="profile_made_for"),
+            models.Index("model_id", "sae_id", "layer", HighestFeature("strengths"), name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
 
@@ -81,38 +81,38 @@ class Profile(models.Model):
         self.check_rules()
         self._change_reason = reason
         super().save(*args, **kwargs)
-        if before is not None and self.is_active and before.steering != self.steering:
-            state.replace(self.steering, reason=f"the active profile {self.name} was changed")
+        if before is not None and self.is_active and before.strengths != self.strengths:
+            state.replace(self.strengths, reason=f"the active profile {self.name} was changed")
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete it; the active profile is deactivated first."""
+        """Delete the profile; deactivates it first."""
         self.deactivate()
         self._change_reason = None
         return super().delete(*args, **kwargs)
 
     @transaction.atomic
     def activate(self) -> None:
-        """Steer everybody by this profile, from the next request on: its strengths replace the live steering.
+        """Replace the live steering by this profile: it steers each request that names no steering of its own.
 
-        Where it is active and steers already, nothing changes. Raises IncompatibleProfile, and changes nothing then.
+        Where the profile is active and unchanged, nothing changes. Raises IncompatibleProfile; nothing changes then.
         """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         sae = SAE.objects.attached()
-        self._check_fits(current_model(), sae)
+        self._check_fits(LanguageModel.objects.current(), sae)
         if self.is_active and not self.differs_from(state):
             return
         active = Profile.objects.active()
         if active is not None and active.pk != self.pk:
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
-        state.write(self.steering, True, sae, f"profile {self.name} was activated")
+        state.write(self.strengths, True, sae, f"profile {self.name} was activated")
         transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
     def deactivate(self, *, clear_steering: bool = True) -> None:
-        """End its being active, and with `clear_steering` what steers now; on another profile this changes nothing."""
+        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering."""
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         if not self.is_active:
@@ -123,20 +123,20 @@ class Profile(models.Model):
 
     @transaction.atomic
     def take_live_steering(self, version: int) -> None:
-        """Make the live strengths this active profile's own, as they were seen in `version`; nothing else steers then.
+        """Copy the live strengths, as seen in `version`, to this active profile; the live steering stays.
 
         Raises ProfileNotActive, StaleSteering, and what `save` raises.
         """
         state = SteeringState.objects.lock_seen(version)
         self._refresh_active()
-        if self.steering != state.values:
-            self.steering, self._change_reason = state.values, "updated by the live steering"
+        if self.strengths != state.strengths:
+            self.strengths, self._change_reason = state.strengths, "updated by the live steering"
             self.check_rules()
             super().save()
 
     @transaction.atomic
     def revert_live_steering(self) -> None:
-        """Steer by this active profile as it is kept, whatever was changed by hand. Raises ProfileNotActive."""
+        """Discard changes of the live steering: steer by this active profile again. Raises ProfileNotActive."""
         SteeringState.objects.lock()
         self._refresh_active()
         self.activate()
@@ -147,13 +147,13 @@ class Profile(models.Model):
             raise ProfileNotActive(f"profile {self.name!r} is not active any more: look again at what steers")
 
     def _mark(self, active: bool, reason: str) -> None:
-        """`is_active` alone, without the checks of `save`: what the profile is does not change."""
+        """Save `is_active` alone, without the checks of `save`: the content does not change."""
         self.is_active, self._change_reason = active, reason
         super().save(update_fields=["is_active"])
 
     @transaction.atomic
     def duplicate(self, name: str | None = None) -> "Profile":
-        """A copy under `name`, or under a free one like this profile's."""
+        """Save a copy under `name`, or under a free name like this profile's."""
         SteeringState.objects.lock()
         content = {field: getattr(self, field) for field in CONTENT}
         copy = Profile(**content | {"name": Profile.objects.free_name(self.name) if name is None else name})
@@ -161,17 +161,17 @@ class Profile(models.Model):
         return copy
 
     def check_compatible(self) -> None:
-        """Raise IncompatibleProfile with everything that keeps this profile from steering here."""
-        self._check_fits(current_model(), SAE.objects.attached())
+        """Refuse a profile that does not fit the current model and the attached SAE. Raises IncompatibleProfile."""
+        self._check_fits(LanguageModel.objects.current(), SAE.objects.attached())
 
     def _check_fits(self, model: Any, sae: SAE | None) -> None:
         differences = list(self.differences(model, sae))
         if differences:
-            told = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
-            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {told}", differences=differences)
+            listed = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
+            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {listed}", differences=differences)
 
     def differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
-        """What the profile is for (got) beside what is here (expected), where these differ."""
+        """Yield {field, got, expected} where the profile (got) and `model` or `sae` (expected) differ."""
         pairs: list[tuple[str, Any, Any]] = [
             ("model", self.model_id, model.name if model else "a current model (none is)")
         ]
@@ -181,29 +181,32 @@ class Profile(models.Model):
             pairs += [("sae", self.sae_id, sae.id), ("layer", self.layer, sae.layer)]
             if self.sae_fingerprint and sae.fingerprint:
                 pairs.append(("sae_fingerprint", self.sae_fingerprint, sae.fingerprint))
-            if (index := max(self.steering, default=0)) >= sae.d_sae:
+            if (index := max(self.strengths, default=0)) >= sae.d_sae:
                 pairs.append(("steering", f"feature {index}", f"features below {sae.d_sae}"))
         yield from ({"field": f, "got": got, "expected": here} for f, got, here in pairs if got != here)
 
     def spec(self) -> SteeringSpec | None:
-        """This profile's steering as a snapshot for one request. Raises IncompatibleProfile."""
+        """The strengths as a snapshot for one request. Raises IncompatibleProfile."""
         sae = SAE.objects.attached()
-        self._check_fits(current_model(), sae)
-        return SteeringState(values=self.steering).spec(sae)
+        self._check_fits(LanguageModel.objects.current(), sae)
+        return SteeringState(strengths=self.strengths).spec(sae)
 
     def differs_from(self, state: SteeringState) -> bool:
-        """Whether the live steering is another than this active profile's: it was changed by hand since."""
-        same = state.values == self.steering and state.sae_id in ("", self.sae_id)
+        """True where the live steering was changed after this profile was activated."""
+        same = state.strengths == self.strengths and state.sae_id in ("", self.sae_id)
         return not (state.enabled and same)
 
     @property
     def state(self) -> str:
-        """Another string once it was edited, activated or deactivated."""
+        """A string that changes when the profile is edited, activated or deactivated."""
         return f"{self.updated_at.isoformat()}{', active' if self.is_active else ''}"
 
     @transaction.atomic
     def check_seen(self, states: Collection[str]) -> None:
-        """Raise StaleProfile where it is in none of `states` by now; "" is that of no profile. Takes the lock."""
+        """Refuse a change that was decided on a state not in `states`; "" is the state of a missing profile.
+
+        Takes the lock. Raises StaleProfile.
+        """
         SteeringState.objects.lock()
         now = Profile.objects.filter(pk=self.pk).first()
         state = now.state if now else ""
@@ -214,7 +217,7 @@ class Profile(models.Model):
         raise StaleProfile(f"{who} {what} this profile after you had opened it", state=state)
 
     def check_rules(self) -> None:
-        """What `save` refuses, refused now; brings name and strengths into their stored form."""
+        """Refuse what `save` refuses; brings name and strengths into their stored form. Raises what `save` raises."""
         self.name = self.name.strip()
         if not self.name or len(self.name) > NAME_LENGTH:
             raise InvalidProfile(f"name: got {len(self.name)} characters, expected 1 to {NAME_LENGTH}", field="name")
@@ -224,14 +227,14 @@ class Profile(models.Model):
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
-        self.steering = parse_strengths(self.steering, d_sae=(sae and sae.d_sae) or None)  # 0 is not known yet
+        self.strengths = parse_strengths(self.strengths, d_sae=(sae and sae.d_sae) or None)  # 0: files not read
         if self.is_active:
             self.check_compatible()
 
     def _check_lengths(self) -> None:
-        """Lengths and ranges, as the columns have them."""
+        """Refuse lengths and ranges that the columns refuse. Raises InvalidProfile."""
         try:
-            self.clean_fields(exclude=["name", "steering"])
+            self.clean_fields(exclude=["name", "strengths"])
         except ValidationError as error:
             field, [message, *_] = next(iter(error.message_dict.items()))
             raise InvalidProfile(f"{field}: {message}", field=field) from error

@@ -1,35 +1,35 @@
-"""Which language models can be steered, and where in their decoder blocks the hook points are. Free of torch.
+"""The language models that can be steered, and the places of the hook points in their transformer blocks.
 
 Hook points are TransformerLens' (https://transformerlensorg.github.io/TransformerLens/): `hook_mlp_out` and
-`hook_attn_out` are what is added to the residual stream, so behind a norm where an architecture has one there.
+`hook_attn_out` are the addends of the residual stream, so they lie behind a norm where an architecture has one there.
 """
 
 import re
 from dataclasses import dataclass
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 RESID_PRE, RESID_POST = "hook_resid_pre", "hook_resid_post"
 MLP_OUT, ATTN_OUT = "hook_mlp_out", "hook_attn_out"
 HOOK_POINTS = (RESID_PRE, RESID_POST, MLP_OUT, ATTN_OUT)
-HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>[\w.]+)\Z")
+HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>\w+)", re.ASCII)
 
 
-class UnsupportedArchitecture(SteeringError):
-    """A model whose decoder blocks we do not know."""
+class UnsupportedArchitecture(Refused):
+    """A model whose transformer blocks are unknown."""
 
     code = "unsupported_architecture"
 
 
-class UnsupportedHookPoint(SteeringError):
-    """A place in a block that we do not steer."""
+class UnsupportedHookPoint(Refused):
+    """A place in a block where nothing steers."""
 
     code = "unsupported_hook_point"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where the decoder blocks are in a causal language model, and in a block the modules of its two hook points."""
+    """The paths of the transformer blocks in a causal language model, and of two hook points' modules in a block."""
 
     blocks: str = "model.layers"
     mlp_out: str = "mlp"
@@ -61,7 +61,7 @@ ARCHITECTURES = {
     "qwen3": _LLAMA,
     "smollm3": _LLAMA,
 }
-"""`model_type` of a configuration -> its architecture; each is tested with a small model of the real class."""
+"""The architectures by `model_type` of a configuration; each is tested with a small model of the real class."""
 
 
 def architecture(model_type: str) -> Architecture:
@@ -75,8 +75,8 @@ def architecture(model_type: str) -> Architecture:
 
 def parse_hook_name(hook_name: str) -> tuple[int, str]:
     """Layer, zero-based, and hook point of a name such as `blocks.2.hook_resid_post`. Raises UnsupportedHookPoint."""
-    match = HOOK_NAME.match(hook_name)
+    match = HOOK_NAME.fullmatch(hook_name)
     if match is None or match["hook_point"] not in HOOK_POINTS:
-        expected = " or ".join(f"blocks.<layer>.{point}" for point in HOOK_POINTS)
-        raise UnsupportedHookPoint(f"hook {hook_name!r:.100} is not supported: expected {expected}")
+        expected = f"blocks.<layer>.<one of {', '.join(HOOK_POINTS)}>"
+        raise UnsupportedHookPoint(f"hook point {hook_name[:100]!r} is not supported: expected {expected}")
     return int(match["layer"]), match["hook_point"]

@@ -1,9 +1,4 @@
-"""What steering refuses.
-
-SteeringError <- InvalidSteering, NoSAEAttached, NothingToCancel, NoSuchVersion, StaleSteering,
-SteeringUnavailable; elsewhere
-UnreadableSAE and BrokenDecoder (`formats`), BadSource (`sources`), those of `hub_errors`, `architectures` and `saes`.
-"""
+"""The base of all refusals, and those of the live steering. Others live in the module that raises them."""
 
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
@@ -12,10 +7,13 @@ if TYPE_CHECKING:
     from rest_framework.response import Response
 
 
-class SteeringError(Exception):
-    """A rule that a person or a program broke; nothing was changed. `status` is its HTTP status."""
+class Refused(Exception):
+    """A change or a request that is refused, and nothing was changed: a broken rule, a full disk, an unreachable hub.
 
-    code = "steering_error"
+    `code` is for programs, `status` is the HTTP status, `details` are further fields of the JSON answer.
+    """
+
+    code = "refused"
     status = 400
 
     def __init__(self, message: str, **details: Any) -> None:
@@ -23,14 +21,14 @@ class SteeringError(Exception):
         self.details = details
 
     def at(self, path: str) -> Self:
-        """This error as one of a part of something larger: its message and its `field` start with `path`."""
+        """A copy for a part of a document: the message and `field` begin with `path`."""
         error = copy(self)
         error.args = (f"{path}.{self}",)
         error.details = {**self.details, "field": f"{path}.{self.details.get('field', '')}".rstrip(".")}
         return error
 
 
-class InvalidSteering(SteeringError):
+class InvalidSteering(Refused):
     """Strengths that are not {feature index: finite number}; `field` names the first bad one."""
 
     code = "invalid_steering"
@@ -39,43 +37,47 @@ class InvalidSteering(SteeringError):
         super().__init__(f"{field}: {message}", field=field)
 
 
-class NoSAEAttached(SteeringError):
+class NoSAEAttached(Refused):
+    """A change that needs the attached SAE, and no SAE is attached."""
+
     code = "no_sae_attached"
     status = 409
 
 
-class NothingToCancel(SteeringError):
-    """A load or a download that has come to its end already."""
+class NothingToCancel(Refused):
+    """A load or a download that has already ended."""
 
     code = "nothing_to_cancel"
     status = 409
 
 
-class NoSuchVersion(SteeringError):
+class NoSuchVersion(Refused):
+    """A version that is not in the history."""
+
     code = "no_such_version"
     status = 404
 
 
-class StaleSteering(SteeringError):
-    """The live steering is another than the one that a change was decided on."""
+class StaleSteering(Refused):
+    """A change that was decided on another version of the live steering than the current one."""
 
     code = "stale_steering"
     status = 409
 
 
-class SteeringUnavailable(SteeringError):
-    """Something is said to steer, and cannot: refused, never served unsteered."""
+class SteeringUnavailable(Refused):
+    """A request whose steering cannot be applied: it is refused, never answered unsteered."""
 
     code = "steering_unavailable"
     status = 409
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | None":
-    """DRF's, and for our own errors `{"detail", "code", …details}` with their status."""
-    # Here, since DRF wants Django set up, and errors are for all who steer.
+    """The answer `{"detail", "code", …details}` to a Refused, with its status; DRF's answer to any other error."""
+    # Not at the top: DRF needs Django's settings, and the engine imports this module without them.
     from rest_framework.response import Response
     from rest_framework.views import exception_handler as drf_exception_handler
 
-    if isinstance(error, SteeringError):
+    if isinstance(error, Refused):
         return Response({"detail": str(error), "code": error.code, **error.details}, status=error.status)
     return drf_exception_handler(error, context)

@@ -17,9 +17,8 @@ class FeatureStrengthsField(models.JSONField):
         return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
 
     def formfield(self, *args: Any, **kwargs: Any) -> Any:
-        from steering.admin.widgets import (
-            FeatureStrengthsFormField,  # whose labels are rows of a model that has this field
-        )
+        # At the top this import would be a cycle: the widgets read labels, a model of this app.
+        from steering.admin.widgets import FeatureStrengthsFormField
 
         return super().formfield(*args, **{"form_class": FeatureStrengthsFormField, **kwargs})
 

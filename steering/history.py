@@ -1,4 +1,4 @@
-"""Who changed a row, when, and by which door: django-simple-history with two columns of ours."""
+"""The history of rows: django-simple-history, with two columns for who made a change and through which interface."""
 
 import getpass
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ AGENT_LENGTH = 200
 
 
 class Door(models.TextChoices):
+    """The interface through which a change came."""
+
     ADMIN = "admin", "admin"
     API = "api", "API"
     CHAT = "chat", "chat"
@@ -19,13 +21,13 @@ class Door(models.TextChoices):
 
 
 def _request() -> Any:
-    """The request that is being answered, which HistoryRequestMiddleware keeps; None outside of one."""
+    """The request in progress, kept by HistoryRequestMiddleware; None outside a request."""
     return getattr(HistoricalRecords.context, "request", None)
 
 
 @contextmanager
 def on_behalf_of(request: Any) -> Iterator[None]:
-    """Changes in the block are `request`'s, also after the middleware has let go of it."""
+    """Record changes in the block as made by `request`, also after the middleware has dropped it."""
     before = _request()
     HistoricalRecords.context.request = request
     try:
@@ -35,7 +37,7 @@ def on_behalf_of(request: Any) -> Iterator[None]:
 
 
 def current_door() -> str:
-    """The door by which the change that is being made came in."""
+    """The interface through which the current change came."""
     request = _request()
     if request is None:
         return Door.COMMAND
@@ -45,7 +47,7 @@ def current_door() -> str:
 
 
 def current_agent() -> str:
-    """Who makes the change, in words that stay when the user or the key is deleted."""
+    """The user and the API key that make the change, as text, which stays when they are deleted."""
     request = _request()
     if request is None:
         return _os_user()
@@ -57,16 +59,16 @@ def current_agent() -> str:
 def _os_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         return ""
 
 
 def superseded(history: Any) -> "models.QuerySet[Any]":
-    """Of a model of versions, those that are not the newest of their object."""
+    """The versions of a history model that are not the newest version of their row."""
     row = history.instance_type._meta.pk.attname
     later = history.objects.filter(
         **{row: models.OuterRef(row)},
-        history_date__gte=models.OuterRef("history_date"),  # a clock may jump: neither is the newest by its number
+        history_date__gte=models.OuterRef("history_date"),  # a clock may jump back: the id alone does not tell
         history_id__gt=models.OuterRef("history_id"),
     )
     found: models.QuerySet[Any] = history.objects.filter(models.Exists(later))
@@ -74,7 +76,7 @@ def superseded(history: Any) -> "models.QuerySet[Any]":
 
 
 class Origin(models.Model):
-    """The columns of a version that say where the change came from; filled in when a version is made."""
+    """The columns that say where a change came from; filled in when the version is made."""
 
     door = models.CharField(max_length=10, choices=Door, default=current_door)
     agent = models.CharField(max_length=AGENT_LENGTH, blank=True, default=current_agent)
@@ -84,10 +86,10 @@ class Origin(models.Model):
 
 
 class History(HistoricalRecords):
-    """Keeps every version of a model's rows. An instance's `_change_reason` says what was done, in a word or two."""
+    """Keep every version of the rows of a model. `_change_reason` of an instance says in a few words what was done."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # A reason names profiles, whose names alone may fill the library's 100 characters.
+        # The library has 100 characters for a reason. The name of a profile alone may have as many.
         super().__init__(
             bases=[Origin],
             history_change_reason_field=models.TextField(null=True),

@@ -1,8 +1,8 @@
-"""A lease on the preparation of an SAE: one worker at a time has it, and it ends with its worker.
+"""A lease on the preparation of an SAE: one worker at a time holds it, and it expires when its worker dies.
 
-`due_at` of the row is when a worker is to take it up: the past while it waits, the end of the lease while a worker is
-at it, which puts it off again and again, and null when nothing is left to do. The clock is PostgreSQL's. What is due
-later than any lease ends was written before that clock was set back, and is due now.
+`due_at` of the row is the time at which a worker may take the SAE. It is in the past while the SAE waits. It is the end
+of the lease while a worker prepares the SAE; that worker renews the lease. It is null when nothing is left to do. The
+clock is PostgreSQL's. A `due_at` beyond the longest lease was written before that clock was set back; the SAE is due.
 """
 
 import logging
@@ -23,7 +23,7 @@ LEASE_S = 10.0
 
 
 class Lease:
-    """Held inside its `with` block. `is_over` once the worker stops, or where the row is no longer this worker's."""
+    """Held inside the `with` block. `is_over()` is true once the worker stops, or another worker holds the SAE."""
 
     def __init__(self, sae: SAE, is_stopping: Callable[[], bool]) -> None:
         self.sae, self._is_stopping = sae, is_stopping
@@ -34,7 +34,7 @@ class Lease:
     @classmethod
     @transaction.atomic
     def take(cls, is_stopping: Callable[[], bool]) -> Self | None:
-        """That of the SAE that has waited longest; None where none waits."""
+        """Take a lease on the SAE that has waited longest; None where no SAE waits."""
         is_due = Q(due_at__lte=Now()) | Q(due_at__gt=Now() + timedelta(seconds=LEASE_S))
         sae = SAE.objects.select_for_update(skip_locked=True).filter(is_due).order_by("due_at").first()
         if sae is None:
@@ -53,13 +53,13 @@ class Lease:
         self._released.set()
         self._renewing.join()
         mine = SAE.objects.filter(pk=self.sae.pk, due_at=self._until)
-        mine.update(due_at=Now() if self._is_stopping() else None)  # another worker goes on at once
+        mine.update(due_at=Now() if self._is_stopping() else None)  # due at once, for another worker
 
     def _renew(self) -> None:
         while not self._released.wait(LEASE_S / 3) and not self._lost.is_set():
             try:
                 self._renew_once()
-            except DatabaseError as error:  # where it stays away, another worker may take the SAE up
+            except DatabaseError as error:  # the lease expires if PostgreSQL stays unavailable
                 logger.warning("the lease on %s is not renewed: %s", self.sae, error)
             finally:
                 connection.close()
@@ -67,7 +67,7 @@ class Lease:
     @transaction.atomic
     def _renew_once(self) -> None:
         mine = SAE.objects.select_for_update().filter(pk=self.sae.pk, due_at=self._until).first()
-        if mine is None:  # cancelled, asked for again, or another worker's
+        if mine is None:  # cancelled, requested again, or taken by another worker
             self._lost.set()
             return
         _put_off(mine)

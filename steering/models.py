@@ -1,38 +1,19 @@
-"""SAEs, and the live steering: what steers a request that chooses nothing else."""
+"""The models of this app, and the live steering, which steers each request that names no steering of its own."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q
 
 from steering.errors import NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable
 from steering.fields import FeatureStrengthsField
 from steering.history import History
+from steering.labels.models import FeatureLabel as FeatureLabel
+from steering.language_models import LanguageModel as LanguageModel
 from steering.saes import SAE as SAE
 from steering.spec import SteeringSpec
 from steering.strengths import parse_entries, parse_strengths
-
-if TYPE_CHECKING:
-    from inference.models import LanguageModel
-    from profiles.models import Profile
-
-# Looked up by name: `inference` and `profiles` import this app, never the other way round.
-
-
-def current_model() -> "LanguageModel | None":
-    """The served model."""
-    model: Any = apps.get_model("inference", "LanguageModel")
-    current: LanguageModel | None = model.objects.current()
-    return current
-
-
-def active_profile() -> "Profile | None":
-    """The profile that was activated last, until it is deactivated."""
-    model: Any = apps.get_model("profiles", "Profile")
-    active: Profile | None = model.objects.active()
-    return active
 
 
 class SteeringStateManager(models.Manager["SteeringState"]):
@@ -41,12 +22,12 @@ class SteeringStateManager(models.Manager["SteeringState"]):
         return self.get_or_create(pk=1)[0]
 
     def lock(self) -> "SteeringState":
-        """The one row, locked until the transaction ends: every change of what steers takes this lock first."""
+        """Lock the row until the transaction ends; each change of current model, SAE, profile or steering begins so."""
         locked = self.select_for_update().filter(pk=1)
         return locked.first() or (self.load() and locked.get())
 
     def lock_seen(self, version: int) -> "SteeringState":
-        """`lock`, for what somebody decided who saw `version`. Raises StaleSteering where it is another by now."""
+        """`lock`, for a change that was decided on `version`. Raises StaleSteering on another version."""
         state = self.lock()
         if state.version != version:
             raise StaleSteering(f"the live steering is version {state.version} by now, got {version}: look again")
@@ -54,7 +35,7 @@ class SteeringStateManager(models.Manager["SteeringState"]):
 
     def past(self, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""
-        # a bigint column: what does not fit is no version
+        # PostgreSQL refuses a number that does not fit the bigint column
         past = self.model.history.filter(version=version).first() if version < 2**63 else None
         if past is None:
             raise NoSuchVersion(f"the live steering has no version {version}")
@@ -66,7 +47,7 @@ class SteeringState(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     enabled = models.BooleanField(default=False)
-    values = FeatureStrengthsField(default=dict, blank=True)
+    strengths = FeatureStrengthsField(default=dict, blank=True)
     sae_id = models.CharField(max_length=200, blank=True, editable=False, help_text="The SAE whose features these are.")
     # The index is for the history, which has a row for each version; simple-history takes it over.
     version = models.PositiveBigIntegerField(default=0, editable=False, db_index=True)
@@ -81,36 +62,36 @@ class SteeringState(models.Model):
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_steering_state")]
 
     def __str__(self) -> str:
-        return f"{len(self.values)} features, {'on' if self.enabled else 'off'}"
+        return f"{len(self.strengths)} features, {'on' if self.enabled else 'off'}"
 
     def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """The snapshot of the live steering, None where nothing steers. Raises what `spec` raises."""
+        """The snapshot for a request that names no steering, None if unsteered. Raises what `spec` raises."""
         return self.spec(sae) if self.enabled else None
 
     def spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """These values as a spec of `sae`. Raises SteeringUnavailable where they are no features of it."""
-        if not self.values:
+        """The strengths as a spec of `sae`, None without strengths. Raises SteeringUnavailable on another SAE."""
+        if not self.strengths:
             return None
         if sae is None:
             raise SteeringUnavailable("steering is enabled, but no SAE is attached: attach one or clear the steering")
-        if self.sae_id not in ("", sae.id):  # "" has what was never written: strengths of one request
-            raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them anew")
-        if (index := max(self.values)) >= sae.d_sae:
+        if self.sae_id not in ("", sae.id):  # "": an unsaved row, made of the strengths of one request
+            raise SteeringUnavailable(f"the features are of SAE {self.sae_id}, and {sae} is attached: set them again")
+        if (index := max(self.strengths)) >= sae.d_sae:
             raise SteeringUnavailable(f"feature {index} is out of range: SAE {sae} has {sae.d_sae} features")
-        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.values)
+        return SteeringSpec.build(sae.id, sae.fingerprint, sae.layer, sae.hook_name, self.strengths, sae.place)
 
-    # Each change takes the lock, works on the fresh row, and brings this instance up to it; the history keeps `reason`.
+    # Each change takes the lock, changes the fresh row, and copies it to this instance; the history keeps `reason`.
 
-    def replace(self, values: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
-        """Steer by `values` and nothing else. Raises InvalidSteering or NoSAEAttached."""
-        self._change(lambda _old: values, enabled, reason)
+    def replace(self, strengths: Mapping[Any, Any], enabled: bool = True, *, reason: str | None = None) -> None:
+        """Steer by `strengths` and nothing else. Raises InvalidSteering or NoSAEAttached."""
+        self._change(lambda _old: strengths, enabled, reason)
 
     def set_features(self, changes: Mapping[Any, Any]) -> None:
-        """Set single features; a strength of 0 removes one."""
+        """Set single features; a strength of 0 removes the feature. Raises InvalidSteering or NoSAEAttached."""
         self._change(lambda old: {**old, **parse_entries(changes)})
 
     def clear(self, *, reason: str | None = "cleared") -> None:
-        """Steer by nothing."""
+        """Remove all strengths and disable the steering."""
         self._change(lambda _old: {}, False, reason)
 
     def enable(self) -> None:
@@ -121,37 +102,34 @@ class SteeringState(models.Model):
 
     @transaction.atomic
     def restore(self, version: int) -> None:
-        """Steer as in an earlier version. Raises NoSuchVersion, or what `replace` does where it no longer fits."""
+        """Steer as in an earlier version. Raises NoSuchVersion, SteeringUnavailable, or what `replace` raises."""
         SteeringState.objects.lock()
         past = SteeringState.objects.past(version)
         sae = SAE.objects.attached()
-        if past.values and (sae is None or sae.id != past.sae_id):
+        if past.strengths and (sae is None or sae.id != past.sae_id):
             here = f"{sae} is" if sae else "none is"
             raise SteeringUnavailable(f"version {version} steers features of SAE {past.sae_id}, and {here} attached")
-        self.replace(past.values, past.enabled, reason=f"version {version} restored")
+        self.replace(past.strengths, past.enabled, reason=f"version {version} restored")
 
     @transaction.atomic
     def _change(self, change: Any, enabled: bool | None = None, reason: str | None = None) -> None:
         fresh, sae = SteeringState.objects.lock(), SAE.objects.attached()
-        fresh.write(check_values(change(fresh.values), sae), fresh.enabled if enabled is None else enabled, sae, reason)
-        self.values, self.enabled, self.sae_id = fresh.values, fresh.enabled, fresh.sae_id
+        strengths = check_strengths(change(fresh.strengths), sae)
+        fresh.write(strengths, fresh.enabled if enabled is None else enabled, sae, reason)
+        self.strengths, self.enabled, self.sae_id = fresh.strengths, fresh.enabled, fresh.sae_id
         self.version, self.updated_at = fresh.version, fresh.updated_at
 
-    def write(self, values: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
-        """The next version, for whoever holds the lock and has checked `values` against the attached SAE."""
-        self.values, self.enabled, self.version = values, enabled, self.version + 1
-        self.sae_id = sae.id if sae and values else ""
+    def write(self, strengths: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
+        """Write the next version. The caller holds the lock, and has checked `strengths` against the attached SAE."""
+        self.strengths, self.enabled, self.version = strengths, enabled, self.version + 1
+        self.sae_id = sae.id if sae and strengths else ""
         self._change_reason = reason
         self.save(force_update=True)
 
 
-def check_values(values: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
-    """`values` parsed for the attached SAE, without which only nothing can be set."""
-    parsed = parse_strengths(values, d_sae=sae.d_sae if sae else None)
+def check_strengths(strengths: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
+    """Parse `strengths` for the attached SAE. Raises InvalidSteering, and NoSAEAttached where a feature has no SAE."""
+    parsed = parse_strengths(strengths, d_sae=sae.d_sae if sae else None)
     if parsed and sae is None:
         raise NoSAEAttached("no SAE is attached: attach one before you set features")
     return parsed
-
-
-# A model of this app in a module of its own, which Django finds through this one.
-from steering.labels.models import FeatureLabel as FeatureLabel  # noqa: E402

@@ -1,4 +1,4 @@
-"""An SAE's files on this machine, and its fingerprint: a worker's work, told on the SAE's row."""
+"""The preparation of an SAE by a worker: download and fingerprint, with the progress in the SAE's row."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import connection
 from django.db.models import QuerySet
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
 from steering.formats.fingerprint import decoder_fingerprint
 from steering.hub import client as hub
@@ -17,21 +17,22 @@ from steering.hub.errors import DownloadCancelled
 from steering.hub.sources import is_folder
 from steering.lease import Lease
 from steering.saes import SAE
+from steering.spec import SAEPlace
 
 logger = logging.getLogger(__name__)
 
 UPDATE_S = 0.5
 ONGOING = [SAE.Status.DOWNLOADING, SAE.Status.READY]
-# A pickle must be asked for by its name; it is read with weights_only=True.
+# A pickle must be asked for by its name; it is read without running it.
 FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 
 
 class Interrupted(Exception):
-    """The worker stops, or the SAE is another worker's now."""
+    """The worker stops, or another worker holds the SAE."""
 
 
 def take_up(is_stopping: Callable[[], bool]) -> bool:
-    """Prepare the SAE that has waited longest. Returns whether one waited."""
+    """Prepare the SAE that has waited longest. Returns False where no SAE waited."""
     lease = Lease.take(is_stopping)
     if lease is None:
         return False
@@ -41,66 +42,83 @@ def take_up(is_stopping: Callable[[], bool]) -> bool:
 
 
 def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Download what is missing, read the configuration, compute the fingerprint; an error is told on the row.
+    """Download what is missing, read the configuration, compute the fingerprint; writes an error to the row.
 
-    It ends early when `is_over`, and goes on there the next time.
+    Ends early when `is_over()` is true; the next preparation continues the download.
     """
     rows = SAE.objects.filter(pk=sae.pk)
     try:
         config = read_config(fetch(sae, is_over), path=f"{sae.source}/{sae.path}")
-        if not sae.is_attached:  # what steers now was checked when it was attached
+        if not sae.is_attached:  # the attached SAE was checked when it was attached
             sae.take(config)
             sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
         if not sae.is_attached or not sae.fingerprint:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
     except (DownloadCancelled, Interrupted):
         logger.info("the preparation of %s ends early", sae)
-    except (SteeringError, OSError) as error:
+    except (Refused, OSError) as error:
         logger.warning("%s cannot be used: %s", sae, error)
         rows.update(status=SAE.Status.ERROR, error=str(error), progress=None)
     except Exception as error:
-        connection.close()  # it may be what failed
+        connection.close()  # the connection itself may be broken
         rows.update(status=SAE.Status.ERROR, error=f"{type(error).__name__}: {error}", progress=None)
         raise
     finally:
         connection.close()
 
 
-def config_of(sae: SAE) -> SAEConfig:
-    """What the SAE's files say, and where they are. Raises UnreadableSAE, or what a download raises."""
-    return read_config(fetch(sae), path=f"{sae.source}/{sae.path}")
+def config_at(place: SAEPlace) -> SAEConfig:
+    """The configuration of the SAE at `place`, downloaded first where this machine lacks its files; asks no database.
+
+    Raises UnreadableSAE, or what a download raises.
+    """
+    if is_folder(place.source):
+        folder = Path(place.source).expanduser() / place.path
+    else:
+        folder = (_cached(place) or _download(place, lambda _done, _total: None, lambda: False)) / place.path
+    return read_config(folder, path=f"{place.source}/{place.path}")
 
 
 def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
     """The SAE's folder on this machine, downloaded where it is not here; the row tells the progress."""
-    if is_folder(sae.source):
-        return Path(sae.source).expanduser() / sae.path
-    wanted = [f"{sae.path}/{name}" if sae.path else name for name in FILES]
-    revision = sae.revision or "main"
-    folder = hub.is_cached(sae.source, revision, wanted)
-    if folder is None:
+    place = sae.place
+    if is_folder(place.source):
+        return Path(place.source).expanduser() / place.path
+    snapshot = _cached(place)
+    if snapshot is None:
         rows = SAE.objects.filter(pk=sae.pk)
         if not sae.hook_name:
-            begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun it
+            begins = [SAE.Status.QUEUED, SAE.Status.DOWNLOADING]  # another worker may have begun the download
             rows.filter(status__in=begins).update(status=SAE.Status.DOWNLOADING, progress=0.0, error="")
-        folder = hub.download(
-            sae.source,
-            revision,
-            wanted,
-            progress=partial(_tell, rows),
+        snapshot = _download(
+            place,
+            progress=partial(_report, rows),
             cancelled=lambda: is_over() or not rows.filter(status__in=ONGOING).exists(),
         )
     # From now on this commit: another download of the repository may move what its branch means here.
-    sae.revision = folder.name
-    return folder / sae.path
+    sae.revision = snapshot.name
+    return snapshot / place.path
 
 
-def _tell(rows: "QuerySet[SAE]", done: int, total: int) -> None:
+def _cached(place: SAEPlace) -> Path | None:
+    return hub.is_cached(place.source, place.revision or "main", _patterns(place))
+
+
+def _download(place: SAEPlace, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Path:
+    revision, patterns = place.revision or "main", _patterns(place)
+    return hub.download(place.source, revision, patterns, progress=progress, cancelled=cancelled)
+
+
+def _patterns(place: SAEPlace) -> list[str]:
+    return [f"{place.path}/{name}" if place.path else name for name in FILES]
+
+
+def _report(rows: "QuerySet[SAE]", done: int, total: int) -> None:
     rows.update(progress=done / max(total, 1))
 
 
 class _Progress:
-    """Tells the row how far the fingerprint is, at most every half second. Raises Interrupted."""
+    """Writes the progress of the fingerprint to the row, at most twice a second. Raises Interrupted."""
 
     def __init__(self, rows: "QuerySet[SAE]", is_over: Callable[[], bool]) -> None:
         self._rows, self._is_over, self._last = rows, is_over, 0.0

@@ -1,4 +1,4 @@
-"""SAEs: where their files are, what these say, and which one is attached."""
+"""SAEs: where their files are, what the files say, and which one is attached."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,32 +10,35 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import slugify
 
-from steering.errors import NothingToCancel, SteeringError
+from steering.errors import NothingToCancel, Refused
 from steering.formats import SAEConfig, read_config
 from steering.hub.sources import is_folder, local_folder
+from steering.spec import SAEPlace
 from steering.statements import may_take_long
 
 
-class SAEInUse(SteeringError):
+class SAEInUse(Refused):
     """The attached SAE cannot be deleted."""
 
     code = "sae_in_use"
     status = 409
 
 
-class SAEExists(SteeringError):
+class SAEExists(Refused):
+    """An id that another SAE has."""
+
     code = "sae_exists"
     status = 409
 
 
-class InvalidSAE(SteeringError):
-    """An id or a path of an SAE that cannot be."""
+class InvalidSAE(Refused):
+    """An id or a path that breaks a rule of its column."""
 
     code = "invalid_sae"
 
 
 def new_sae_id(source: str, path: str) -> str:
-    """An id that says where an SAE is from: the last part of the source, and the path in it."""
+    """Make an id of the last part of the source and the path in the source."""
     return slugify("-".join([PurePosixPath(source).name, *PurePosixPath(path).parts]).replace(".", "-"))[:200]
 
 
@@ -47,9 +50,9 @@ class SAEManager(models.Manager["SAE"]):
     def register(
         self, source: str, *, path: str = "", sae_id: str = "", revision: str = "", anywhere: bool = False
     ) -> "SAE":
-        """A new row for the SAE at `path` in `source`, a hub id or a folder; a worker prepares it then.
+        """Make a row for the SAE at `path` in `source`, a hub id or a folder; a worker prepares the SAE then.
 
-        That of a folder is ready at once; that of the hub has to be downloaded. `anywhere` allows folders outside
+        An SAE in a folder is ready at once; a worker downloads an SAE of the hub. `anywhere` allows folders outside
         MILLM_MODEL_DIRS. Raises InvalidSAE, SAEExists, BadSource, or what `read_config` raises.
         """
         made = self.model(id=sae_id or new_sae_id(source, path), source=source, path=path.strip("/"), revision=revision)
@@ -61,7 +64,7 @@ class SAEManager(models.Manager["SAE"]):
         try:
             with transaction.atomic():
                 made.save(force_insert=True)
-        except IntegrityError as error:  # somebody registered it just now
+        except IntegrityError as error:  # another request registered the id after check_rules
             raise SAEExists(f"id: an SAE {made.pk!r} already exists", field="id") from error
         made.prepare()
         return made
@@ -80,10 +83,10 @@ class SAE(models.Model):
     id = models.SlugField(primary_key=True, max_length=200)
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
     revision = models.CharField(max_length=100, blank=True)
-    path = models.CharField(max_length=500, blank=True, help_text="Where in the repository or folder it lies.")
+    path = models.CharField(max_length=500, blank=True, help_text="The place of the SAE in the repository or folder.")
     format = models.CharField(max_length=40, default="saelens")
     architecture = models.CharField(max_length=40, blank=True)
-    # Known once the files are here; without a hook name these are not known yet, and it cannot be attached.
+    # Read from the files by a worker. Without a hook name they are not read yet, and the SAE cannot be attached.
     d_in = models.PositiveIntegerField(default=0, help_text="Width of the residual stream it was trained on.")
     d_sae = models.PositiveIntegerField(default=0, help_text="Number of features.")
     layer = models.PositiveIntegerField(default=0, help_text="Zero-based decoder block of its hook point.")
@@ -97,8 +100,6 @@ class SAE(models.Model):
     due_at = models.DateTimeField(null=True, editable=False, help_text="When a worker is to prepare it: see lease.py.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
-
-    """Why no worker could be told to prepare it, when this instance last asked for that."""
 
     FROM_FILES = ("format", "architecture", "d_in", "d_sae", "layer", "hook_name", "model_name")
     objects = SAEManager()
@@ -115,14 +116,19 @@ class SAE(models.Model):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a worker brings its files here or computes its fingerprint, so that its row changes by itself."""
+        """True while a worker downloads the files or computes the fingerprint: the worker changes the row then."""
         computing = self.status == self.Status.READY and not self.fingerprint and self.progress is not None
         return computing or self.status in {self.Status.QUEUED, self.Status.DOWNLOADING}
 
     @property
     def waits(self) -> bool:
-        """Whether no worker is at it yet, or none any more."""
+        """True while the SAE is due and no worker holds a lease on it."""
         return self.is_under_way and self.due_at is not None and self.due_at <= timezone.now()
+
+    @property
+    def place(self) -> SAEPlace:
+        """Where its files lie."""
+        return SAEPlace(self.source, self.revision, self.path)
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -130,13 +136,13 @@ class SAE(models.Model):
         from steering.models import SteeringState
 
         SteeringState.objects.lock()
-        may_take_long()  # it may have a million labels
+        may_take_long()  # an SAE may have a million labels
         if fresh := SAE.objects.filter(pk=self.pk).first():
             fresh.check_deletable()
         return super().delete(*args, **kwargs)
 
     def may_be_deleted_by(self, user: Any) -> bool:
-        """Whether `user` may delete what goes with it: its labels."""
+        """True where `user` may delete the labels, which are deleted with the SAE."""
         return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()
 
     def check_deletable(self) -> None:
@@ -145,7 +151,7 @@ class SAE(models.Model):
             raise SAEInUse(f"SAE {self} is attached: detach it first")
 
     def check_rules(self) -> None:
-        """Refuse an id or a source that cannot be. Raises InvalidSAE or SAEExists."""
+        """Refuse an id, a source or a path that breaks a rule. Raises InvalidSAE or SAEExists."""
         try:
             self.clean_fields(exclude=["d_in", "d_sae", "layer", "hook_name"])
         except ValidationError as error:
@@ -157,26 +163,26 @@ class SAE(models.Model):
             raise SAEExists(f"id: an SAE {self.pk!r} already exists", field="id")
 
     def take(self, config: SAEConfig) -> None:
-        """What its files say of it; it can be attached then."""
+        """Copy what the files say to this row; the SAE is ready then."""
         for field in self.FROM_FILES:
             setattr(self, field, getattr(config, field))
         self.model_name = config.model_name[:100]
         self.status, self.error = self.Status.READY, ""
 
     def prepare(self) -> None:
-        """Have a worker download what is missing and compute the fingerprint."""
-        # What failed begins anew: its files may be other ones by now.
-        anew = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
+        """Ask for a worker that downloads missing files and computes the fingerprint."""
+        # A preparation that failed begins again: the files may have changed.
+        again = Q(hook_name="") | Q(status=self.Status.ERROR, is_attached=False)
         queued = {"hook_name": "", "status": self.Status.QUEUED, "progress": None, "error": ""}
         row = SAE.objects.filter(pk=self.pk)
-        row.filter(anew).update(**queued)
+        row.filter(again).update(**queued)
         row.filter(status=self.Status.READY, fingerprint="").update(progress=0.0)
-        row.exclude(status=SAE.Status.ERROR).update(error="")  # it may fail just now, in a preparation of before
+        row.exclude(status=SAE.Status.ERROR).update(error="")  # an earlier preparation may fail at this moment
         row.update(due_at=Now())
         self.refresh_from_db()
 
     def cancel(self) -> None:
-        """End its download; what has come is kept for the next time. Raises NothingToCancel where none is under way."""
+        """End the download; the next one continues it. Raises NothingToCancel where no download is in progress."""
         row = SAE.objects.filter(pk=self.pk, status__in=[self.Status.QUEUED, self.Status.DOWNLOADING])
         cancelled = row.update(status=self.Status.REGISTERED, progress=None, due_at=None)
         self.refresh_from_db()

@@ -1,4 +1,4 @@
-"""One validator of feature strengths for all doors."""
+"""The one validator of feature strengths, for REST, chat, pages, files and commands."""
 
 import math
 import re
@@ -12,7 +12,7 @@ INDEX = re.compile(r"[0-9]{1,10}\Z")
 
 
 def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, float]:
-    """{feature index: strength} from JSON or Python, in order of index; zeros, which steer nothing, are left out.
+    """Parse {feature index: strength} from JSON or Python; returns it in order of index, without zeros.
 
     Raises what `parse_entries` raises.
     """
@@ -21,7 +21,7 @@ def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "ste
 
 
 def parse_entries(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, float]:
-    """The same with its zeros, in the order given.
+    """Parse {feature index: strength}; keeps the zeros and the order.
 
     Raises InvalidSteering naming the entry: an index that is no integer >= 0 (and below `d_sae` where that is
     known), given twice ("7" and "07"), a strength that is not finite or beyond STEERING_MAX_STRENGTH, or

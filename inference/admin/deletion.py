@@ -1,6 +1,5 @@
-"""Deleting in the admin: what goes and what stays is told before, and a refusal says what to do."""
+"""Deletion in the admin: the confirmation lists what is deleted and what is kept; a refusal says what to do."""
 
-from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,28 +11,28 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from steering.admin.selections import ChecksSelection
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class DeletionAdmin(ChecksSelection):
-    """The rows have `check_deletable`, and a `delete` that asks it."""
+    """The admin of rows that have `check_deletable`, which their `delete` calls."""
 
     delete_confirmation_template = "admin/inference/delete.html"
     delete_selected_confirmation_template = "admin/inference/delete.html"
 
-    @abstractmethod
-    def goes(self, rows: list[Any]) -> list[str]:
-        """What is deleted, a line for each row."""
+    def deleted_lines(self, rows: list[Any]) -> list[str]:
+        """The confirmation's lines on what is deleted, one per row."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def stays(self, rows: list[Any]) -> list[str]:
-        """What is not deleted, though one may think so."""
+    def kept_lines(self, rows: list[Any]) -> list[str]:
+        """The confirmation's lines on what is kept though users may expect its deletion."""
+        raise NotImplementedError
 
     def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Any:
-        """Without a list of all that hangs on the rows, which may be a million labels."""
+        """The lines in place of Django's list of all dependent rows, which may be a million labels."""
         rows = list(objs)
-        refused = [told for row in rows if (told := _refusal(row))]
-        return [self.goes(rows), self.stays(rows)], {}, set(), refused
+        refusals = [refusal for row in rows if (refusal := _refusal(row))]
+        return [self.deleted_lines(rows), self.kept_lines(rows)], {}, set(), refusals
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
         for row in queryset:
@@ -48,11 +47,11 @@ class DeletionAdmin(ChecksSelection):
         return answer
 
     def _deleting(self, request: HttpRequest, do: Any, *args: Any) -> Any:
-        """All of them or none: a row may have come into use since the page was shown."""
+        """Delete all rows or none: a row may have come into use after the page was shown."""
         try:
             with transaction.atomic():
                 return do(*args)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, f"Nothing was deleted: {error}.", messages.ERROR)
             return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
@@ -60,6 +59,6 @@ class DeletionAdmin(ChecksSelection):
 def _refusal(row: Any) -> str:
     try:
         row.check_deletable()
-    except SteeringError as error:
+    except Refused as error:
         return str(error)
     return ""

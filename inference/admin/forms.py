@@ -1,4 +1,4 @@
-"""The admin's forms of what is registered by its source: registering is the check, since it reads what is there."""
+"""The admin's forms that register a model or an SAE. Registering reads the source, and so also validates the form."""
 
 from typing import Any, Generic, TypeVar
 
@@ -8,34 +8,34 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from inference.models import LanguageModel
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 M = TypeVar("M", bound=Model)
 
 
 class RegisterForm(forms.ModelForm[M], Generic[M]):
-    """A form whose row is made by `register`, once its fields are what they should be."""
+    """A form whose row is created by `register` when the fields are valid."""
 
     example: str
-    """A hub id."""
+    """A hub id, for the help text."""
     optional: str
-    """The field that may be empty, and is made from the source then."""
+    """The name field, which is derived from the source if it is empty."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        folders = ", ".join(settings.MODEL_DIRS) or "none is allowed: set MILLM_MODEL_DIRS"
+        folders = ", ".join(settings.MODEL_DIRS) or "none (set MILLM_MODEL_DIRS)"
         self.fields["source"].help_text = f"A hub id like {self.example}, or a folder below one of these: {folders}"
         self.fields["revision"].help_text = "A branch, a tag or a commit of the hub; empty for main."
         self.fields[self.optional].required = False
-        self.fields[self.optional].help_text = "Made from the source where it is empty."
+        self.fields[self.optional].help_text = "Empty: derived from the source."
 
     def register(self, **fields: Any) -> M:
-        """The new row. Raises SteeringError."""
+        """The new row. Raises Refused."""
         raise NotImplementedError
 
     def save(self, commit: bool = True) -> M:
-        """The row is saved already; the admin asks for `save_m2m` afterwards, and there is nothing of that kind."""
+        """Return the row, which is already saved. The admin calls `save_m2m` afterwards."""
         return self.instance
 
     def save_m2m(self) -> None: ...
@@ -45,9 +45,9 @@ class RegisterForm(forms.ModelForm[M], Generic[M]):
             return
         try:
             self.instance = self.register(**self.cleaned_data)
-        except SteeringError as error:
+        except Refused as error:
             field = error.details.get("field")
-            field = field if field in self.fields else "source"  # what a hub refuses, is about the source
+            field = field if field in self.fields else "source"  # the refusals of a hub are about the source
             self.add_error(field, ValidationError(str(error).removeprefix(f"{field}: "), code=error.code))
 
 

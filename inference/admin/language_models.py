@@ -10,12 +10,12 @@ from unfold.decorators import display
 from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterModelForm
-from inference.admin.progress import Control, ProgressAdmin, live
+from inference.admin.progress import ProgressAdmin, RowAction, live_column
+from inference.model_files import weights_size
 from inference.models import LanguageModel
-from inference.weights import weights_size
 from profiles.models import Profile
 from steering.admin.actions import posted_action
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import is_folder
 
 Status = LanguageModel.Status
@@ -26,9 +26,9 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     list_filter = ["is_current"]
     search_fields = ["name", "source"]
     actions_row = ["load", "unload", "cancel"]
-    mend = "Mend that, then load it again: a download continues where it ended."
+    remedy = "Correct the cause, then load the model again. A download continues where it ended."
 
-    # --- what is shown ---
+    # --- the list and the page ---
 
     @display(description="Model", header=True, ordering="name")
     def about(self, model: LanguageModel) -> list[str]:
@@ -37,23 +37,23 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def columns(self, request: HttpRequest) -> list[Any]:
         return [
             "about",
-            live("Status", self.state),
+            live_column("Status", self.state),
             "dtype",
             "device",
             "model_type",
-            live("Actions", lambda model: self.controls(request, model)),
+            live_column("Actions", lambda model: self.buttons(request, model)),
         ]
 
-    def mark(self, model: LanguageModel) -> str:
+    def badge(self, model: LanguageModel) -> str:
         return "current" if model.is_current else ""
 
-    def doable(self, model: LanguageModel) -> list[Control]:
+    def available_actions(self, model: LanguageModel) -> list[RowAction]:
         if not model.is_current:
-            return [Control("load", "Load", is_primary=True)]
+            return [RowAction("load", "Load", is_primary=True)]
         if model.is_under_way:
-            return [Control("cancel", "Cancel")]
-        again = [Control("load", "Load again", is_primary=True)] if model.status != Status.READY else []
-        return [*again, Control("unload", "Unload")]
+            return [RowAction("cancel", "Cancel")]
+        again = [RowAction("load", "Load again", is_primary=True)] if model.status != Status.READY else []
+        return [*again, RowAction("unload", "Unload")]
 
     def facts(self, request: HttpRequest, model: LanguageModel) -> list[tuple[str, Any]]:
         return [
@@ -64,7 +64,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             ("Residual stream", f"{model.d_model:,} wide"),
             ("Context", f"{model.context_length:,} tokens"),
             ("Weights", _weights(model)),
-            ("Requests", "are answered by it, if they name no other" if model.is_current else "are not answered by it"),
+            ("Answers requests", "yes" if model.is_current else "no: it is not the current model"),
         ]
 
     # --- the forms ---
@@ -78,24 +78,24 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: LanguageModel | None = None) -> Any:
         if obj is None:
             return [(None, {"fields": RegisterModelForm.Meta.fields})]
-        told = "Workers load the current model anew when these are changed." if obj.is_current else ""
-        return [("How it is loaded", {"fields": ["dtype", "device"], "description": told})]
+        note = "Workers load the current model again when these fields change." if obj.is_current else ""
+        return [("Load options", {"fields": ["dtype", "device"], "description": note})]
 
-    def registered(self, model: LanguageModel) -> str:
-        return f"{model} is registered. Nothing is downloaded yet: load it to serve it."
+    def registration_message(self, model: LanguageModel) -> str:
+        return f"{model} is registered. Nothing is downloaded yet: load the model to serve it."
 
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: bool) -> None:
-        if not change or not form.changed_data:  # a new one is registered by its form
+        if not change or not form.changed_data:  # the form has registered a new model
             return
         try:
             is_loaded = obj.change_options(**{name: form.cleaned_data[name] for name in form.changed_data})
-        except SteeringError as error:
-            self.message_user(request, f"Nothing was changed, since it cannot be loaded: {error}", messages.ERROR)
+        except Refused as error:
+            self.message_user(request, f"Nothing was changed: the model cannot be loaded: {error}", messages.ERROR)
             return
         if is_loaded:
-            self.message_user(request, f"{obj} is loaded anew with these options.", messages.INFO)
+            self.message_user(request, f"{obj} is loaded again with these options.", messages.INFO)
 
-    # --- what is done ---
+    # --- actions ---
 
     @posted_action("Load", permissions=["change"], icon="play_arrow")
     def load(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -104,8 +104,8 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             object_id,
             LanguageModel.load,
             "{} is the current model now: workers load it.",
-            ends=consequences.of_loading,
-            asked="Load {}?",
+            consequences=consequences.of_loading,
+            question="Load {}?",
         )
 
     @posted_action("Unload", permissions=["change"], icon="stop")
@@ -115,8 +115,8 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             object_id,
             LanguageModel.unload,
             "{} is unloaded: no model is current.",
-            ends=consequences.of_unloading,
-            asked="Unload {}?",
+            consequences=consequences.of_unloading,
+            question="Unload {}?",
         )
 
     @posted_action("Cancel", permissions=["change"], icon="close")
@@ -126,27 +126,27 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             object_id,
             LanguageModel.cancel,
             "The load of {} is cancelled; what was downloaded is kept.",
-            ends=lambda model: consequences.of_unloading(model) if model.is_under_way else [],
-            asked="Cancel the load of {}?",
+            consequences=lambda model: consequences.of_unloading(model) if model.is_under_way else [],
+            question="Cancel the load of {}?",
         )
 
-    # --- deleting ---
+    # --- deletion ---
 
-    def goes(self, rows: list[LanguageModel]) -> list[str]:
+    def deleted_lines(self, rows: list[LanguageModel]) -> list[str]:
         return [f"Model {model}" for model in rows]
 
-    def stays(self, rows: list[LanguageModel]) -> list[str]:
-        told = ["The files stay where they are, in the folder or in the hub's cache."]
+    def kept_lines(self, rows: list[LanguageModel]) -> list[str]:
+        lines = ["The files, in their folder or in the hub's cache."]
         if count := Profile.objects.filter(model_id__in=[model.name for model in rows]).count():
-            told.append(f"Profiles for it stay ({count:,}); they cannot be activated while it is not here.")
-        return told
+            lines.append(f"The model's profiles ({count:,}). They cannot be activated without the model.")
+        return lines
 
 
 def _weights(model: LanguageModel) -> str:
     if model.is_under_way:
-        return "known when they are here"
+        return "known after the download"
     try:
         size = weights_size(model)
-    except (SteeringError, OSError) as error:
+    except (Refused, OSError) as error:
         return f"cannot be read: {error}"
-    return f"{filesizeformat(size)}; loaded, at least about as much memory" if size else "not on this machine"
+    return f"{filesizeformat(size)}; a worker needs at least about as much memory" if size else "not on this machine"

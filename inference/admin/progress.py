@@ -1,6 +1,5 @@
-"""Admin pages of what is downloaded and loaded: its state moves by itself, and decides what can be done with it."""
+"""Admin pages of rows that workers download or load: they show the progress and the actions that the state allows."""
 
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,28 +14,28 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 from unfold.decorators import display
 
+from steering.admin.actions import page_before
 from steering.admin.search import BoundedSearch
-from steering.errors import SteeringError
+from steering.errors import Refused
 
-VARIANTS = {"registered": "default", "ready": "success", "error": "danger"}  # of the status badge; else info
+VARIANTS = {"registered": "default", "ready": "success", "error": "danger"}  # of a status badge; others: info
 
 
 @dataclass(frozen=True)
-class Control:
-    """A button of a row: the method of the admin that it posts to, and what it says."""
+class RowAction:
+    """A button of a row: the name of the admin's action and the button's text."""
 
-    action: str
+    name: str
     title: str
     is_primary: bool = False
 
 
-def live(title: str, cell: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any], SafeString]:
-    """A column whose cells static/millm/progress.js brings up to date while something is under way."""
+def live_column(title: str, cell: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any], SafeString]:
+    """A column whose cells static/millm/progress.js updates while a load or a download is in progress."""
     name = slugify(title).replace("-", "_")
 
     def column(row: Any) -> SafeString:
@@ -44,86 +43,86 @@ def live(title: str, cell: Callable[[Any], Any], ordering: str | None = None) ->
         return format_html('<div data-live="{}-{}">{}</div>', name, row.pk, "-" if content in ("", None) else content)
 
     column.__name__ = name
-    made: Callable[[Any], SafeString] = display(description=title, ordering=ordering)(column)
-    return made
+    displayed: Callable[[Any], SafeString] = display(description=title, ordering=ordering)(column)
+    return displayed
 
 
-def badge(text: str, variant: str) -> str:
-    """Unfold's label."""
+def render_badge(text: str, variant: str) -> str:
+    """A badge as HTML, by Unfold's template of a label."""
     return render_to_string("unfold/helpers/label.html", {"text": text, "variant": variant})
 
 
 class ProgressAdmin(BoundedSearch):
-    """The rows have `status`, `progress`, `error` and `is_under_way`."""
+    """The admin of rows that have `status`, `progress`, `error` and `is_under_way`."""
 
     list_per_page = 50
     list_fullwidth = True
     change_form_outer_before_template = "millm/progress_page.html"
-    mend: str
-    """What to do about an error, once what it says is mended."""
+    remedy: str
+    """A sentence below an error that says how to try again."""
 
     class Media:
         css = {"all": ["millm/progress.css"]}
         js = ["millm/poll.js", "millm/progress.js"]
 
-    @abstractmethod
     def columns(self, request: HttpRequest) -> list[Any]:
-        """Of the list: names of fields, and what `live` makes."""
+        """The columns of the list: names of fields, and results of `live_column`."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def mark(self, row: Any) -> str:
-        """A word for the row that is in use, else nothing."""
+    def badge(self, row: Any) -> str:
+        """A word if the row is in use ("current", "attached"), else an empty string."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def doable(self, row: Any) -> list[Control]:
-        """What can be done with `row` as it is."""
+    def available_actions(self, row: Any) -> list[RowAction]:
+        """The actions that the state of `row` allows."""
+        raise NotImplementedError
 
-    @abstractmethod
     def facts(self, request: HttpRequest, row: Any) -> list[tuple[str, Any]]:
-        """What `row` is, for its page."""
+        """The properties of `row` that its page lists, as (title, value)."""
+        raise NotImplementedError
 
-    # --- what is shown ---
+    # --- the list and the page ---
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return self.columns(request)
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
-        """By every column that has an order: Django would compare columns of two calls of `columns`."""
+        """None: all columns that have an order. Django would compare the functions of two calls of `columns`."""
         return None
 
     def get_actions_row(self, request: HttpRequest) -> list[Any]:
-        """Unfold's menu has the same for each row; here its state decides, so that the rows have buttons."""
+        """No menu: Unfold's menu is the same for each row. The column of `buttons` depends on the row's state."""
         return []
 
     def state(self, row: Any, part: str = "cells") -> str:
-        """Its status, how far it is, and what is wrong."""
+        """The row's status, progress and error as HTML."""
         context = {
             "row": row,
-            "mark": self.mark(row),
+            "badge": self.badge(row),
             "variant": VARIANTS.get(row.status, "info"),
             "percent": None if row.progress is None else min(100, int(row.progress * 100)),
-            "what": "Fingerprint" if row.status == "ready" else row.get_status_display(),
-            "mend": self.mend,
+            "activity": "Fingerprint" if row.status == "ready" else row.get_status_display(),
+            "remedy": self.remedy,
             "url": f"{self._url('progress')}?part={part}",
         }
         return render_to_string("millm/progress_state.html", context)
 
-    def controls(self, request: HttpRequest, row: Any) -> str:
-        """Buttons, of which only those are there that the user may press."""
+    def buttons(self, request: HttpRequest, row: Any) -> str:
+        """The buttons of the row's available actions that the user may do, as HTML."""
         allowed = {action.path: action for action in super().get_actions_row(request)}
         buttons = [
-            (control, allowed[control.action].icon, self._url(control.action, quote(row.pk)))
-            for control in self.doable(row)
-            if control.action in allowed
+            (action, allowed[action.name].icon, self._url(action.name, quote(row.pk)))
+            for action in self.available_actions(row)
+            if action.name in allowed
         ]
-        return render_to_string("millm/progress_controls.html", {"row": row, "buttons": buttons}) if buttons else ""
+        return render_to_string("millm/progress_buttons.html", {"row": row, "buttons": buttons}) if buttons else ""
 
     def panel(self, request: HttpRequest, row: Any) -> str:
-        """The top of its page."""
+        """The top of the row's page as HTML: state, buttons and facts."""
         context = {
             "row": row,
             "state": self.state(row, "panel"),
-            "controls": self.controls(request, row),
+            "buttons": self.buttons(request, row),
             "facts": self.facts(request, row),
         }
         return render_to_string("millm/progress_panel.html", context)
@@ -140,74 +139,71 @@ class ProgressAdmin(BoundedSearch):
         return [path("progress/", self.admin_site.admin_view(self.progress_view), name=name), *super().get_urls()]
 
     def progress_view(self, request: HttpRequest) -> HttpResponse:
-        """The rows of these ids as they are now: their cells in the list, or with `part=panel` the top of a page."""
+        """The current state of the rows with these ids: their cells in the list, or with `part=panel` their panels."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             rows = list(self.get_queryset(request).filter(pk__in=request.GET.getlist("id")[: self.list_per_page]))
         except (ValueError, DataError):
-            return HttpResponseBadRequest("id: expected those of rows")
+            return HttpResponseBadRequest("id: expected ids of rows")
         if request.GET.get("part") == "panel":
             return HttpResponse("".join(self.panel(request, row) for row in rows))
         columns = [column for column in self.columns(request) if callable(column)]
         return HttpResponse(format_html_join("", "{}", ((column(row),) for row in rows for column in columns)))
 
-    # --- what is done ---
+    # --- actions ---
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """To the page of what is registered, which offers what comes next."""
-        self.message_user(request, self.registered(obj), messages.SUCCESS)
+        """Redirect to the page of the new row, which offers the next action."""
+        self.message_user(request, self.registration_message(obj), messages.SUCCESS)
         may_see = self.has_view_permission(request, obj)
         return redirect(self._url("change", quote(obj.pk)) if may_see else reverse("admin:index"))
 
-    @abstractmethod
-    def registered(self, row: Any) -> str:
-        """What to say when `row` is registered."""
+    def registration_message(self, row: Any) -> str:
+        """The message after `row` is registered."""
+        raise NotImplementedError
 
     def act(
         self,
         request: HttpRequest,
         object_id: str,
         do: Callable[[Any], object],
-        done: str,
+        success: str,
         *,
-        ends: Callable[[Any], list[str]] = lambda row: [],
-        asked: str = "",
+        consequences: Callable[[Any], list[str]] = lambda row: [],
+        question: str = "",
     ) -> HttpResponse:
-        """Do something with a row and say how it went; what ends by it has to be confirmed first."""
+        """Call `do` with a row and show the result. If `consequences` has any, the user confirms them first.
+
+        `success` and `question` have a `{}` for the row.
+        """
         row = self.get_object(request, unquote(object_id))
         if row is None:
             response: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             return response
-        ended, back = ends(row), self._back(request)
-        if ended and "confirmed" not in request.POST:
-            return self._confirm(request, row, asked.format(row), ended, back)
+        lines, back = consequences(row), page_before(request, self._url("changelist"))
+        if lines and "confirmed" not in request.POST:
+            return self._confirm(request, row, question.format(row), lines, back)
         try:
             do(row)
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            told = " ".join([done.format(row), *ended])
-            self.log_change(request, row, told)
-            self.message_user(request, told, messages.SUCCESS)
+            message = " ".join([success.format(row), *lines])
+            self.log_change(request, row, message)
+            self.message_user(request, message, messages.SUCCESS)
         return redirect(back)
 
-    def _confirm(self, request: HttpRequest, row: Any, asked: str, ended: list[str], back: str) -> HttpResponse:
+    def _confirm(self, request: HttpRequest, row: Any, question: str, lines: list[str], back: str) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": row,
-            "title": asked,
-            "ended": ended,
+            "title": question,
+            "consequences": lines,
             "back": back,
         }
         return TemplateResponse(request, "millm/progress_confirm.html", context)
-
-    def _back(self, request: HttpRequest) -> str:
-        """Where the button was pressed, else the list."""
-        came_from = request.POST.get("next") or request.headers.get("Referer", "")
-        is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()}, require_https=request.is_secure())
-        return came_from if is_ours else self._url("changelist")
 
     def _url(self, page: str, *args: str) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)

@@ -1,4 +1,4 @@
-"""The admin of SAEs. Attaching one needs the model, which `steering` may not know."""
+"""The admin of SAEs. It is in this app since attaching an SAE needs the current model."""
 
 from typing import Any
 
@@ -13,11 +13,12 @@ from unfold.decorators import display
 from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterSAEForm
-from inference.admin.progress import Control, ProgressAdmin, live
-from inference.models import LanguageModel, attach_sae, detach_sae
+from inference.admin.progress import ProgressAdmin, RowAction, live_column
+from inference.models import LanguageModel
+from profiles.current import attach_sae, detach_sae
 from profiles.models import Profile
 from steering.admin.actions import posted_action
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.hub.sources import is_folder
 from steering.labels.pagination import COUNT_LIMIT
 from steering.models import SAE, FeatureLabel
@@ -31,9 +32,9 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
     search_fields = ["id", "source"]
     actions_row = ["attach", "detach", "download", "cancel"]
     add_form_template = "admin/steering/sae/register.html"
-    mend = "Mend that, then try again: a download continues where it ended."
+    remedy = "Correct the cause, then try again. A download continues where it ended."
 
-    # --- what is shown ---
+    # --- the list and the page ---
 
     @display(description="SAE", header=True, ordering="id")
     def about(self, sae: SAE) -> list[str]:
@@ -43,34 +44,34 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
         current = LanguageModel.objects.current()
         return [
             "about",
-            live("Status", self.state, "status"),
-            live("Fits", lambda sae: fit(current, sae)),
-            live("Model", lambda sae: sae.model_name, "model_name"),
-            live("Hook point", _place, "layer"),
-            live("Features", lambda sae: f"{sae.d_sae:,}" if sae.d_sae else "", "d_sae"),
-            live("Actions", lambda sae: self.controls(request, sae)),
+            live_column("Status", self.state, "status"),
+            live_column("Fits", lambda sae: fit_badge(current, sae)),
+            live_column("Model", lambda sae: sae.model_name, "model_name"),
+            live_column("Hook point", _hook_point, "layer"),
+            live_column("Features", lambda sae: f"{sae.d_sae:,}" if sae.d_sae else "", "d_sae"),
+            live_column("Actions", lambda sae: self.buttons(request, sae)),
         ]
 
-    def mark(self, sae: SAE) -> str:
+    def badge(self, sae: SAE) -> str:
         return "attached" if sae.is_attached else ""
 
-    def doable(self, sae: SAE) -> list[Control]:
+    def available_actions(self, sae: SAE) -> list[RowAction]:
+        attach, detach = RowAction("attach", "Attach", is_primary=True), RowAction("detach", "Detach")
         if sae.status == Status.READY:
-            prepare = [] if sae.fingerprint or sae.progress else [Control("download", "Prepare")]
-            mark = Control("detach", "Detach") if sae.is_attached else Control("attach", "Attach", is_primary=True)
-            return [*prepare, mark]
+            prepare = [] if sae.fingerprint or sae.progress else [RowAction("download", "Prepare")]
+            return [*prepare, detach if sae.is_attached else attach]
         if sae.is_under_way:
-            return [Control("cancel", "Cancel")]
-        again = Control("download", "Try again" if sae.status == Status.ERROR else "Download", is_primary=True)
-        return [again, Control("detach", "Detach")] if sae.is_attached else [again]
+            return [RowAction("cancel", "Cancel")]
+        download = RowAction("download", "Try again" if sae.status == Status.ERROR else "Download", is_primary=True)
+        return [download, detach] if sae.is_attached else [download]
 
     def facts(self, request: HttpRequest, sae: SAE) -> list[tuple[str, Any]]:
         return [
             ("Source", sae.source),
-            ("Path", sae.path or "the top of the source"),
+            ("Path", sae.path or "top folder of the source"),
             *([] if is_folder(sae.source) else [("Revision", sae.revision or "main")]),
-            ("Fits", fit(LanguageModel.objects.current(), sae, in_full=True)),
-            *(_known_from_files(sae) if sae.hook_name else [("Contents", "known once its files are here")]),
+            ("Fits", fit_badge(LanguageModel.objects.current(), sae, in_full=True)),
+            *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
             ("Feature labels", self._labels(request, sae)),
         ]
 
@@ -87,7 +88,7 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
         }
         return render_to_string("admin/steering/sae/labels.html", context)
 
-    # --- the form: registered by it, and never changed, since what it is, its files say ---
+    # --- the form registers an SAE; afterwards no field can be changed, since all fields come from the files ---
 
     def get_form(self, request: HttpRequest, obj: SAE | None = None, change: bool = False, **kwargs: Any) -> Any:
         own = {} if obj else {"form": RegisterSAEForm}
@@ -100,26 +101,36 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
         context |= {"show_save": not context.get("original")}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def registered(self, sae: SAE) -> str:
+    def registration_message(self, sae: SAE) -> str:
         if sae.status == Status.READY:
             return f"{sae} is registered and ready: attach it to steer by its features."
         return f"{sae} is registered: a worker downloads it now."
 
     def save_model(self, request: HttpRequest, obj: SAE, form: Any, change: bool) -> None:
-        """Saved by its form."""
+        """Do nothing: the form has saved the SAE."""
 
-    # --- what is done ---
+    # --- actions ---
 
     @posted_action("Attach", permissions=["change"], icon="link")
     def attach(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.act(
-            request, object_id, attach_sae, "{} is attached.", ends=consequences.of_attaching, asked="Attach {}?"
+            request,
+            object_id,
+            attach_sae,
+            "{} is attached.",
+            consequences=consequences.of_attaching,
+            question="Attach {}?",
         )
 
     @posted_action("Detach", permissions=["change"], icon="link_off")
     def detach(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self.act(
-            request, object_id, detach_sae, "{} is detached.", ends=consequences.of_detaching, asked="Detach {}?"
+            request,
+            object_id,
+            detach_sae,
+            "{} is detached.",
+            consequences=consequences.of_detaching,
+            question="Detach {}?",
         )
 
     @posted_action("Download", permissions=["change"], icon="download")
@@ -128,32 +139,32 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what has come is kept.")
+        return self.act(request, object_id, SAE.cancel, "The download of {} is cancelled; what was downloaded is kept.")
 
-    # --- deleting ---
+    # --- deletion ---
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Labels go too: who may not delete these is refused."""
+        """Refuse users who may not delete labels: an SAE is deleted with its labels."""
         rows = list(objs)
-        told, counts, needed, refused = super().get_deleted_objects(rows, request)
+        lines, counts, needed, refusals = super().get_deleted_objects(rows, request)
         for sae in rows:
             if not sae.may_be_deleted_by(request.user):
-                refused.append(f"SAE {sae} has labels: to delete it needs the permission to delete these too")
-        return told, counts, needed, refused
+                refusals.append(f"SAE {sae} has labels: deleting it needs the permission to delete labels too")
+        return lines, counts, needed, refusals
 
-    def goes(self, rows: list[SAE]) -> list[str]:
+    def deleted_lines(self, rows: list[SAE]) -> list[str]:
         labelled = FeatureLabel.objects.filter(sae__in=rows).order_by().values("sae").annotate(count=Count("pk"))
-        counts = {one["sae"]: one["count"] for one in labelled}
+        counts = {group["sae"]: group["count"] for group in labelled}
         return [f"SAE {sae}" + (f", with its {counts[sae.pk]:,} labels" if sae.pk in counts else "") for sae in rows]
 
-    def stays(self, rows: list[SAE]) -> list[str]:
-        told = ["The files stay where they are, in the folder or in the hub's cache."]
+    def kept_lines(self, rows: list[SAE]) -> list[str]:
+        lines = ["The files, in their folder or in the hub's cache."]
         if count := Profile.objects.filter(sae_id__in=[sae.pk for sae in rows]).count():
-            told.append(f"Profiles for it stay ({count:,}); they cannot be activated while it is not here.")
-        return told
+            lines.append(f"The SAE's profiles ({count:,}). They cannot be activated without the SAE.")
+        return lines
 
 
-def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
+def _facts_of_files(sae: SAE) -> list[tuple[str, Any]]:
     return [
         ("Format", f"{sae.format}, {sae.architecture}".rstrip(", ")),
         ("Hook point", sae.hook_name),
@@ -165,21 +176,21 @@ def _known_from_files(sae: SAE) -> list[tuple[str, Any]]:
     ]
 
 
-def _place(sae: SAE) -> str:
+def _hook_point(sae: SAE) -> str:
     return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
 
 
-def fit(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:
-    """Whether `sae` fits the current model, as a badge that tells why not; `in_full` at once."""
+def fit_badge(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:
+    """A badge that shows if `sae` fits the current model; the reason is a tooltip, or with `in_full` a text."""
     text, variant, icon, reason = "fits", "success", "check", f"It can be attached to {current}."
     if sae.status != Status.READY:
-        text, variant, icon, reason = "not known", "default", "help", "That is told once the SAE is ready."
+        text, variant, icon, reason = "not known", "default", "help", "This is known when the SAE is ready."
     elif current is None:
         text, variant, icon, reason = "no model", "default", "help", "No model is current: load one first."
     else:
         try:
             current.check_fits(sae)
-        except SteeringError as error:
+        except Refused as error:
             text, variant, icon, reason = "does not fit", "warning", "block", str(error)
     context = {"id": sae.pk, "text": text, "variant": variant, "icon": icon, "reason": reason, "in_full": in_full}
     return render_to_string("admin/steering/sae/fit.html", context)

@@ -1,1 +1,3 @@
-"""REST of models and SAEs, under /api. From outside: the views, by `millm_site.urls`."""
+"""REST of models and SAEs, under /api/models and /api/saes.
+From outside: the views, by `inference.urls`.
+"""

@@ -1,4 +1,4 @@
-"""Models and SAEs under /api/models and /api/saes: register, load, attach, watch."""
+"""Models and SAEs under /api/models and /api/saes: register, load, attach, follow the progress."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ from inference.api.serializers import (
     RegisterSAESerializer,
     SAESerializer,
 )
-from inference.models import LanguageModel, attach_sae, detach_sae
+from inference.models import LanguageModel
+from profiles.current import attach_sae, detach_sae
 from steering.api.permissions import ModelPermissions, visible
 from steering.api.schema import errors
 from steering.hub.sources import is_folder, local_folder
@@ -28,10 +29,10 @@ from steering.models import SAE
 
 
 class ActionPermissions(ModelPermissions):
-    """To create, and to look for what to create, needs the permission to add; every other action that to change."""
+    """Registering and the catalogue need the permission to add; every other action needs the permission to change."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if view.action == "catalogue":  # the hub is asked with our token, and lists what is private too
+        if view.action == "catalogue":  # the server's token lists private repositories too
             return self._may(request, view, "add")
         if request.method == "POST" and view.action != "create":
             return self._may(request, view, "change")
@@ -48,13 +49,13 @@ class _Resource(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Destroy
     register_serializer: type[Any]
 
     def create(self, request: Request) -> Response:
-        """Register one; its description is read at once, its files come later."""
+        """Register a model or an SAE. Its description is read now, its files are downloaded later."""
         body = self.register_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(body.save(), status.HTTP_201_CREATED)
 
     def answer(self, row: Any, code: int = status.HTTP_200_OK) -> Response:
-        """The row; for who may not view it what it is called, and how far it is."""
+        """The row, or only its name and status if the user may not view it."""
         data = self.get_serializer(row).data
         return Response(visible(self.request.user, type(row), data, "id", "name", "status"), status=code)
 
@@ -70,7 +71,7 @@ HUB_ERRORS = (400, 403, 404, 409, 502, 503, 507)
     destroy=extend_schema(responses={204: None, **errors(404, 409)}),
 )
 class ModelViewSet(_Resource):
-    """Language models. One is current at most: it is what workers serve, unless they are pinned to another."""
+    """Language models. At most one is current: workers serve it unless they are pinned to another."""
 
     queryset: QuerySet[LanguageModel] = LanguageModel.objects.all()
     serializer_class = ModelSerializer
@@ -79,7 +80,7 @@ class ModelViewSet(_Resource):
 
     @extend_schema(request=LoadOptionsSerializer, responses={**MODEL, **errors(400, 404)})
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Change how it is loaded; where it is being served, workers load it anew."""
+        """Change the load options. If the model is served, workers load it again."""
         body = LoadOptionsSerializer(self.get_object(), data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(body.save())
@@ -87,9 +88,9 @@ class ModelViewSet(_Resource):
     @extend_schema(request=None, responses={**MODEL, **errors(400, 404, 409)})
     @action(detail=True, methods=["post"])
     def load(self, request: Request, pk: str) -> Response:
-        """Make it current: workers download and load it; `status` and `progress` tell how far they are.
+        """Make the model current: workers download and load it. `status` and `progress` show how far they are.
 
-        Files on this machine that cannot be loaded are refused, and what is served now stays.
+        A model whose files on this machine cannot be loaded is refused; the model that is served now stays.
         """
         model = self.get_object()
         model.load()
@@ -98,7 +99,7 @@ class ModelViewSet(_Resource):
     @extend_schema(request=None, responses={**MODEL, **errors(404)})
     @action(detail=True, methods=["post"])
     def unload(self, request: Request, pk: str) -> Response:
-        """Serve it no more. A download or a load that is under way is cancelled."""
+        """Stop serving the model. A download or a load in progress is cancelled."""
         model = self.get_object()
         model.unload()
         return self.answer(model)
@@ -106,7 +107,7 @@ class ModelViewSet(_Resource):
     @extend_schema(request=None, responses={**MODEL, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        """End the load that is under way, and serve no model; what was downloaded is kept."""
+        """Cancel the load in progress; no model is current then. Downloaded bytes are kept."""
         model = self.get_object()
         model.cancel()
         return self.answer(model)
@@ -122,7 +123,7 @@ SAE_ANSWER = {200: SAESerializer}
     destroy=extend_schema(responses={204: None, **errors(404, 409)}),
 )
 class SAEViewSet(_Resource):
-    """SAEs. One is attached at most: it is the one whose decoder directions steer."""
+    """SAEs. At most one is attached: its decoder directions steer."""
 
     queryset: QuerySet[SAE] = SAE.objects.all()
     serializer_class = SAESerializer
@@ -130,17 +131,18 @@ class SAEViewSet(_Resource):
     lookup_value_regex = r"[-a-zA-Z0-9_]{1,200}"
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Delete it with its labels, which needs the permission to delete these too; its files stay."""
+        """Delete the SAE with its labels, which needs the permission to delete labels too. Its files are kept."""
         sae = self.get_object()
         if not sae.may_be_deleted_by(request.user):
-            raise PermissionDenied("It has labels: to delete it needs the permission steering.delete_featurelabel too.")
+            message = "The SAE has labels: deleting it needs the permission steering.delete_featurelabel too."
+            raise PermissionDenied(message)
         sae.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
-        """Attach it to the current model, in place of the one attached before, whose active profile ends."""
+        """Attach the SAE to the current model. It replaces the attached SAE, whose active profile is deactivated."""
         sae = self.get_object()
         attach_sae(sae)
         return self.answer(sae)
@@ -148,7 +150,7 @@ class SAEViewSet(_Resource):
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
     @action(detail=True, methods=["post"])
     def detach(self, request: Request, pk: str) -> Response:
-        """Detach it, with the active profile and the live steering; where it is not attached, nothing changes."""
+        """Detach the SAE; the active profile and the live steering end. Does nothing if the SAE is not attached."""
         sae = self.get_object()
         detach_sae(sae)
         sae.refresh_from_db()
@@ -157,7 +159,7 @@ class SAEViewSet(_Resource):
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 503)})
     @action(detail=True, methods=["post"])
     def download(self, request: Request, pk: str) -> Response:
-        """Have a worker bring its files here and compute its fingerprint; `status` and `progress` tell how far."""
+        """Make a worker download the SAE and compute its fingerprint. `status` and `progress` show how far it is."""
         sae = self.get_object()
         sae.prepare()
         return self.answer(sae)
@@ -165,7 +167,7 @@ class SAEViewSet(_Resource):
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        """End its download; what has come is kept, and the next download continues there."""
+        """Cancel the download. Downloaded bytes are kept, and the next download continues there."""
         sae = self.get_object()
         sae.cancel()
         return self.answer(sae)
@@ -177,7 +179,7 @@ class SAEViewSet(_Resource):
     )
     @action(detail=False, pagination_class=None)
     def catalogue(self, request: Request) -> Response:
-        """What SAEs a repository or a folder holds, by their paths; nothing is downloaded."""
+        """List the SAEs of a repository or a folder by their paths. Nothing is downloaded."""
         query = CatalogueQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         found = catalogue_of(**query.validated_data)
@@ -185,9 +187,9 @@ class SAEViewSet(_Resource):
 
 
 def catalogue_of(source: str, revision: str = "", *, anywhere: bool = False) -> list[Any]:
-    """The SAEs inside a repository or a folder, which may be `anywhere` for those who have a shell here.
+    """The SAEs inside a repository or a folder; `anywhere` allows folders outside MILLM_MODEL_DIRS.
 
-    Raises BadSource, or what `steering.hub.client` raises.
+    Raises BadSource, or the errors of `steering.hub.client`.
     """
     from steering.hub import catalogue
 

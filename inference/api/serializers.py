@@ -6,8 +6,9 @@ from django.conf import settings
 from rest_framework import serializers
 
 from inference.interface import request_tokens
-from inference.models import DTYPES, LanguageModel
+from inference.models import LanguageModel
 from steering.api.serializers import StrictMixin
+from steering.language_models import DTYPES
 from steering.models import SAE
 
 STATE = ["status", "progress", "error", "created_at", "updated_at"]
@@ -15,8 +16,8 @@ STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
     status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
-    progress = serializers.FloatField(allow_null=True, help_text="Of a download, from 0 to 1.")
-    request_tokens = serializers.SerializerMethodField(help_text="Of prompt and answer of one request, together.")
+    progress = serializers.FloatField(allow_null=True, help_text="Share of a download, from 0 to 1.")
+    request_tokens = serializers.SerializerMethodField(help_text="Most tokens of prompt and answer together.")
     error = serializers.CharField(read_only=True)
 
     class Meta:
@@ -32,7 +33,7 @@ class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
 
 
 class RegisterModelSerializer(StrictMixin):
-    """What a model is registered by; the rest is read from its `config.json`."""
+    """The fields that register a model; the other fields are read from its `config.json`."""
 
     source = serializers.CharField(max_length=500, help_text="A hub id, or a folder below MILLM_MODEL_DIRS.")  # type: ignore[assignment]
     name = serializers.CharField(
@@ -47,7 +48,7 @@ class RegisterModelSerializer(StrictMixin):
 
 
 class LoadOptionsSerializer(StrictMixin):
-    """How a model is loaded; a change of the model that is served loads it anew."""
+    """The load options of a model. If the model is served, workers load it again after a change."""
 
     dtype = serializers.ChoiceField(choices=DTYPES, required=False)
     device = serializers.CharField(max_length=20, required=False)
@@ -58,7 +59,7 @@ class LoadOptionsSerializer(StrictMixin):
 
 
 class SAESerializer(serializers.ModelSerializer[SAE]):
-    progress = serializers.FloatField(allow_null=True, help_text="Of a download, then of the fingerprint, from 0 to 1.")
+    progress = serializers.FloatField(allow_null=True, help_text="Of the download or the fingerprint, from 0 to 1.")
 
     class Meta:
         model = SAE
@@ -70,10 +71,10 @@ class SAESerializer(serializers.ModelSerializer[SAE]):
 
 
 class RegisterSAESerializer(StrictMixin):
-    """Where an SAE is; the rest is read from its files."""
+    """The fields that register an SAE; the other fields are read from its files."""
 
     source = serializers.CharField(max_length=500, help_text="A hub id, or a folder below MILLM_MODEL_DIRS.")  # type: ignore[assignment]
-    path = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Where in it the SAE lies.")
+    path = serializers.CharField(max_length=500, default="", allow_blank=True, help_text="Its path in the source.")
     id = serializers.SlugField(max_length=200, default="", allow_blank=True, help_text="Empty: made from the source.")
     revision = serializers.CharField(max_length=100, default="", allow_blank=True)
 
@@ -87,7 +88,7 @@ class CatalogueQuerySerializer(StrictMixin):
 
 
 class FoundSAESerializer(serializers.Serializer[Any]):
-    """An SAE inside a repository or a folder, as far as its path tells."""
+    """An SAE inside a repository or a folder. A property that its path does not name is null."""
 
     path = serializers.CharField()
     format = serializers.CharField()

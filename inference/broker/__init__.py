@@ -1,3 +1,3 @@
-"""What web and workers say to each other through Redis: requests, events, heartbeats, counters.
-From outside: `stream`, `inbox`, `exchange`, `counters`.
+"""The traffic between webs and workers through Redis: messages, events, heartbeats, claims, counters.
+Other packages may import all modules but `queues.enqueue`, which is for `exchange` alone.
 """

@@ -1,7 +1,7 @@
-"""What is asked and answered: counters of each minute, in Redis, for two hours; and activations, since Redis began.
+"""Counters in Redis: requests and tokens of each minute, for two hours; activations of profiles, since Redis began.
 
-The web counts a request once, when it has ended; a worker counts its tokens beside its heartbeat; whichever process
-activates a profile counts that. Without Redis nothing is counted, and nothing else suffers.
+A web counts a request once, when it has ended. A worker counts its tokens beside its heartbeat. The process that
+activates a profile counts the activation. Without Redis nothing is counted, and everything else works.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from redis import RedisError
 
-from inference.broker import stream
+from inference.broker import connections
 
 logger = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ KEPT_S = 2 * MINUTES * MINUTE_S
 ACTIVATIONS = "millm:activations"
 
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
-"""`refused` is what its client did wrong, `failed` what we did; `cancelled`, that the client went away."""
+"""`refused`: the client's fault; `failed`: the server's; `cancelled`: the client closed the connection."""
 
 
 @dataclass(frozen=True)
 class Minute:
-    """The sums of one minute: requests by how they ended, answers that had a first token and how long these took."""
+    """The sums of one minute: requests by outcome, answers with a first token and the seconds until it, tokens."""
 
     answered: int = 0
     refused: int = 0
@@ -57,13 +57,13 @@ class Hour:
 
     @property
     def total(self) -> Minute:
-        """The sums of all of it."""
+        """The sums of the hour."""
         sums = {one.name: sum(getattr(minute, one.name) for minute in self.minutes) for one in fields(Minute)}
         return Minute(**sums)
 
     @property
     def tokens_per_second(self) -> list[float]:
-        """Of each minute; the running one is completed by its share of the one before."""
+        """The rate of each minute; the running minute is completed by a share of the one before."""
         *whole, before, running = (minute.tokens for minute in self.minutes)
         last = before * (1 - self.elapsed_s / MINUTE_S) + running
         return [tokens / MINUTE_S for tokens in (*whole, before, last)]
@@ -84,12 +84,12 @@ def _add(pipeline: Any, counts: Mapping[str, float]) -> None:
 
 
 async def request_ended(outcome: Outcome, first_token_s: float | None) -> None:
-    """Count a request; `first_token_s` is from its arrival to its first token, None where it had none."""
+    """Count a request; `first_token_s` is the time from its arrival to its first token, None without one."""
     counts: dict[str, float] = {outcome: 1}
     if first_token_s is not None:
         counts |= {"first_tokens": 1, "first_token_s": float(first_token_s)}
     try:
-        async with stream.async_connection().pipeline(transaction=False) as pipeline:
+        async with connections.async_connection().pipeline(transaction=False) as pipeline:
             _add(pipeline, counts)
             await pipeline.execute()
     except RedisError as error:
@@ -97,22 +97,22 @@ async def request_ended(outcome: Outcome, first_token_s: float | None) -> None:
 
 
 def profile_activated(door: str, **_signal: Any) -> None:
-    """Count an activation, by the door that it came in."""
+    """Count an activation of a profile by its source (`door`): admin, API, chat or command."""
     try:
-        stream.connection.hincrby(ACTIVATIONS, door, 1)
+        connections.connection.hincrby(ACTIVATIONS, door, 1)
     except RedisError as error:
         logger.warning("an activation is not counted: %s", error)
 
 
 def activations() -> dict[str, int]:
-    """How many there were, by door. Raises RedisError."""
-    return {door: int(count) for door, count in stream.connection.hgetall(ACTIVATIONS).items()}
+    """The number of activations by source. Raises RedisError."""
+    return {door: int(count) for door, count in connections.connection.hgetall(ACTIVATIONS).items()}
 
 
 def tokens_generated(tokens: int) -> bool:
-    """Count tokens of answers. Returns whether they are counted."""
+    """Count tokens of answers. Returns False where Redis does not answer."""
     try:
-        with stream.connection.pipeline(transaction=False) as pipeline:
+        with connections.connection.pipeline(transaction=False) as pipeline:
             _add(pipeline, {"tokens": tokens})
             pipeline.execute()
     except RedisError as error:
@@ -124,7 +124,7 @@ def tokens_generated(tokens: int) -> bool:
 def last_hour() -> Hour:
     """The counters, in one round trip. Raises RedisError."""
     running, elapsed_s = divmod(time.time(), MINUTE_S)
-    with stream.connection.pipeline(transaction=False) as pipeline:
+    with connections.connection.pipeline(transaction=False) as pipeline:
         for minute in range(int(running) - MINUTES + 1, int(running) + 1):
             pipeline.hgetall(_key(minute))
         return Hour([Minute.parse(counts) for counts in pipeline.execute()], elapsed_s)

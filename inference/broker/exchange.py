@@ -1,4 +1,4 @@
-"""The way of a request to a worker, and of its events back."""
+"""One request with a worker: the message there, the events back, and its end with the HTTP request that opened it."""
 
 import asyncio
 import logging
@@ -6,66 +6,69 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
-from celery import Task
 from django.conf import settings
 
 from inference import metrics
-from inference.broker import counters as traffic
+from inference.broker import counters
 from inference.broker.counters import Outcome
+from inference.broker.errors import RequestFailed
 from inference.broker.inbox import inbox
-from inference.broker.queue import enqueue
+from inference.broker.messages import Message
+from inference.broker.queues import enqueue
 from inference.interface import Event
-from inference.openai.errors import OpenAIError
-from inference.openai.selection import Selection
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 ASKING = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/admin/chat/completions"}
+"""The paths whose requests a worker answers."""
 SEND_S = 60.0
-"""A client that takes nothing for so long is gone."""
+"""A client that takes nothing for this long is gone."""
+
+
+# --- the HTTP request ---
 
 
 @dataclass
 class Call:
-    """One HTTP request: the status it was answered with, and its exchange with a worker if it has one."""
+    """One HTTP request: the status of its response, and its exchange with a worker if it has one."""
 
     arrived: float = field(default_factory=time.perf_counter)
     status: int | None = None
     exchange: "Exchange | None" = None
-    is_told: bool = False
-    """All of the answer was sent."""
+    is_answered: bool = False
+    """Whether all of the response was sent."""
     is_left: bool = False
-    """The client went before that."""
+    """Whether the client closed the connection before that."""
 
     def leave(self) -> None:
-        """The client is gone: nobody reads the answer.
+        """End the reading of events: the client is gone.
 
         Django cancels the view then, but libraries lose a cancellation now and then: redis-py, by `asyncio.wait_for`
-        of Python 3.11, where it comes just when a command was sent. The view would read on to the end.
+        of Python 3.11, loses one that comes just when a command was sent. The view would read to the last event.
         """
-        if not self.is_told:
+        if not self.is_answered:
             self.is_left = True
             if self.exchange:
                 inbox().abandon(self.exchange.request_id)
 
     async def end(self, *, asks: bool) -> None:
-        """Close its exchange, and count it if it `asks` for what a worker makes, wherever it failed."""
+        """Close its exchange; count it if it `asks` for an answer of a worker, wherever it failed."""
         if self.exchange:
             await self.exchange.close()
         outcome = self._outcome()
         if asks and outcome:
             metrics.REQUESTS.labels(outcome).inc()
-            await traffic.request_ended(outcome, self.exchange.pace.first_token_s if self.exchange else None)
+            await counters.request_ended(outcome, self.exchange.first_token_s if self.exchange else None)
 
     def _outcome(self) -> Outcome | None:
         if self.status is None or self.is_left:
             return "cancelled"
         if self.status >= 400:
-            return _outcome_of(self.status)
+            return "refused" if self.status < 500 else "failed"
         if self.exchange is None:
             return None
         return "cancelled" if self.exchange.left else "answered"
@@ -74,15 +77,15 @@ class Call:
 _call: ContextVar[Call] = ContextVar("call")
 
 
-def stream_failed(error: OpenAIError) -> None:
-    """Count this request as one that was answered with `error`: its status line had been sent before."""
-    _call.get().status = error.status
+def stream_failed(status: int) -> None:
+    """Count this request as one that was answered with `status`: its status line was sent before it failed."""
+    _call.get().status = status
 
 
 def closes_exchanges(application: ASGI) -> ASGI:
-    """`application`, after each of whose requests the exchange that it opened is closed.
+    """Wrap `application` so that each request's exchange is closed with the request.
 
-    A client can vanish at any await, in Django's middleware too, where a response is dropped and nobody is told.
+    A client can vanish at any await, also in Django's middleware, which drops the response and calls nobody.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
@@ -101,8 +104,8 @@ def closes_exchanges(application: ASGI) -> ASGI:
             try:
                 async with asyncio.timeout(SEND_S):
                     await send(message)
-                call.is_told = message["type"] == "http.response.body" and not message.get("more_body")
-            except TimeoutError:  # as Django knows it of clients that vanish
+                call.is_answered = message["type"] == "http.response.body" and not message.get("more_body")
+            except TimeoutError:  # Django knows vanished clients by this error
                 raise asyncio.CancelledError from None
 
         try:
@@ -115,85 +118,122 @@ def closes_exchanges(application: ASGI) -> ASGI:
     return wrapped
 
 
+# --- its exchange with a worker ---
+
+
+class Destination(Protocol):
+    """The model that a request selected: its name, version and queue, the profile that steers the request, if one does,
+    and the reason why no worker serves the model, as far as it is known."""
+
+    @property
+    def served(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def profile(self) -> str | None: ...
+    @property
+    def why_unserved(self) -> str: ...
+
+
 @dataclass
 class Exchange:
-    """One request with a worker, until its last event is read or it is closed; `left` of its choices have not ended."""
+    """One request with a worker: `send` it once, read its `events`; `left` of its choices have not ended."""
 
     request_id: str
-    served: str
-    version: str
-    left: int
-    profile: str | None
-    pace: metrics.Pace = field(default_factory=lambda: metrics.Pace(_call.get().arrived))
+    destination: Destination
+    left: int = 1
+    timeout_s: float = field(default_factory=lambda: settings.INFERENCE_REQUEST_TIMEOUT_S)
+    _pace: metrics.Pace | None = field(default=None, init=False)
     _is_out: bool = field(default=False, init=False)
-    """Whether a worker has it, or may get it."""
+    """Whether a worker has the request, or may get it."""
 
-    async def send(self, task: "Task[Any, Any]", queue: str, message: dict[str, Any]) -> None:
-        """Hand `message`, completed by what every task needs, to the workers of `queue`. Raises OpenAIError."""
-        inbox().expect(self.request_id, self.pace.observe)
-        if _call.get().is_left:
+    @property
+    def first_token_s(self) -> float | None:
+        """Seconds from the arrival of the HTTP request to its first token."""
+        return self._pace.first_token_s if self._pace else None
+
+    async def send(self, make: Callable[..., Message]) -> None:
+        """Send a worker of the model what `make` makes of the address: request_id, inbox, version and deadline.
+
+        From now on the exchange is closed with the HTTP request. Raises RequestFailed where the request is refused,
+        RedisError or OperationalError of Celery where Redis does not answer.
+        """
+        call = _call.get()
+        call.exchange, self._pace = self, metrics.Pace(call.arrived)
+        inbox().expect(self.request_id, self._pace.observe)
+        if call.is_left:
             inbox().abandon(self.request_id)
-        workers = await inbox().serving(self.served)
+        workers = await inbox().serving(self.destination.served, self.destination.why_unserved)
         await inbox().shares.take(self.request_id, self.left, workers)
-        sent = {"request_id": self.request_id, "version": self.version, "inbox": inbox().key}
+        address = {"request_id": self.request_id, "version": self.destination.version, "inbox": inbox().key}
         self._is_out = True
         try:
-            await sync_to_async(enqueue)(queue, {**message, **sent}, task)
-        except OpenAIError:
+            await sync_to_async(enqueue)(self.destination.queue, lambda deadline: make(deadline=deadline, **address))
+        except RequestFailed:
             self._is_out = False
             raise
-        metrics.PROFILE_REQUESTS.labels(metrics.profile_label(self.profile)).inc()
+        metrics.PROFILE_REQUESTS.labels(metrics.profile_label(self.destination.profile)).inc()
 
     async def events(self) -> AsyncGenerator[Event]:
-        """What comes back, to the last event. Raises OpenAIError where it fails, by a worker's word or without one."""
-        timeout_s = settings.INFERENCE_REQUEST_TIMEOUT_S
+        """The events of the request, until the last of its choices has finished.
+
+        "waiting" comes when INFERENCE_KEEPALIVE_S have passed without an event. Raises RequestFailed when a worker
+        reports a failure, and when no worker can: `worker_lost` when the heartbeat of the worker that claimed the
+        request stops, `no_worker` when no worker is there to claim it, `broker_unavailable` when Redis stays silent,
+        `timeout` after `timeout_s`, `cancelled` after `Inbox.abandon`, `client_too_slow` when too many events wait to
+        be read. Except after a worker's report a worker may go on with the request: `close` cancels it.
+        """
+        reply, worker = inbox().reply(self.request_id), ""
+        # Consecutive timeouts with Redis silent. Counted, not timed: a suspended process sees one timeout.
+        silences = 0
+        last = since = time.monotonic()
+        deadline = since + self.timeout_s
         try:
-            async for event in inbox().events(self.request_id, self.left, self.served, timeout_s):
-                if event.kind == "failed":
-                    self._is_out = False
-                    raise OpenAIError.from_failure(event.data)
-                self.left -= event.is_last
-                if not self.left:
-                    self._is_out = False
-                yield event
-        except OpenAIError as error:
-            logger.warning("%s: %s", self.request_id, error.code)  # of a stream no status tells it
+            while self.left:
+                event, now = await reply.next(), time.monotonic()
+                silences = silences + 1 if event is None and inbox().is_silent else 0
+                if event is None:
+                    inbox().raise_if_lost(worker, self.destination.served, since, silences)
+                    if now > deadline:
+                        why = f"The answer was not finished within {self.timeout_s:g} seconds."
+                        raise RequestFailed("timeout", why)
+                    if now - last < settings.INFERENCE_KEEPALIVE_S:
+                        continue
+                    event = Event(self.request_id, "waiting")
+                if event.kind == "claimed":
+                    worker, since = event.data["worker"], now
+                    continue
+                last = now
+                yield self._count(event)
+        except RequestFailed as error:
+            logger.warning("%s: %s", self.request_id, error.code)  # the status of a stream does not show it
             raise
 
+    def _count(self, event: Event) -> Event:
+        """The event, with `left` brought up to it. Raises RequestFailed where it reports a failure."""
+        if event.kind == "failed":
+            self._is_out = False
+            raise RequestFailed.from_event(event.data)
+        self.left -= event.is_last
+        self._is_out = self._is_out and self.left > 0
+        return event
+
     async def close(self) -> None:
-        """Nobody reads on: what a worker has not ended is cancelled."""
+        """End it: no more events are read, and the workers cancel what they have not finished."""
         inbox().forget(self.request_id)
         await inbox().shares.release(self.request_id)
         if self._is_out:
             await inbox().cancel(self.request_id)
 
 
-async def exchange(
-    task: "Task[Any, Any]", request_id: str, selection: Selection, message: dict[str, Any], choices: int = 1
-) -> AsyncGenerator[Event]:
-    """Send `message` and return the events that answer it, not yet read. Closed with the request that opened it."""
-    opened = Exchange(request_id, selection.served, selection.version, choices, selection.profile)
-    _call.get().exchange = opened
-    try:
-        await opened.send(task, selection.queue, message)
-    except OpenAIError as error:
-        if error.code == "no_worker" and selection.why_unserved:
-            raise OpenAIError(error.status, selection.why_unserved, code=error.code) from error
-        raise
-    return opened.events()
-
-
 async def first_event(events: AsyncGenerator[Event], *, waits: bool) -> Event:
-    """The first event: read before the status line is sent, so that an early error is an HTTP error.
+    """The first event, which is read before the status line is sent, so that an early error is an HTTP error.
 
-    With `waits` that it is still waited for counts as one, after a while. Raises OpenAIError.
+    With `waits` a "waiting" event counts as the first one. Raises RequestFailed.
     """
     async for event in events:
         if waits or event.kind != "waiting":
             return event
     raise AssertionError("events end with a last one")
-
-
-def _outcome_of(status: int) -> Outcome:
-    """Of an error."""
-    return "refused" if status < 500 else "failed"

@@ -1,7 +1,7 @@
-"""The share of one API key, or of one user of the admin: how many answers it may have under way, in all webs together.
+"""The share of one API key, or of one user of the admin: the answers that it may have in progress, in all webs.
 
-Redis has a sorted set a holder: its members are the requests with their numbers of answers, its scores the times at
-which they count no more. A web puts these off while it holds a request, so that those of a killed web go by themselves.
+Redis has a sorted set per holder: its members are requests with their numbers of answers, its scores the times at which
+they expire. A web renews the requests that it holds, so those of a killed web expire by themselves.
 """
 
 import logging
@@ -12,14 +12,16 @@ from contextvars import ContextVar
 from django.conf import settings
 from redis import RedisError
 
-from inference.broker import stream
-from inference.openai.errors import OpenAIError
+from inference.broker import connections
+from inference.broker.errors import RequestFailed
+from inference.broker.heartbeats import Heartbeat
+from inference.interface import engine_capacity
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = 15.0
 HOLDER: ContextVar[str] = ContextVar("holder", default="")
-"""Who asks; empty: somebody who has no bound."""
+"""The key or user of the running request; empty where no bound applies."""
 
 TAKE = """
 local time = redis.call('TIME')
@@ -36,46 +38,47 @@ return -1
 """
 
 
-def places(workers: Sequence[stream.Heartbeat]) -> int:
-    """How many answers these workers take before they refuse more: those in their batches, and those that wait."""
-    return sum(max(4 * worker.max_requests, 32) for worker in workers)
-
-
 class Shares:
-    """What the requests of one event loop hold."""
+    """The answers that the requests of one event loop hold."""
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[str, str]] = {}
         self._renewed_at = time.monotonic()
 
-    async def take(self, request_id: str, answers: int, workers: Sequence[stream.Heartbeat]) -> None:
-        """Count `answers` as those of HOLDER, until `release`. Raises OpenAIError 429 beyond its share."""
+    async def take(self, request_id: str, answers: int, workers: Sequence[Heartbeat]) -> None:
+        """Count `answers` as those of HOLDER, until `release`. Raises RequestFailed `share_used_up`, or RedisError.
+
+        The share is a part of what `workers` take before they refuse more, in their batches and waiting.
+        """
         holder = HOLDER.get()
         if not holder:
             return
-        most = max(1, int(settings.INFERENCE_KEY_SHARE * places(workers)))
+        most = max(
+            1, int(settings.INFERENCE_KEY_SHARE * sum(engine_capacity(worker.max_requests) for worker in workers))
+        )
         key = f"millm:held:{holder}"
         self._held[request_id] = key, f"{answers} {request_id}"
         arguments = [request_id, answers, most, int(LEASE_S * 1000)]
-        held = await stream.async_connection().eval(TAKE, 1, key, *arguments)
+        held = await connections.async_connection().eval(TAKE, 1, key, *arguments)
         if held >= 0:
             del self._held[request_id]
-            told = f"got {answers} more, expected at most {most} at once: wait until one has ended"
-            raise OpenAIError(429, f"{held} answers of yours are under way or wait: {told}.", code="share_used_up")
+            expected = f"got {answers} more, expected at most {most} at once: wait until one has ended"
+            raise RequestFailed("share_used_up", f"{held} answers of yours are in progress or wait: {expected}.")
 
     async def release(self, request_id: str) -> None:
+        """Count the request's answers no more."""
         key, member = self._held.pop(request_id, ("", ""))
         if key:
             try:
-                await stream.async_connection().zrem(key, member)
+                await connections.async_connection().zrem(key, member)
             except RedisError as error:
-                logger.warning("%s counts for some seconds more: %s", request_id, error)
+                logger.warning("%s still counts for some seconds: %s", request_id, error)
 
     async def renew(self, redis_time_ms: int) -> None:
-        """Put off the end of all that is held, now and then. Raises RedisError."""
+        """Renew what is held, some times per LEASE_S. Raises RedisError."""
         if not self._held or time.monotonic() - self._renewed_at < LEASE_S / 5:
             return
-        async with stream.async_connection().pipeline(transaction=False) as pipeline:
+        async with connections.async_connection().pipeline(transaction=False) as pipeline:
             for key, member in self._held.values():
                 pipeline.zadd(key, {member: redis_time_ms + LEASE_S * 1000}, xx=True)
                 pipeline.pexpire(key, int(LEASE_S * 1000))

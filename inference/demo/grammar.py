@@ -173,7 +173,7 @@ _ACCEPTED = _acceptor()
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether the grammar makes this sentence, with words of whatever topics."""
+    """Return True for a sentence of the grammar, with words of any topics."""
     return _ACCEPTED.fullmatch(text.strip()) is not None
 
 

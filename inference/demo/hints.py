@@ -59,7 +59,7 @@ class TopicHints:
 
 
 def _topic_of_token(tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """For each token the number of the topic one of whose words it is, alone, or -1; (vocab,)."""
+    """The number of the topic of each token that is a whole topic word, else -1; (vocab,)."""
     found = torch.full((len(tokenizer),), -1)
     for number, topic in enumerate(TOPICS.values()):
         for word in topic.words():

@@ -16,9 +16,9 @@ from inference.demo.search import record
 SEED, ANSWERS_PER_TOPIC = 0, 200
 WORDS = 3
 SEEN = 5
-"""A token has to come so often for its mean to count."""
+"""A token must occur at least this often for its mean to count."""
 WEAKEST = 0.25
-"""A word of a label excites the feature at least so much, as a share of what the first one does."""
+"""The least activation by a word of a label, as a share of the activation by its first word."""
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def mean_activations(tokens: Tensor, activations: Tensor, vocab: int) -> Tensor:
 
 
 def labels(means: Tensor, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[int, str]]:
-    """(feature, label) of the features that anything excites."""
+    """(feature, label) of the features that some token excites."""
     for feature, column in enumerate(means.T):
         values, ids = column.topk(4 * WORDS)
         exciting = ids[(values > 0) & (values >= WEAKEST * values[0])].tolist()

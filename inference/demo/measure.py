@@ -1,4 +1,4 @@
-"""How much answers are about a topic, and how much of their language the grammar accepts."""
+"""The shares of answers that are on a topic, and of their sentences that the grammar accepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Shares:
 
 
 def shares(answers: Sequence[str], topic: str) -> Shares:
-    """Both shares of `answers`, which must not be empty."""
+    """The two shares of `answers`, which must not be empty."""
     parts = [part for answer in answers for part in sentences(answer)]
     return Shares(
         on_topic=sum(topic_of(answer) == topic for answer in answers) / len(answers),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from django.db import transaction
 
+from inference.demo import FILES
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.formats import read_config
@@ -12,7 +13,6 @@ from steering.formats.fingerprint import decoder_fingerprint
 from steering.labels.files import LabelFile
 from steering.models import SAE, FeatureLabel
 
-FILES = Path(__file__).parent / "files"
 MODEL, SAE_ID = "demo", "demo-sae"
 
 
@@ -69,5 +69,5 @@ def _register_profile(path: Path, sae: SAE) -> None:
             sae_id=sae.pk,
             layer=sae.layer,
             sae_fingerprint=sae.fingerprint,
-            steering={int(index): strength for index, strength in profile["steering"].items()},
+            strengths={int(index): strength for index, strength in profile["steering"].items()},
         )

@@ -1,4 +1,4 @@
-"""Picks each topic's features and strengths by measurement: as much on the topic as the language bears."""
+"""Picks each topic's features and strengths by measurement: as strong as the grammar of the answers allows."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Streams:
 def record(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, layer: int, rng: random.Random, per_topic: int
 ) -> dict[str, Streams]:
-    """For each topic what flows after block `layer`."""
+    """The tokens of each topic's answers and the residual stream after block `layer`."""
     found, assistant = {}, tokenizer.convert_tokens_to_ids("<|assistant|>")
     for topic in TOPICS:
         tokens, rows = [], []
@@ -89,7 +89,7 @@ def pick_features(
     layer: int,
     streams: Mapping[str, Streams],
 ) -> dict[str, Pick]:
-    """For each topic the best of: its `count` features that differ most from the others', times `scale`."""
+    """The best features and strengths of each topic, among its `count` most distinctive features times `scale`."""
     with torch.no_grad():
         activations = {topic: sae.encode(rows) for topic, rows in at_own_words(streams).items()}
     picks = {}

@@ -1,12 +1,12 @@
 """Paged attention on a CPU, request by request.
 
-transformers' own way with `sdpa` packs the keys of all requests into one row and masks what belongs to others: each
-of 16 requests pays for the keys of all 16. Here the requests that decode attend as one padded batch, those of
-similar length together, and each prompt attends by itself. Only for caches whose layers all have full attention;
-others keep transformers' way.
+With `sdpa`, transformers packs the keys of all requests into one row and masks those of other requests: each of 16
+requests pays for the keys of all 16. Here the requests that decode attend in padded batches of similar length, and each
+prompt attends by itself. A cache with a layer of sliding attention keeps the attention of transformers.
 
-And attention with a soft cap (Gemma 2, https://arxiv.org/abs/2408.00118), which torch's has not. transformers'
-`paged|eager` leaves it out without a word, so that name is ours too: see CAPPED.
+Attention with a soft cap is here too (Gemma 2, https://arxiv.org/abs/2408.00118): torch's `sdpa` has none, and
+transformers' `paged|eager` omits the cap without an error. So this module registers under the second name too: see
+CAPPED.
 """
 
 from collections import defaultdict
@@ -24,15 +24,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask
 
 CAPPED = "paged|eager"
-"""What classes load with that cannot `sdpa`: of the names that continuous batching takes, one of its own for them."""
-CAPPED_ROWS = 256  # of scores that are in memory at once, for each head
-KEYS = "attention_plan"
-"""The attribute of the cache that holds the plan of the step, None where transformers' way is taken."""
+"""The name for classes that do not support `sdpa`. Continuous batching accepts a fixed list of names only."""
+CAPPED_ROWS = 256  # rows of scores that are in memory at once, for each head
+PLAN_ATTRIBUTE = "attention_plan"
+"""The attribute of the cache that holds the plan of the step; a cache without it has transformers' attention."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one request has in a step: `query` new tokens after `past` cached ones, and its blocks in the cache."""
+    """A request's share of a step: `query` new tokens after `past` cached ones, and its blocks in the cache."""
 
     past: int
     query: int
@@ -49,7 +49,7 @@ class Mix:
     def __call__(
         self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, is_causal: bool = False
     ) -> Tensor:
-        """`mask` is of booleans or is added; `is_causal` is for as many keys as queries."""
+        """`mask` is boolean, or is added to the scores; `is_causal` needs as many keys as queries."""
         if self.softcap is None:
             options: dict[str, Any] = {"scale": self.scale, "enable_gqa": queries.size(1) != keys.size(1)}
             mixed: Tensor = scaled_dot_product_attention(
@@ -68,7 +68,7 @@ class Mix:
 
     def _capped(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         batch, heads, tokens, size = queries.shape
-        grouped = queries.reshape(batch, keys.size(1), -1, size)  # those that share a key head are rows of one matrix
+        grouped = queries.reshape(batch, keys.size(1), -1, size)  # the query heads of a key head are rows of one matrix
         scores = grouped @ keys.transpose(-1, -2) * (size**-0.5 if self.scale is None else self.scale)
         assert self.softcap is not None
         scores = (scores / self.softcap).tanh() * self.softcap
@@ -84,8 +84,9 @@ class Mix:
 class Decodes:
     """Requests with one new token each.
 
-    `tokens` are theirs in the packed batch, (requests,), None where these are all; `index` is where their keys and
-    values lie, (requests, length); `mask` says which of these are theirs, (requests, 1, 1, length), None where all are.
+    `tokens` are their indices in the packed batch, (requests,), None where the batch has no others. `index` has the
+    places of their keys and values, (requests, length). `mask` is true where a place is not padding,
+    (requests, 1, 1, length), None where none is padding.
     """
 
     requests: int
@@ -94,7 +95,7 @@ class Decodes:
     mask: Tensor | None
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], mix: "Mix") -> Tensor:
-        """(requests, heads, d_head) for `query` (tokens, heads, d_head) of the whole step."""
+        """Return (requests, heads, d_head) by `query` (tokens, heads, d_head) of all tokens."""
         keys, values = (self._read(one) for one in cached)
         own = query if self.tokens is None else query.index_select(0, self.tokens)
         # Query heads that share a key head are rows of one small query matrix.
@@ -103,14 +104,14 @@ class Decodes:
         return mixed.reshape(self.requests, query.size(1), query.size(-1))
 
     def _read(self, cached: Tensor) -> Tensor:
-        """(requests, heads, length, d_head)"""
+        """The cached keys or values, (requests, heads, length, d_head)."""
         found = cached.index_select(0, self.index.view(-1))
         return found.view(self.requests, -1, *cached.shape[1:]).transpose(1, 2)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request with several new tokens, `tokens` in the packed batch; with no `index` nothing of it was cached."""
+    """A request with several new tokens, `tokens` in the packed batch; `index` is None where none of its was cached."""
 
     tokens: slice
     index: Tensor | None
@@ -128,7 +129,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the requests of one step attend; the same for every layer."""
+    """The parts of one step's attention, the same for every layer."""
 
     write_index: Tensor
     parts: tuple[Decodes | Prompt, ...]
@@ -140,7 +141,7 @@ class Plan:
         start = 0
         for share in shares:
             if share.query == 1:
-                # Within a power of two of blocks, so that at most half of what is read is padding.
+                # Grouped by the power of two of their blocks, so that at most half of the keys read are padding.
                 alike[len(share.blocks).bit_length()].append((start, share))
             else:
                 parts.append(_prompt(start, share, allocator))
@@ -149,7 +150,7 @@ class Plan:
         return cls(write_index, (*decodes, *parts))
 
     def attend(self, query: Tensor, new: tuple[Tensor, Tensor], cached: tuple[Tensor, Tensor], mix: "Mix") -> Tensor:
-        """(tokens, heads, d_head); `query` and `new` are of the step's tokens, `cached` is one layer of the cache."""
+        """Return (tokens, heads, d_head). `new` are the keys and values of the step, `cached` those of a layer."""
         for old, one in zip(cached, new, strict=True):
             old.index_copy_(0, self.write_index, one)
         if len(self.parts) == 1:
@@ -181,7 +182,7 @@ def _prompt(start: int, share: Share, allocator: FullAttentionCacheAllocator) ->
 
 
 def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentionCacheAllocator) -> Tensor:
-    """Where the first `length` tokens of each request lie in a layer's views, (requests, length); padded with 0."""
+    """The places of the first `length` tokens of each request in a layer's views, (requests, length); padded with 0."""
     page = allocator.tokens_per_page
     needed = -(-length // page)
     table = torch.tensor([[*one[:needed], *[0] * (needed - len(one))] for one in blocks])
@@ -190,10 +191,10 @@ def _index(blocks: Sequence[Sequence[int]], length: int, allocator: FullAttentio
     return found
 
 
-def takes(cache: PagedAttentionCache) -> bool:
-    """Whether this way can serve the cache: on a CPU, with full attention in every layer."""
+def can_plan(cache: PagedAttentionCache) -> bool:
+    """True of a cache on a CPU with full attention in every layer."""
     allocators = list(cache.cache_allocators.values())
-    # Not `isinstance`: that of sliding attention is a subclass.
+    # Not `isinstance`: the allocator of sliding attention is a subclass.
     full = len(allocators) == 1 and type(allocators[0]) is FullAttentionCacheAllocator
     return full and next(iter(allocators[0]._kv_token_views.values()))[0].device.type == "cpu"
 
@@ -201,12 +202,12 @@ def takes(cache: PagedAttentionCache) -> bool:
 def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """transformers' `sdpa` attention, but by the plan where the cache has one, and with soft caps.
+    """Attend by the plan of the cache, or with a soft cap; without either as transformers' `sdpa` does.
 
     Shapes are (1, heads, tokens, d_head) with a paged cache, (batch, heads, tokens, d_head) without one.
     """
     cache = kwargs.get("cache")
-    plan: Plan | None = getattr(cache, KEYS, None)
+    plan: Plan | None = getattr(cache, PLAN_ATTRIBUTE, None)
     mix = Mix(kwargs.get("scaling"), kwargs.get("softcap"))
     if kwargs.get("s_aux") is not None:
         raise ValueError("attention sinks are not supported: sdpa would leave them out")
@@ -227,10 +228,13 @@ def attention(
 
 
 def install() -> None:
-    """Make it this process's `sdpa`."""
+    """Register `attention` as this process's `sdpa`.
+
+    It cannot have a name of its own: continuous batching admits only `sdpa`, `paged|eager` and names of FlashAttention.
+    """
     AttentionInterface.register("sdpa", attention)
 
 
 AttentionInterface.register(CAPPED, attention)
-# Always a mask, never a word on causality that only torch's attention knows of; the engine brings its own.
+# Always a mask, never torch's flag for causality. The engine brings a mask of its own.
 AttentionMaskInterface.register(CAPPED, eager_mask)

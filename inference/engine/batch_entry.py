@@ -1,4 +1,4 @@
-"""What a request carries through transformers' continuous batching."""
+"""The data of ours that a request carries through transformers' continuous batching."""
 
 import threading
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from inference.engine.constraints import Constraint
 from inference.interface import SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0)
-KEY = "entry"
+ENTRY_KEYWORD = "entry"
 """The keyword argument of `ContinuousBatchingManager.add_request` under which the entry travels."""
 
 
@@ -20,8 +20,8 @@ class BatchEntry:
 
     `steering_row` is its row in the table of `inference.engine.hooks`, `steering_key` seeds the hashes of its KV
     blocks. `slot` is its slot in the token tables, 0 for none. Log-probabilities of new tokens are appended to
-    `logprobs`, as (own, [(token id, log-probability)]); None asks for none. `is_lost` is set once a token is no choice
-    of the model.
+    `logprobs`, as (own, [(token id, log-probability)]); None asks for none. `is_lost` is set once the logits of a token
+    are not finite.
     """
 
     sampling: SamplingParams = GREEDY
@@ -34,7 +34,7 @@ class BatchEntry:
     is_lost: threading.Event = field(default_factory=threading.Event)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BatchEntry":
-        """The same entry: transformers copies a request that loses its place in the cache, and its answer goes on."""
+        """Return this entry: transformers copies a request that loses its cache blocks, and the answer continues."""
         return self
 
 
@@ -44,5 +44,5 @@ IDLE = BatchEntry()
 
 def entry_of(state: RequestState) -> BatchEntry:
     """The entry of a request in the batch."""
-    entry: BatchEntry = state.logit_processor_kwargs.get(KEY, IDLE)
+    entry: BatchEntry = state.logit_processor_kwargs.get(ENTRY_KEYWORD, IDLE)
     return entry

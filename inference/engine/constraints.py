@@ -1,4 +1,4 @@
-"""Answers held to a JSON schema: which tokens may come next, by llguidance (https://github.com/guidance-ai/llguidance)."""
+"""The tokens that may come next in an answer held to a JSON schema, by llguidance (https://github.com/guidance-ai/llguidance)."""
 
 import logging
 import threading
@@ -14,12 +14,12 @@ from inference.interface import InvalidSchema
 
 logger = logging.getLogger(__name__)
 
-# Between the tokens of JSON; bounded, since a small model can go on with spaces for ever.
+# Between the tokens of JSON. Bounded, since a small model can repeat spaces without end.
 WHITESPACE = r"[ \n\r\t]{1,16}"
 
 
 class Constraint:
-    """How far one answer has come in its grammar. `error` says why no token can follow, where that happens."""
+    """The state of one answer in its grammar. `error` has the reason where no token can follow."""
 
     def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
         self._matcher, self._tokenizer = matcher, tokenizer
@@ -27,13 +27,14 @@ class Constraint:
         self.error = ""
 
     def allowed(self, answer_ids: Sequence[int]) -> NDArray[np.bool_]:
-        """Which tokens may follow `answer_ids`, the whole answer so far; (vocab,) bool. Raises nothing.
+        """A mask of the tokens that may follow `answer_ids`, the whole answer so far; (vocab,) bool. Raises nothing.
 
-        The row must get some token in this step: the engine ends the request when it sees `error`.
+        After an `error` only the end is allowed: the row must get some token in this step, and the engine ends the
+        request when it sees the error.
         """
         try:
             return self._allowed(answer_ids)
-        except Exception as error:  # here it would end the engine, and with it the requests of all others
+        except Exception as error:  # uncaught, it would end the engine and all requests
             logger.exception("a grammar failed")
             self.error = f"{type(error).__name__}: {error}"
             return self._only_end()
@@ -54,7 +55,7 @@ class Constraint:
 
 
 class Grammars:
-    """Makes constraints for the answers of one model, whose logits are `vocab` wide and whose answers end by `eos`."""
+    """Makes constraints for answers of one model, whose logits are `vocab` wide and whose answers end with `eos`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, vocab: int, eos: Sequence[int]) -> None:
         self._source, self._vocab = tokenizer, vocab
@@ -63,7 +64,7 @@ class Grammars:
         self._lock = threading.Lock()
 
     def constraint(self, schema: str) -> Constraint:
-        """A new answer that must be JSON of `schema` (JSON text). Raises InvalidSchema."""
+        """The constraint of a new answer that must be JSON of `schema` (JSON text). Raises InvalidSchema."""
         tokenizer = self._prepared()
         try:
             grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITESPACE})
@@ -77,7 +78,7 @@ class Grammars:
         return Constraint(matcher, tokenizer)
 
     def _prepared(self) -> LLTokenizer:
-        """llguidance's own form of the tokenizer, made at the first use since it can take a second."""
+        """The tokenizer in llguidance's form, made at the first use since this can take a second."""
         if not self._eos:
             raise InvalidSchema("response_format: this model has no token that ends an answer")
         with self._lock:

@@ -1,7 +1,7 @@
-"""From token ids to text, as it grows.
+"""The growing text of token ids.
 
-Every token has bytes, which may be a part of a character, and a text is what its tokens' bytes are in UTF-8. So what
-has been said stays true whatever comes next, and bytes that are no UTF-8 become replacement characters.
+Every token has bytes, which may be a part of a character, and a text is the bytes of its tokens decoded as UTF-8. So
+text once returned never changes, and bytes that are not UTF-8 become replacement characters.
 """
 
 import codecs
@@ -36,7 +36,7 @@ BYTE_LEVEL = _byte_level()
 
 
 class TokenTexts:
-    """The bytes of each token of a tokenizer. Made once for a model: a tokenizer says what it is by writing it out."""
+    """The bytes of each token of a tokenizer. Made once for a model, since it serialises the tokenizer's decoder."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -44,7 +44,7 @@ class TokenTexts:
         self._is_byte_level, self._has_byte_pieces = "ByteLevel" in decoder, "ByteFallback" in decoder
         added = tokenizer.get_added_tokens_decoder()
         self.special = {token_id: token.content for token_id, token in added.items() if token.special}
-        """The tokens that are no part of a text, with their names."""
+        """The special tokens, which are no part of a text, with their names."""
         self._known: dict[int, bytes] = {}
         self.errors = REPLACE_EACH if self._has_byte_pieces else "replace"
 
@@ -52,13 +52,13 @@ class TokenTexts:
         return token_id not in self.special and self._tokenizer.id_to_token(token_id) is not None
 
     def within(self, token_id: int) -> bytes:
-        """Its bytes after another token; its name where it is special, none where the tokenizer does not know it."""
+        """The bytes of a token after another one; of a special token its name, of an unknown token none."""
         if token_id not in self._known:
             self._known[token_id] = self._bytes(token_id)
         return self._known[token_id]
 
     def opening(self, token_id: int) -> bytes:
-        """Its bytes where nothing is before it: SentencePiece takes a space away there."""
+        """The bytes of a token at the start of a text, where SentencePiece drops a space."""
         raw = self.within(token_id)
         if self._is_byte_level or not self.is_text(token_id) or (len(raw) == 1 and raw[0] >= 0x80):
             return raw
@@ -75,20 +75,20 @@ class TokenTexts:
             return bytes(BYTE_LEVEL[character] for character in piece) if known else piece.encode()
         if self._has_byte_pieces and (found := BYTE.match(piece)):
             return bytes([int(found[1], 16)])
-        # Its text is what it adds to itself: the decoder's own rules for spaces hold.
+        # The text that it adds to itself: so the decoder's own rules for spaces hold.
         once, twice = (self._tokenizer.decode([token_id] * n, skip_special_tokens=False) for n in (1, 2))
         return twice.removeprefix(once).encode()
 
 
 class GrowingText:
-    """The text that tokens add to `after`, the tokens before them; special ones add none, or their names."""
+    """The text that tokens add to `after`, the tokens before them. Special tokens add their names if `names`."""
 
     def __init__(self, texts: TokenTexts, after: Sequence[int] = (), *, names: bool = False) -> None:
         self._texts, self._names = texts, names
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors=texts.errors)
         self.opens = not any(map(texts.is_text, after))
-        """Whether nothing is before the next token."""
-        for token_id in after[-3:]:  # which may begin a character
+        """True while no text is before the next token."""
+        for token_id in after[-3:]:  # the last ones may begin a character
             self.push(token_id)
 
     def push(self, token_id: int) -> str:
@@ -101,18 +101,18 @@ class GrowingText:
 
 
 class TokenRecord:
-    """The log-probabilities of the tokens of a text, with `top` alternatives each, and how much text each adds."""
+    """The log-probabilities of the tokens of a text, with `top` alternatives each, and the length of text each adds."""
 
     def __init__(self, texts: TokenTexts, top: int, text: GrowingText) -> None:
         self._texts, self._top, self._text = texts, top, text
 
-    def told(
+    def entries(
         self, token_ids: Iterable[int], known: Iterable[tuple[float | None, list[tuple[int, float]] | None]]
     ) -> dict[str, Any]:
-        """`logprobs`, an entry of each token, and `widths`, the characters that each adds to the text.
+        """`logprobs`, an entry for each token, and `widths`, the number of characters that each adds to the text.
 
-        `known` has the log-probability of each and (token id, log-probability) of the most probable ones in its place;
-        nothing is known of a token that begins a prompt.
+        `known` has for each token its log-probability, and (token id, log-probability) of the most probable tokens in
+        its place; both are None for the first token of a prompt.
         """
         entries, widths = [], []
         for token_id, (own, others) in zip(token_ids, known, strict=True):
@@ -122,31 +122,30 @@ class TokenRecord:
         return {"logprobs": entries, "widths": widths}
 
     def _entry(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        """A token with its log-probability; 0 is the most that OpenAI's clients take, -9999 their minus infinity."""
+        """A token with its log-probability, from -9999 (OpenAI's minus infinity) to 0 (the most clients accept)."""
         raw = (self._texts.opening if self._text.opens else self._texts.within)(token_id)
-        told = None if logprob is None else max(min(logprob, 0.0), -9999.0)
-        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": told}
+        bounded = None if logprob is None else max(min(logprob, 0.0), -9999.0)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": bounded}
 
 
 class AnswerText:
     """The text of one answer, which ends before a stop string.
 
-    What may still become something else is held back: the bytes of an unfinished character and
-    text that may be the start of a stop string. So the pieces that `push` and `flush` return are
-    final, and the stop string is in none of them. `after` are the tokens whose text the answer goes on with; a chat's
-    answer is a text of its own.
+    The bytes of an unfinished character are held back, and text that may be the start of a stop string. So the pieces
+    that `push` and `flush` return are final, and none of them has a part of the stop string. The answer continues the
+    text of the tokens `after`, of which the answer of a chat has none.
     """
 
     def __init__(self, texts: TokenTexts, stop: Sequence[str] = (), after: Sequence[int] = ()) -> None:
         self._text = GrowingText(texts, after)
         self._stop = tuple(stop)
-        # Special tokens are no part of the answer, but may be one of a stop string.
+        # Special tokens are no part of the answer, but can be part of a stop string.
         self._special = {one: name for one, name in texts.special.items() if any(name in text for text in stop)}
         self._held, self._is_shown = "", bytearray()
         self.stopped = False
 
     def push(self, token_ids: Iterable[int]) -> str:
-        """The text that these tokens make final; none after a stop string."""
+        """The text that is final with these tokens; none after a stop string."""
         if self.stopped:
             return ""
         for token_id in token_ids:
@@ -159,7 +158,7 @@ class AnswerText:
         return self._take(len(self._held) - self._undecided())
 
     def flush(self) -> str:
-        """The text still held back when no more tokens come; half a character is dropped."""
+        """The text that is still held back at the end of the answer, without half a character."""
         return self._take(len(self._held))
 
     def _take(self, length: int) -> str:
@@ -175,7 +174,7 @@ class AnswerText:
         return self.stopped
 
     def _undecided(self) -> int:
-        """How many characters at the end may be the start of a stop string."""
+        """The number of characters at the end that may be the start of a stop string."""
         if self.stopped:
             return 0
         longest = max((len(stop) for stop in self._stop), default=1) - 1

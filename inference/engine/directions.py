@@ -1,4 +1,4 @@
-"""From strengths to a steering vector: the sum of strength x decoder direction."""
+"""The steering vector of strengths: the sum of strength x decoder direction."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ __all__ = ["BrokenDecoder", "steering_vector"]
 
 
 def steering_vector(config: SAEConfig, features: Sequence[tuple[int, float]]) -> Tensor:
-    """`sum_i strength_i * W_dec[i]` as float32 of shape (d_in,), of features (index, strength).
+    """`sum_i strength_i * W_dec[i]`, (d_in,) float32, of `features` (index, strength).
 
-    Reads only the rows of `features`: an SAE of any width costs what its few rows cost. Directions are as stored,
-    not normalised. Raises BrokenDecoder, or UnreadableSAE where the file is not what it was.
+    Only the rows of `features` are read, so that the width of the SAE costs nothing. Directions are used as stored, not
+    normalised. Raises BrokenDecoder, or UnreadableSAE where the file has changed.
     """
     vector = torch.zeros(config.d_in, dtype=torch.float32)
     rows = torch.from_numpy(decoder_rows(config, [index for index, _ in features]))

@@ -1,4 +1,4 @@
-"""The hooks that steer: every token of a packed batch gets the vector of its request's row."""
+"""The hooks that steer: they add to each token of a packed batch the vector of its request's row."""
 
 import threading
 from collections import OrderedDict
@@ -10,38 +10,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inference.engine.layers import add_at, decoder_blocks
+from inference.engine.layers import add_at, transformer_blocks
+from inference.interface import EngineBusy
 from steering.architectures import parse_hook_name
 from steering.spec import SteeringSpec
 
-Place = tuple[int, str]
-"""A layer and a hook point in it."""
+HookPlace = tuple[int, str]
+"""A zero-based layer and a hook point in it."""
 ROWS = "steering_rows"
-"""The model keyword argument that carries the row index of each token, int, (tokens,)."""
-
-
-class NoFreeRow(RuntimeError):
-    """More different steerings at once than the table has rows."""
+"""The keyword argument of the model that carries the row of each token, (tokens,) int32."""
 
 
 class SteeringHooks:
     """A table of steering vectors, (max_rows, d_model) for each hook point, and the hooks that add them.
 
-    Row 0 is zeros: the row of every unsteered token. The tables stay at their addresses, so that a
-    captured CUDA graph reads what is written to them later. A row is shared by all requests of
-    one spec and is kept, for its next request, until another spec needs its place.
+    Row 0 is zeros: the row of every unsteered token. The tables stay at their addresses, so that a captured CUDA graph
+    reads later writes. All requests of one spec share a row, which stays written for the spec's next request until
+    another spec needs the row.
     """
 
-    def __init__(self, model: nn.Module, max_rows: int, placed: Callable[[], None] = lambda: None) -> None:
-        """`placed` is called when a hook was put at a new place, which no CUDA graph captured before has in it."""
+    def __init__(self, model: nn.Module, max_rows: int, on_new_hook: Callable[[], None] = lambda: None) -> None:
+        """`on_new_hook` is called after a hook is added at a new place: CUDA graphs captured earlier lack it."""
         self._model = model
-        decoder_blocks(model)  # an architecture that we do not know is told now, not in the middle of a request
+        transformer_blocks(model)  # so that an unknown architecture fails here, not in the middle of a request
         parameter = next(model.parameters())
         self._like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
-        self._placed = placed
+        self._on_new_hook = on_new_hook
         self._max_rows = max_rows
         self._d_model = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self._tables: dict[Place, Tensor] = {}
+        self._tables: dict[HookPlace, Tensor] = {}
         self._rows: Tensor | None = None
         self._lock = threading.Lock()
         self._row_of: OrderedDict[SteeringSpec, int] = OrderedDict()  # least recently used first
@@ -49,15 +46,17 @@ class SteeringHooks:
         self._free = list(range(max_rows - 1, 0, -1))
         model.register_forward_pre_hook(self._take_rows, with_kwargs=True)
 
-    def acquire(self, spec: SteeringSpec, directions: Callable[[SteeringSpec], Tensor]) -> int:
-        """The row of `spec`; where it is new, its vector is `directions(spec)`, (d_model,) float32."""
+    def acquire(self, spec: SteeringSpec | None, directions: Callable[[SteeringSpec], Tensor]) -> int:
+        """The row of `spec`; of a new spec the vector is `directions(spec)`, (d_model,) float32. Raises EngineBusy."""
+        if spec is None:
+            return 0
         with self._lock:
             if spec in self._row_of:
                 return self._use(spec)
-        # Without the lock: reading a decoder can take its time, and `release` must not wait for it.
+        # Without the lock: `release` must not wait while a decoder is read.
         vector = directions(spec)
         with self._lock:
-            if spec not in self._row_of:  # another request of the same spec was not quicker
+            if spec not in self._row_of:  # another request of the spec may have been quicker
                 self._row_of[spec] = self._written_row(parse_hook_name(spec.hook_name), vector)
             return self._use(spec)
 
@@ -66,7 +65,7 @@ class SteeringHooks:
         self._users[spec] = self._users.get(spec, 0) + 1
         return self._row_of[spec]
 
-    def _written_row(self, place: Place, vector: Tensor) -> int:
+    def _written_row(self, place: HookPlace, vector: Tensor) -> int:
         row = self._take_free_row()
         try:
             self._write(place, row, vector)
@@ -75,10 +74,12 @@ class SteeringHooks:
             raise
         return row
 
-    def release(self, spec: SteeringSpec) -> None:
-        """One request less uses the spec's row."""
+    def release(self, spec: SteeringSpec | None) -> None:
+        """End one request's use of the spec's row."""
+        if spec is None:
+            return
         with self._lock:
-            self._row_of.move_to_end(spec)  # the row that was free for longest is the next to be taken
+            self._row_of.move_to_end(spec)  # the row that has been unused for longest is the next to be overwritten
             self._users[spec] -= 1
             if not self._users[spec]:
                 del self._users[spec]
@@ -88,23 +89,23 @@ class SteeringHooks:
             return self._free.pop()
         unused = next((spec for spec in self._row_of if spec not in self._users), None)
         if unused is None:
-            raise NoFreeRow(f"{self._max_rows - 1} different steerings are running: expected no more at once")
+            raise EngineBusy(f"{self._max_rows - 1} different steerings are running: expected no more at once")
         return self._row_of.pop(unused)
 
-    def _write(self, place: Place, row: int, vector: Tensor) -> None:
+    def _write(self, place: HookPlace, row: int, vector: Tensor) -> None:
         if place not in self._tables:
             table = torch.zeros(self._max_rows, self._d_model, **self._like)
             add_at(self._model, *place, partial(self._added, table))
-            self._tables[place] = table  # last: a place in here has its hook
-            self._placed()
+            self._tables[place] = table  # last, so that every place in the tables has its hook
+            self._on_new_hook()
         for at, table in self._tables.items():
-            # A row that last belonged to a spec of another place must not steer there any more.
+            # The row may have belonged to a spec of another place, where it must not steer any more.
             table[row] = vector.to(**self._like) if at == place else 0
         if self._tables[place].is_cuda:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 
     def _take_rows(self, _model: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        # Taken here, since not every architecture hands unknown keyword arguments down to its blocks.
+        # At the model, since not every architecture hands unknown keyword arguments down to its blocks.
         self._rows = kwargs.pop(ROWS, None)
         return args, kwargs
 
@@ -114,7 +115,7 @@ class SteeringHooks:
 
 @contextmanager
 def steered(model: nn.Module, spec: SteeringSpec, vector: Tensor) -> Iterator[None]:
-    """Every forward pass of `model` inside is steered by `vector`, (d_model,) float32, at the hook point of `spec`."""
+    """Steer every forward pass of `model` in the block by `vector`, (d_model,) float32, at the hook point of `spec`."""
     parameter = next(model.parameters())
     addend = vector.to(parameter.device, parameter.dtype)
     handle = add_at(model, *parse_hook_name(spec.hook_name), lambda: addend)

@@ -1,4 +1,4 @@
-"""The decoder blocks of a model in memory, and hooks that add to its hidden states."""
+"""The transformer blocks of a model in memory, and hooks that add to its hidden states."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ from torch.utils.hooks import RemovableHandle
 from steering.architectures import RESID_PRE, architecture
 
 
-def decoder_blocks(model: nn.Module) -> nn.ModuleList:
-    """The decoder blocks of a causal language model, in order. Raises UnsupportedArchitecture."""
+def transformer_blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of a causal language model, in order. Raises UnsupportedArchitecture."""
     blocks = model.get_submodule(architecture(_model_type(model)).blocks)
     assert isinstance(blocks, nn.ModuleList)
     return blocks
@@ -23,7 +23,7 @@ def change_at(
 
     `change` gets and returns (batch, seq, d_model); None leaves the stream as it is.
     """
-    block = decoder_blocks(model)[layer]
+    block = transformer_blocks(model)[layer]
 
     def before(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         changed = change(args[0] if args else kwargs["hidden_states"])

@@ -1,7 +1,7 @@
-"""From a row to a model in memory: transformers, safetensors only, never code from a repository."""
+"""The loading of a model from a folder: by transformers, from safetensors only, without code of a repository."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -17,70 +17,74 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
 from inference.engine.attention import CAPPED
-from inference.models import LanguageModel
-from inference.weights import BrokenWeights, StoredWeight, shape_told, stored_weights
+from inference.weights import BrokenWeights, StoredWeight, shape_message, stored_weights
 from steering.architectures import architecture
 
 LOCAL = {"trust_remote_code": False, "local_files_only": True}
 FLASH_DTYPES = (torch.float16, torch.bfloat16)  # all that FlashAttention computes in
 
 
-def load(row: LanguageModel) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """The model, in `row.dtype` on `row.device`, and its tokenizer. Raises BrokenWeights."""
-    tokenizer = AutoTokenizer.from_pretrained(row.path, **LOCAL)
+def load(path: Path, dtype: str = "auto", device: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The model in the folder `path` and its tokenizer; see `pick_dtype` and `pick_device`. Raises BrokenWeights."""
+    tokenizer = AutoTokenizer.from_pretrained(path, **LOCAL)
     # Straight to the device: the host's memory need not hold it.
-    model = _from_pretrained(row, stored_weights(row.path), pick_device(row.device))
+    model = _from_pretrained(path, dtype, device, stored_weights(path))
     if broken := next((name for name, one in model.named_parameters() if not torch.isfinite(one).all()), None):
         raise BrokenWeights(f"the weights of {broken} are not finite")
     return model.eval(), tokenizer
 
 
-def rehearse(row: LanguageModel) -> None:
-    """Do all that `load` does but read the weights: what would fail there fails here, while another model is served.
+def rehearse(path: Path, dtype: str = "auto", device: str = "auto") -> None:
+    """Do all that `load` does except reading the weights, so that it fails early, while another model is served.
 
-    transformers' own loading compares what the headers say with the model that the configuration makes.
+    The loading of transformers compares the headers of the files with the model of the configuration.
     Raises BrokenWeights, or what transformers raises.
     """
-    AutoTokenizer.from_pretrained(row.path, **LOCAL)
-    stored = stored_weights(row.path)
+    AutoTokenizer.from_pretrained(path, **LOCAL)
+    stored = stored_weights(path)
     empty = {name: torch.empty(one.shape, dtype=torch_dtype(name, one), device="meta") for name, one in stored.items()}
-    _from_pretrained(row, stored, torch.device("meta"), state_dict=empty)
+    _from_pretrained(path, dtype, device, stored, state_dict=empty)
 
 
 def _from_pretrained(
-    row: LanguageModel, stored: Mapping[str, StoredWeight], device: torch.device, **options: Any
+    path: Path,
+    dtype_name: str,
+    device_name: str,
+    stored: Mapping[str, StoredWeight],
+    state_dict: Mapping[str, torch.Tensor] | None = None,
 ) -> PreTrainedModel:
+    """The model of the files in `path`; with a `state_dict` the model of these tensors, on torch's `meta` device."""
     disable_progress_bar()  # a worker's log is no terminal
-    config = read_config(row)
-    target = pick_device(row.device)
-    dtype = pick_dtype(row.dtype, target, config, stored)
-    model, told = model_class(config).from_pretrained(
-        None if "state_dict" in options else row.path,
+    config = read_config(path)
+    device = pick_device(device_name)
+    dtype = pick_dtype(dtype_name, device, config, stored)
+    model, info = model_class(config).from_pretrained(
+        path if state_dict is None else None,
         config=config,
+        state_dict=state_dict,
         dtype=dtype,
         use_safetensors=True,
-        attn_implementation=pick_attention(model_class(config), target, dtype),
-        device_map={"": device},
-        # Both are errors, told below: transformers says of the first in its log only which they are.
+        attn_implementation=pick_attention(model_class(config), device, dtype),
+        device_map={"": device if state_dict is None else torch.device("meta")},
+        # Both are errors, raised below: of mismatched sizes, transformers would name the tensors in its log only.
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         **LOCAL,
-        **options,
     )
-    if wrong := sorted(told["mismatched_keys"]):
-        raise BrokenWeights(_several(shape_told(*wrong[0]), len(wrong)))
-    if missing := sorted(told["missing_keys"]):
+    if wrong := sorted(info["mismatched_keys"]):
+        raise BrokenWeights(_several(shape_message(*wrong[0]), len(wrong)))
+    if missing := sorted(info["missing_keys"]):
         raise BrokenWeights(f"the files lack {len(missing)} weights, {missing[0]} among them")
     loaded: PreTrainedModel = model
     return loaded
 
 
-def _several(told: str, count: int) -> str:
-    return told if count == 1 else f"{told}; so are {count - 1} more"
+def _several(message: str, count: int) -> str:
+    return message if count == 1 else f"{message}; so are {count - 1} more"
 
 
 def torch_dtype(name: str, weight: StoredWeight) -> torch.dtype:
-    """What a tensor of the files is of. Raises BrokenWeights where torch has no such numbers."""
+    """The dtype of a tensor in the files. Raises BrokenWeights where torch has no such dtype."""
     if weight.dtype not in str_to_torch_dtype:
         known = ", ".join(sorted(str_to_torch_dtype))
         raise BrokenWeights(f"{name} in {weight.file} is of {weight.dtype}: expected one of {known}")
@@ -88,9 +92,9 @@ def torch_dtype(name: str, weight: StoredWeight) -> torch.dtype:
     return found
 
 
-def read_config(row: LanguageModel) -> PreTrainedConfig:
-    """What `config.json` says. Raises UnsupportedArchitecture, or what transformers raises."""
-    config = AutoConfig.from_pretrained(row.path, **LOCAL)
+def read_config(path: Path) -> PreTrainedConfig:
+    """The configuration in a model's folder. Raises UnsupportedArchitecture, or what transformers raises."""
+    config = AutoConfig.from_pretrained(path, **LOCAL)
     architecture(config.model_type)
     return config
 
@@ -102,7 +106,7 @@ def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first accelerator, else the CPU; a device that is not here is an error."""
+    """The device of a name; `auto` is the first accelerator, else the CPU. A missing device fails on first use."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
@@ -111,7 +115,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_attention(model: type[PreTrainedModel], device: torch.device, dtype: torch.dtype) -> str:
-    """FlashAttention where it is installed and can compute this, else torch's own, else ours: see `CAPPED`."""
+    """FlashAttention where it is installed and fits model and dtype, else torch's `sdpa`, else ours: see `CAPPED`."""
     can_flash = device.type == "cuda" and dtype in FLASH_DTYPES and model._supports_flash_attn
     if can_flash and is_flash_attn_2_available():
         return "flash_attention_2"
@@ -121,12 +125,12 @@ def pick_attention(model: type[PreTrainedModel], device: torch.device, dtype: to
 def pick_dtype(
     name: str, device: torch.device, config: PreTrainedConfig, stored: Mapping[str, StoredWeight]
 ) -> torch.dtype:
-    """`auto` is the dtype of the files; on a CPU that has no bfloat16 of its own, where it is slow, float32."""
+    """The dtype of a name; `auto` is the dtype of the files, or float32 on a CPU without instructions for bfloat16."""
     if name == "auto":
         if device.type == "cpu" and not _cpu_has_bfloat16():
             return torch.float32
-        said = getattr(config, "dtype", None)
-        return said if isinstance(said, torch.dtype) else _stored_dtype(stored)
+        configured = getattr(config, "dtype", None)
+        return configured if isinstance(configured, torch.dtype) else _stored_dtype(stored)
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"dtype {name!r} is unknown: expected auto, float32, bfloat16 or float16")
@@ -134,7 +138,7 @@ def pick_dtype(
 
 
 def _stored_dtype(stored: Mapping[str, StoredWeight]) -> torch.dtype:
-    """That of most numbers of the files; other than of floats they do not count."""
+    """The dtype of most floats in the files."""
     sizes: dict[torch.dtype, int] = {}
     for name, weight in stored.items():
         dtype = torch_dtype(name, weight)
@@ -148,20 +152,17 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def vocabulary(model: PreTrainedModel) -> int:
-    """How many logits the model has, which may be more than its tokenizer has tokens."""
+    """The number of logits of the model, which may be larger than the number of its tokenizer's tokens."""
     return int(model.get_output_embeddings().weight.size(0))
 
 
 def embedded_tokens(model: PreTrainedModel) -> int:
-    """How many tokens the model can read, which may be fewer than its tokenizer has."""
+    """The number of tokens that the model can read, which may be smaller than the number of its tokenizer's tokens."""
     return int(model.get_input_embeddings().weight.size(0))
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end an answer: the model's own and the tokenizer's, since either may be its base model's.
-
-    Without any of them, [-1].
-    """
+    """The tokens that end an answer: the model's and the tokenizer's, since either may be a base model's; else [-1]."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     own = configured if isinstance(configured, list) else [configured]
     found = {one for one in (*own, tokenizer.eos_token_id) if one is not None and 0 <= one < vocabulary(model)}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from inference.engine.forward import batches_of_like_length
 from inference.engine.hooks import steered
 from inference.engine.layers import change_at
+from inference.engine.prompt_reader import batches_of_like_length
 from inference.engine.sae_encoders import Encoder
 from steering.architectures import parse_hook_name
 from steering.spec import SteeringSpec

@@ -1,4 +1,4 @@
-"""The encoders of SAEs: from a model's activations to those of the features. Needs torch."""
+"""The encoders of SAEs: the activations of features by the activations of a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from steering.formats import BrokenDecoder, SAEConfig
-from steering.formats.decoder import decoder_blocks, unpickled_tensors
+from steering.formats.decoder import decoder_chunks
 from steering.formats.tensors import stored_tensors
 
 # What each format calls a tensor.
@@ -27,7 +27,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Encoder:
-    """The encoder of an SAE, `weight` (d_in, d_sae) and the rest as wide as what it is added to or multiplied with.
+    """The encoder of an SAE: `weight` is (d_in, d_sae), the other tensors broadcast with their operands.
 
     `bias`, `threshold` and `scale`, (d_sae,), are zero, zero and one where the SAE has none.
     """
@@ -130,9 +130,7 @@ class _Loader:
 
     def __init__(self, config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> None:
         self.config, self.device, self.dtype = config, device, dtype
-        pickled = config.weights.suffix == ".pt"
-        self._tensors = unpickled_tensors(config) if pickled else {}
-        self._stored = {} if pickled else stored_tensors(config.weights)
+        self._stored = stored_tensors(config.weights)
 
     def full(self, value: float) -> Tensor:
         return torch.tensor(value, device=self.device, dtype=self.dtype)
@@ -141,18 +139,18 @@ class _Loader:
         name = self._name("weight")
         values = self._read(name)
         d_in, d_sae = self.config.d_in, self.config.d_sae
-        # a square one is as its name says: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
+        # the name decides for a square one: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
         if tuple(values.shape) == (d_sae, d_in) and (d_sae != d_in or name == "encoder.weight"):
             values = values.T.contiguous()
         return self._checked(name, values, (d_in, d_sae))
 
     def vector(self, role: str, size: int, default: float | None = None) -> Tensor:
-        """(size,); where the file has none, `default`, without which it is an error."""
+        """A vector of the file, (size,), or the `default` where the file has none. Raises BrokenDecoder."""
         name = self._name(role, missing=default is not None)
         return self._checked(name, self._read(name), (size,)) if name else self.full(default or 0.0)
 
     def threshold(self) -> Tensor:
-        """(d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
+        """The threshold, (d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
         config = self.config
         if config.threshold is not None or config.architecture not in ("jumprelu", "batchtopk"):
             return self.full(config.threshold or 0.0)
@@ -162,20 +160,19 @@ class _Loader:
         return checked.exp() if name in NAMES["log_threshold"] else checked
 
     def decoder_norms(self) -> Tensor:
-        """(d_sae,)"""
+        """The norms of the decoder's rows, (d_sae,)."""
         with np.errstate(over="ignore"):  # an infinite norm is refused below
-            norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_blocks(self.config)])
+            norms = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in decoder_chunks(self.config)])
         return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))
 
     def _name(self, role: str, missing: bool = False) -> str:
-        present = self._tensors.keys() | self._stored.keys()
-        name = next((name for name in NAMES[role] if name in present), "")
+        name = next((name for name in NAMES[role] if name in self._stored), "")
         if not name and not missing:
             raise BrokenDecoder(f"{self.config.weights} has no {' or '.join(NAMES[role])}, which its encoder needs")
         return name
 
     def _read(self, name: str) -> Tensor:
-        return self._tensors[name] if name in self._tensors else torch.from_numpy(self._stored[name].read())
+        return torch.from_numpy(self._stored[name].read())
 
     def _checked(self, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         if tuple(values.shape) != shape:

@@ -1,9 +1,8 @@
 """Sampling of the next token for every row of a batch at once, each row by its own parameters and seed.
 
-The engine takes the argmax of what this returns. For a sampled row that is Gumbel-max sampling
-(Gumbel 1954; Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an
-exact sample of p. The noise depends on seed, position and token only, so that a seed
-gives the same text whatever else is in the batch.
+The engine takes the argmax of the scores that come out. For a sampled row this is Gumbel-max sampling (Gumbel 1954;
+Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an exact sample of p. The noise
+depends on seed, position and token only, so that a seed gives the same text whatever else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -16,21 +15,21 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.logits_process import LogitsProcessorList
 
-from inference.engine.batch_entry import GREEDY, entry_of
+from inference.engine.batch_entry import GREEDY, BatchEntry, entry_of
 from inference.engine.token_tables import TokenTables
 from inference.interface import SamplingParams
 
 MAX_LOGPROBS = 20
 UINT32 = 0xFFFFFFFF
 COLDEST = 1e-5
-"""Below this temperature only the most probable token has a probability, and the division would overflow."""
+"""Below this temperature the most probable token alone has a probability, and the division would overflow."""
 
 
 class BatchSampler(ContinuousBatchingLogitsProcessorList):
     """Penalises, scales, filters and perturbs the logits of each row as its request asks.
 
-    Its arguments are int32 rows of the engine's input tensor, one column a new token: the floats' bits, then
-    top_k, seed (two halves), position, slot of the token tables, whether the last token is one of the answer.
+    Its arguments are int32 rows of the batch's input tensor, with a column for each new token: the bits of the floats,
+    then top_k, the seed (two halves), position, slot of the token tables, and 1 where the last token is the answer's.
     """
 
     FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
@@ -39,17 +38,17 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
     def __init__(self, tables: TokenTables) -> None:
         super().__init__(LogitsProcessorList())
         self.tables = tables
-        self.tensors_required = self.ARGUMENTS + 1  # the last line is the steering rows': see inference.engine.batching
+        self.tensors_required = self.ARGUMENTS + 1  # the last line holds the steering rows: see inference.engine.inputs
         self.do_processing = True
-        # What no row of a step asks for is skipped, which the host knows. A captured CUDA graph cannot branch.
+        # The host knows what no row of a step asks for, and skips it. A captured CUDA graph cannot branch.
         self.can_skip = True
         self._sampled = self._penalised = self.wants_logprobs = True
         self._idle = self._columns([GREEDY], [[0, 0, 0]])  # a row that gets no token, (arguments, 1)
         self.raw: Tensor | None = None
-        """The logits of the last step as the model gave them, where log-probabilities are asked for."""
+        """The last step's logits before penalties and temperature; None where no row asks for log-probabilities."""
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        """Requests carry a `BatchEntry`, whose sampling `GenerationRequest` has typed already."""
+        """Accept all: requests carry a `BatchEntry`, whose sampling is typed."""
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
@@ -59,22 +58,18 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         """Write the arguments of the rows that get a new token into `arg_storage`, (arguments, max_tokens)."""
         states = [future.state for future in requests_in_batch if future.has_new_token]
         entries = [entry_of(state) for state in states]
-        params = [entry.sampling for entry in entries]
-        places = [
-            [state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)]
-            for state, entry in zip(states, entries, strict=True)
-        ]
         for state, entry in zip(states, entries, strict=True):
             if entry.constraint:
                 self.tables.allow(entry.slot, entry.constraint.allowed(_answer_ids(state)))
-        self._sampled = any(param.temperature > 0 for param in params)
-        self._penalised = any(slot for _, slot, _ in places)
+        self._sampled = any(entry.sampling.temperature > 0 for entry in entries)
+        self._penalised = any(entry.slot for entry in entries)
         self.wants_logprobs = any(entry.logprobs is not None for entry in entries)
-        if params and not (self.can_skip and not self._sampled and not self._penalised):
-            arg_storage[: self.ARGUMENTS, : len(params)] = self._columns(params, places).to(arg_storage.device)
-            # A request in the middle of its prompt has a row of logits too, behind the others. Its token would be
-            # counted in the slot that an earlier step left there.
-            arg_storage[: self.ARGUMENTS, len(params) :] = self._idle.to(arg_storage.device)
+        if entries and (self._sampled or self._penalised or not self.can_skip):
+            columns = self._columns([entry.sampling for entry in entries], list(map(_place, states, entries)))
+            arg_storage[: self.ARGUMENTS, : len(entries)] = columns.to(arg_storage.device)
+            # A request in the middle of its prompt has a row of logits too, behind the others. With the arguments of
+            # an earlier step, its token would be counted in a slot of another request.
+            arg_storage[: self.ARGUMENTS, len(entries) :] = self._idle.to(arg_storage.device)
         return arg_storage
 
     def __call__(self, input_ids: Tensor, scores: Tensor, logits_processor_args: Tensor) -> Tensor:
@@ -110,8 +105,13 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         return torch.cat([floats.view(torch.int32), torch.tensor(integers, dtype=torch.int32)])
 
 
+def _place(state: RequestState, entry: BatchEntry) -> tuple[int, int, int]:
+    """The position of a request's next token, its slot, and 1 where its last token is one of the answer."""
+    return state.position_offset, entry.slot, int(state.position_offset > entry.prompt_tokens)
+
+
 def _answer_ids(state: RequestState) -> list[int]:
-    """The answer so far; a request that lost its place in the cache has its first part among its initial tokens."""
+    """The answer so far; a request that lost its cache blocks has the first part of it among its initial tokens."""
     kept: list[int] = state.initial_tokens[state._true_initial_tokens :] if state._true_initial_tokens else []
     kept += state.generated_tokens
     return kept
@@ -130,7 +130,7 @@ def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:
-    """Which tokens pass top-k, then top-p, then min-p, in the order of transformers' `generate`; (rows, vocab) bool."""
+    """A mask of the tokens that pass top-k, top-p and min-p, in the order of `generate`; (rows, vocab) bool."""
     vocab = scores.size(-1)
     ordered, order = scores.sort(dim=-1, descending=True)
     rank = torch.arange(vocab, device=scores.device)

@@ -1,4 +1,4 @@
-"""What the choice of a token looks up, per slot: prompt's tokens, counts of the answer's, biases, what may follow."""
+"""Tables for the choice of a token, by slot: the prompt's tokens, counts of the answer's, biases, allowed tokens."""
 
 import threading
 
@@ -13,9 +13,9 @@ MAX_BIASES = 300
 
 
 class TokenTables:
-    """Tables of fixed size and address, so that a captured CUDA graph reads what is written to them later.
+    """Tables of fixed size and address, so that a captured CUDA graph reads later writes.
 
-    A request that needs them has a slot from its submission to its end; slot 0 is everybody else's.
+    A request that needs the tables has a slot from its submission to its end; all other requests share slot 0.
     """
 
     def __init__(self, slots: int, vocab: int, device: torch.device) -> None:
@@ -65,7 +65,7 @@ class TokenTables:
         self._written()
 
     def allow(self, slot: int, tokens: NDArray[np.bool_]) -> None:
-        """Only these `tokens`, (vocab,) bool, may come next in the answer of `slot`."""
+        """Allow only `tokens`, (vocab,) bool, as the next token of the answer in `slot`."""
         self.allowed[slot] = torch.from_numpy(tokens).to(self.allowed.device)
         self._written()
 
@@ -74,7 +74,7 @@ class TokenTables:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 
     def count(self, slots: Tensor, token_ids: Tensor, times: Tensor) -> None:
-        """One token more of each row's answer, (rows,) each; `times` is 0 for a token of the prompt."""
+        """Count a token of each row's answer, (rows,) each; `times` is 0 for a token of the prompt, else 1."""
         self.counts.index_put_((slots, token_ids), times.to(torch.int16), accumulate=True)
 
     def apply(self, scores: Tensor, slots: Tensor, presence: Tensor, frequency: Tensor, repetition: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows as lines: fields between tabs, or a JSON object a line."""
+"""Lists of rows, one per line: fields separated by tabs, or a JSON object."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from rest_framework import serializers
 
 
 class ListCommand(BaseCommand):
-    """Lists the rows of a serializer; `columns` are those of its fields that a line has."""
+    """Lists the rows of a serializer; `columns` are the fields of a line."""
 
     columns: Sequence[str]
     serializer: type[serializers.ModelSerializer[Any]]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="a JSON object a line, with all that REST tells")
+        parser.add_argument("--json", action="store_true", help="one JSON object per line, with all fields of REST")
 
     def handle(self, *, json: bool, **options: Any) -> None:
         model: Any = self.serializer.Meta.model
@@ -29,7 +29,7 @@ class ListCommand(BaseCommand):
 
 
 def as_line(values: Sequence[Any]) -> str:
-    """An error may have several lines; a value of a row has none."""
+    """The values separated by tabs, each on one line: an error may have several lines."""
     return "\t".join("" if value is None else " ".join(str(value).split()) for value in values)
 
 

@@ -1,15 +1,15 @@
-"""The model or the SAE that a command names."""
+"""The model or the SAE that a command's argument names."""
 
 from django.core.management.base import CommandError
 
 from inference.models import LanguageModel
 from steering.models import SAE
 
-SHOWN = 20  # of the names that are known
+SHOWN = 20  # known names in an error
 
 
 def model_named(name: str) -> LanguageModel:
-    """Raises CommandError."""
+    """The model with this name. Raises CommandError."""
     found = LanguageModel.objects.filter(name=name).first()
     if found is None:
         raise CommandError(f"there is no model {name!r}: known are {_known(LanguageModel, 'name')}")
@@ -17,7 +17,7 @@ def model_named(name: str) -> LanguageModel:
 
 
 def sae_named(sae_id: str) -> SAE:
-    """Raises CommandError."""
+    """The SAE with this id. Raises CommandError."""
     found = SAE.objects.filter(pk=sae_id).first()
     if found is None:
         raise CommandError(f"there is no SAE {sae_id!r}: known are {_known(SAE, 'pk')}")

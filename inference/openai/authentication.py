@@ -1,4 +1,4 @@
-"""Who asks: by an API key on /v1, by their session in the admin. The errors are OpenAI's."""
+"""Authentication by an API key on /v1, by the session in the admin. The errors are OpenAI's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from inference.openai.errors import OpenAIError
 
 
 class APIUser(AbstractBaseUser, PermissionsMixin):
-    """What we ask of a user; for types only."""
+    """The user model as this app needs it; for types only."""
 
     class Meta:
         abstract = True
@@ -21,7 +21,9 @@ class APIUser(AbstractBaseUser, PermissionsMixin):
 
 def by_key(request: HttpRequest) -> APIUser:
     """The owner of the request's API key. Raises OpenAIError 401, or 429 beyond the key's limit."""
-    key_authentication: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES[0]  # REST's, which this app cannot import
+    key_authentication: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES[
+        0
+    ]  # that of REST, which this app cannot import
     try:
         found = key_authentication().authenticate(request)
     except Throttled as error:
@@ -33,13 +35,13 @@ def by_key(request: HttpRequest) -> APIUser:
         message = "No API key provided: send it in the header `Authorization: Bearer <key>`."
         raise OpenAIError(401, message, code="invalid_api_key")
     user: APIUser = found[0]
-    # As DRF does: the history of what this request changes says who, and with which key.
+    # As DRF does: the history names the user and the key for all that this request changes.
     request.user, request.auth = found  # type: ignore[attr-defined]
     return user
 
 
 def by_session(request: HttpRequest) -> Any:
-    """The user who is logged in to the admin. Raises OpenAIError 401, 403 without the CSRF token."""
+    """The user who is logged in to the admin. Raises OpenAIError 401, or 403 without the CSRF token."""
     if not (request.user.is_active and request.user.is_staff):
         raise OpenAIError(401, "Nobody is logged in: log in to the admin again.", code="not_logged_in")
     try:

@@ -9,6 +9,7 @@ import json
 import struct
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from django.conf import settings
@@ -16,8 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import StrictInt, field_validator
 
-from inference import tasks
-from inference.broker.exchange import exchange, first_event
+from inference.broker.exchange import Exchange, first_event
+from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
@@ -53,7 +54,9 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
     model = await in_database(_model, asked)
     selection = Selection.of(asked.model, model)
     prompts = as_prompts(asked.input)
-    events = await exchange(tasks.embed, f"embd-{uuid.uuid4().hex}", selection, {"prompts": prompts})
+    exchange = Exchange(f"embd-{uuid.uuid4().hex}", selection)
+    await exchange.send(partial(EmbedMessage, prompts=prompts))
+    events = exchange.events()
     event = await first_event(events, waits=False)
     found: dict[int, str] = {}
     while event.kind != "finished":
@@ -64,7 +67,7 @@ async def embeddings(request: HttpRequest, user: Any) -> HttpResponseBase:
 
 
 def _body(asked: EmbeddingRequest, embeddings: list[str], last: Mapping[str, Any]) -> bytes:
-    """The answer. Each embedding is written by itself: the interpreter's lock is held for no longer than that."""
+    """The answer as JSON. Each embedding is written by itself, so that other threads run in between."""
     data = (
         json.dumps({"object": "embedding", "index": index, "embedding": _encoded(embedding, asked.encoding_format)})
         for index, embedding in enumerate(embeddings)
@@ -86,7 +89,7 @@ def _model(asked: EmbeddingRequest) -> LanguageModel:
 
 
 def _encoded(embedding: str, encoding: str | None) -> str | list[float]:
-    """As it is, base64 of little-endian float32, or as numbers."""
+    """An embedding as the client wants it: base64 of little-endian float32, as it is here, or a list of numbers."""
     if encoding == "base64":
         return embedding
     raw = base64.b64decode(embedding)

@@ -1,4 +1,4 @@
-"""What every view of /v1 shares: the API key, OpenAI's errors for whatever goes wrong, no HTML and no traceback."""
+"""The base of every view of /v1: it checks the API key and turns every error into one of OpenAI's."""
 
 import asyncio
 import logging
@@ -13,15 +13,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
+from inference.broker.errors import RequestFailed
 from inference.broker.shares import HOLDER
 from inference.openai.authentication import Authenticate, by_key
 from inference.openai.errors import OpenAIError
-from inference.outages import REDIS, outage_of
+from inference.outages import outage_of
 
 logger = logging.getLogger(__name__)
 
 TURN_S = 10.0
-# Half of the connections: the other half is for the admin and REST, also while hundreds of requests begin at once.
+# Half of the connections: the other half is for the admin and REST, even while hundreds of requests begin at once.
 _turns = asyncio.Semaphore(max(1, settings.DATABASE_POOL_SIZE // 2))
 
 P = ParamSpec("P")
@@ -30,7 +31,7 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[[View], View]:
-    """A view for these methods, behind an API key or the login of the admin, whose errors are OpenAI's."""
+    """Make a view for these methods, behind an API key or the admin's session, whose errors are OpenAI's."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -46,19 +47,19 @@ def openai_view(*methods: str, authenticate: Authenticate = by_key) -> Callable[
             except Exception as error:
                 return as_openai_error(error).response()
 
-        # A browser sends no bearer key on its own, so nothing can be forged; `by_session` checks the CSRF token itself,
-        # to refuse in OpenAI's shape.
+        # A browser sends no bearer key by itself, so nobody can forge a request. `by_session` checks the CSRF token
+        # itself, so that the refusal has OpenAI's shape.
         return csrf_exempt(checked)
 
     return decorate
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What `function` returns, which reads or changes the database.
+    """Call `function`, which reads or changes the database, and return its result.
 
-    The connection goes back to the pool at once: Django would keep it until the request is answered, which may be
-    minutes, and as many streams as the pool is large would keep everybody else out. Hundreds of requests at once
-    wait for their turn here, where it costs no connection. Raises OpenAIError 503 after TURN_S.
+    The connection goes back to the pool at once. Django would keep it until the request is answered, which may take
+    minutes: as many streams as the pool has connections would keep all other requests out. Hundreds of requests at
+    once wait here, where they hold no connection. Raises OpenAIError 503 after TURN_S.
     """
 
     def call() -> R:
@@ -85,16 +86,17 @@ def _check_method(request: HttpRequest, methods: tuple[str, ...]) -> None:
 
 
 def as_openai_error(error: Exception) -> OpenAIError:
-    """Any error as one of OpenAI's."""
+    """Any error as one of OpenAI's; an outage or a fault of ours is logged."""
     if isinstance(error, OpenAIError):
         return error
+    if isinstance(error, RequestFailed):
+        return OpenAIError.from_failure(error)
     if isinstance(error, UnreadablePostError):
         return OpenAIError(400, "The body ended early.", code="invalid_request")
-    outage = REDIS if isinstance(error, ConnectionError) else outage_of(error)
-    if outage is not None:
+    if (outage := outage_of(error)) is not None:
         logger.error("%s: %s", outage.service, error)
-        return OpenAIError(503, outage.told, code=outage.code)
-    logger.error("an error of ours", exc_info=error)
+        return OpenAIError(503, outage.message, code=outage.code)
+    logger.error("a fault of ours", exc_info=error)
     return OpenAIError(500, "The server failed on this request; its log says why.", code="internal_error")
 
 
@@ -113,6 +115,6 @@ def is_strict(request: HttpRequest) -> bool:
 
 @csrf_exempt
 async def no_endpoint(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-    """An unknown path under /v1."""
+    """Answer 404 in OpenAI's shape for an unknown path under /v1."""
     message = f"Unknown request URL: {request.method} {request.path}."
     return OpenAIError(404, message, code="unknown_url").response()

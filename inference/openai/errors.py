@@ -1,14 +1,15 @@
 """Errors in OpenAI's shape: `{"error": {message, type, param, code}}`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 from django.http import JsonResponse
 
-from steering.errors import SteeringError
+from inference.broker.errors import RequestFailed
+from steering.errors import Refused
 
-# The `code` of a failed event -> HTTP status; what is not here is the server's fault.
+# The HTTP status of each code of a RequestFailed; any other code is the server's fault.
 FAILURES = {
     "context_length_exceeded": 400,
     "invalid_messages": 400,
@@ -16,11 +17,14 @@ FAILURES = {
     "client_too_slow": 408,
     "sae_unavailable": 409,
     "engine_busy": 429,
+    "queue_full": 429,
+    "share_used_up": 429,
     "cancelled": 499,
     "engine_closed": 503,
     "out_of_memory": 503,
     "no_worker": 503,
     "worker_lost": 503,
+    "broker_full": 503,
     "broker_unavailable": 503,
     "database_busy": 503,
     "database_full": 503,
@@ -49,14 +53,13 @@ class OpenAIError(Exception):
         self.retry_after_s = RETRY_AFTER_S if retry_after_s is None else math.ceil(retry_after_s)
 
     @classmethod
-    def from_failure(cls, failure: Mapping[str, Any]) -> Self:
-        """The error of a request's `failed` event."""
-        status = FAILURES.get(failure["code"], 500)
-        return cls(status, failure["message"], code=failure["code"], param=failure.get("param"))
+    def from_failure(cls, error: RequestFailed) -> Self:
+        """The error of a request that no worker answered to its end."""
+        return cls(FAILURES.get(error.code, 500), str(error), code=error.code, param=error.param)
 
     @classmethod
-    def from_steering(cls, error: SteeringError, param: str) -> Self:
-        """A rule about profiles, models or SAEs that the request breaks."""
+    def from_steering(cls, error: Refused, param: str) -> Self:
+        """The error of a request that breaks a rule about profiles, models or SAEs."""
         return cls(error.status, str(error), code=error.code, param=error.details.get("field") or param)
 
     @property

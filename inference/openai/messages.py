@@ -25,11 +25,11 @@ class RefusalPart(BaseModel):
 
 
 Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-MAX_DEPTH = 64  # of arguments: the broker's JSON and chat templates go through them by recursion
+MAX_DEPTH = 64  # of arguments: Celery's JSON and chat templates read them by recursion
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested in `value`; at most MAX_DEPTH + 1 is told."""
+    """The depth of nested lists and objects in `value`, at most MAX_DEPTH + 1."""
     level, depth = [value], 0
     while level := [one for one in level if isinstance(one, dict | list)]:
         depth += 1
@@ -53,7 +53,7 @@ class FunctionCall(BaseModel):
         except RecursionError:
             is_too_deep = True
         except ValueError:
-            is_too_deep = False  # a model's own words, which need not be JSON
+            is_too_deep = False  # a model wrote them: they need not be JSON
         if is_too_deep:
             raise ValueError(f"nested too deeply, expected at most {MAX_DEPTH} levels")
         return value
@@ -68,7 +68,7 @@ class ToolCall(BaseModel):
 
 
 class Message(BaseModel):
-    """One message. Calls of tools in what was said before go to the model's chat template; new ones are not made."""
+    """One message. Earlier calls of tools go to the model's chat template; the server makes no new ones."""
 
     model_config = ConfigDict(strict=True)
 
@@ -95,7 +95,7 @@ class Message(BaseModel):
         return self
 
     def for_template(self) -> dict[str, Any]:
-        """What a chat template gets: `content` as one text, and what else the message has."""
+        """The message as a chat template gets it: `content` as one text, and the other fields that are set."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or [])
         more: dict[str, Any] = {"name": self.name, "tool_call_id": self.tool_call_id}
         if self.tool_calls:

@@ -1,9 +1,9 @@
-"""Fields of requests that this server does not honour, OpenAI's and others', and their values that change nothing."""
+"""Fields of requests that this server does not support, OpenAI's and others', and their values that change nothing."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# A field that would change the answer: any other value than these, and null, is refused.
+# Fields that would change the answer, with the values that do not, as null does not: other values are refused.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     # OpenAI's
     "tools": ([],),
@@ -18,7 +18,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "moderation": (),
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
-    # of vLLM, SGLang, llama.cpp, TGI and Ollama: what is sampled
+    # vLLM, SGLang, llama.cpp, TGI and Ollama: sampling
     "min_tokens": (0,),
     "ignore_eos": (False,),
     "stop_token_ids": ([],),
@@ -42,7 +42,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "max_output_tokens": (),
     "n_predict": (-1,),
     "num_predict": (-1,),
-    # … which form the answer has
+    # … the form of the answer
     "guided_json": (),
     "guided_regex": (),
     "guided_choice": (),
@@ -52,7 +52,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "json_schema": (),
     "regex": (),
     "ebnf": (),
-    # … what the prompt is
+    # … the prompt
     "messages": (),
     "prompt": (),
     "chat_template": (),
@@ -68,7 +68,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "thinking": ({"type": "disabled"},),
     "reasoning": ({"effort": "none"}, {"enabled": False}),
     "options": ({},),
-    # … what is told of it
+    # … the report of it
     "include_stop_str_in_output": (False,),
     "skip_special_tokens": (True,),
     "return_token_ids": (False,),

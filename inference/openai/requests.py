@@ -1,12 +1,14 @@
-"""The bodies of requests, checked. Shapes from https://platform.openai.com/docs/api-reference."""
+"""The checked bodies of requests. Shapes from https://platform.openai.com/docs/api-reference."""
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
+from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
@@ -15,13 +17,13 @@ from inference.openai.response_format import ResponseFormat
 from inference.openai.validation import as_openai_error
 from steering import strict_json
 
-# Of a list the first wrong element is reported and no other: pydantic would make kilobytes of error for each.
+# Only the first wrong element of a list is reported: pydantic would make kilobytes of errors for each.
 Several = Field(min_length=1, fail_fast=True)
 TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Several]
 Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenIds], Several]
 """A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
-MAX_BIASES, STOP_LENGTH = 10_000, 1000  # what may begin a stop string is looked at again with each token
+MAX_BIASES, STOP_LENGTH = 10_000, 1000  # the engine compares the end of a text with the stop strings at each token
 
 
 class StreamOptions(BaseModel):
@@ -31,29 +33,29 @@ class StreamOptions(BaseModel):
 
 
 class OwnSteering(BaseModel):
-    """Strengths for one request only; no features at all mean explicitly unsteered."""
+    """Strengths for one request only; no features mean explicitly unsteered."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     features: dict[str, Any]
 
 
-def as_prompts(given: Prompts) -> list[dict[str, Any]]:
-    """One prompt or several, as the task message has them: see `inference.worker.prompts.prompt_ids`."""
+def as_prompts(given: Prompts) -> list[Prompt]:
+    """One prompt or several, in the form of the message to a worker."""
     several = isinstance(given, list) and not isinstance(given[0], int)
     each: Any = given if several else [given]
-    return [{"text": one} if isinstance(one, str) else {"ids": one} for one in each]
+    return [TextPrompt(text=one) if isinstance(one, str) else TokensPrompt(ids=one) for one in each]
 
 
 def check_number(given: Any, most: int) -> Any:
-    """`given` as it is, unless it is more prompts than `most`: then none of them is looked at. Raises ValueError."""
+    """Return `given`. Raises ValueError where it has more prompts than `most`, before any of them is checked."""
     if isinstance(given, list) and len(given) > most and not isinstance(given[0], int):
         raise ValueError(f"got {len(given)} texts, expected at most {most}")
     return given
 
 
 class Body(BaseModel):
-    """What every request has: a model, and a way to be read."""
+    """The base of all requests: the model, and the parser."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
@@ -83,7 +85,7 @@ class Body(BaseModel):
 
 
 class AnswerRequest(Body):
-    """What a chat and a completion have in common.
+    """The fields that a chat and a completion share.
 
     `profile` names the profile to activate, for everyone, before the answer.
     """
@@ -140,18 +142,18 @@ class AnswerRequest(Body):
         return value
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
-        """The prompts of the task message: see `inference.worker.prompts.prompt_ids`."""
+    def prompts(self) -> Sequence[Prompt]:
+        """The prompts, in the form of the message to a worker."""
         raise NotImplementedError
 
     @property
     def token_limit(self) -> int | None:
-        """The longest answer, None for what the context leaves; clients write -1 for that too, some 0."""
+        """The longest answer in tokens, None for what the context leaves; clients write -1 for that too, some 0."""
         raise NotImplementedError
 
     @property
     def alternatives(self) -> int | None:
-        """How many alternatives each token's log-probability comes with; None asks for no log-probabilities."""
+        """The number of alternatives to each token; None asks for no log-probabilities."""
         raise NotImplementedError
 
     @property
@@ -182,7 +184,7 @@ class AnswerRequest(Body):
         return SamplingParams(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=max(self.top_k or 0, 0),  # -1 is vLLM's word for all
+            top_k=max(self.top_k or 0, 0),  # vLLM writes -1 for all
             min_p=self.min_p or 0.0,
             seed=secrets.randbits(62) if self.seed is None else self.seed,
             presence_penalty=self.presence_penalty or 0.0,
@@ -224,7 +226,7 @@ class ChatRequest(AnswerRequest):
         return value
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
+    def prompts(self) -> list[ChatPrompt]:
         return [{"messages": [message.for_template() for message in self.messages]}]
 
     @property
@@ -258,7 +260,7 @@ RESERVED = {
 
 
 class CompletionRequest(AnswerRequest):
-    """POST /v1/completions: text, or token ids, that the answer goes on; several of them at once."""
+    """POST /v1/completions: texts, or token ids, that the answers continue."""
 
     prompt: Prompts
     max_tokens: StrictInt | None = Field(None, ge=-1)
@@ -284,7 +286,7 @@ class CompletionRequest(AnswerRequest):
         return self
 
     @property
-    def prompts(self) -> list[dict[str, Any]]:
+    def prompts(self) -> list[Prompt]:
         return as_prompts(self.prompt)
 
     @property

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class JSONSchema(BaseModel):
-    """The JSON schema that an answer is held to; it always is, also where `strict` is not set."""
+    """The JSON schema that the answer must follow, also where `strict` is not set."""
 
     model_config = ConfigDict(strict=True)
 
@@ -25,7 +25,7 @@ class ResponseFormat(BaseModel):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JSONSchema | None = None
-    body: None = Field(None, alias="schema")  # llama.cpp's place of a schema
+    body: None = Field(None, alias="schema")  # llama.cpp has the schema here
 
     @field_validator("body", mode="before")
     @classmethod

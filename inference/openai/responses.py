@@ -12,21 +12,21 @@ from steering.spec import SteeringSpec
 
 
 def system_fingerprint(model: str, steering: SteeringSpec | None) -> str:
-    """What made an answer: equal for equal model, SAE and steering."""
+    """16 hex digits after `fp_`: equal for equal model, SAE and steering."""
     made_by = f"{model}|{steering.fingerprint if steering else 'unsteered'}"
     return "fp_" + hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
 
 @dataclass
 class Choice:
-    """One of the `n` answers to a request, as far as it has come; of a stream only where it is."""
+    """One of the `n` choices so far; when streaming, only its text offset is kept."""
 
     text: list[str] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
-    """How many characters each token of `logprobs` adds to the text."""
+    """The characters that each token of `logprobs` adds to the text."""
     offset: int = 0
-    """The length of the text of the tokens whose log-probabilities have come."""
+    """The length of the text of all tokens whose log-probabilities have arrived."""
     finish_reason: str | None = None
 
 
@@ -45,13 +45,13 @@ class Answer:
     cached_tokens: int = 0
     completion_tokens: int = 0
     echoes: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    """Of each prompt: it comes once, with the first of its choices."""
+    """The echo of each prompt, which arrives once, with the first of its choices."""
 
     WHOLE: ClassVar[str]
     CHUNK: ClassVar[str]
 
     def take(self, kind: str, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Count an event in, and tell it as the chunks of a stream; `index` says of which choice it is."""
+        """Add an event of the choice `index`, and yield it as the chunks of a stream."""
         index = data["index"]
         choice = self.choices[index]
         if kind == "started":
@@ -73,15 +73,15 @@ class Answer:
             yield self._chunk(index, None, None, data["reason"])
 
     def _add(self, choice: Choice, text: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Go on `choice` by a piece, whose log-probabilities are returned as its chunk tells them."""
+        """Append a piece to `choice`; return its log-probabilities in the form of a chunk."""
         entries, widths = data.get("logprobs", []), data.get("widths", [])
-        told = self._logprobs(entries, widths, choice.offset)
+        logprobs = self._logprobs(entries, widths, choice.offset)
         choice.offset += sum(widths)
-        if not self.streamed:  # which nobody asks for as a whole
+        if not self.streamed:  # a stream is never needed as a whole
             choice.text.append(text)
             choice.logprobs += entries
             choice.widths += widths
-        return told
+        return logprobs
 
     def usage(self) -> dict[str, Any]:
         return {
@@ -117,7 +117,7 @@ class Answer:
         raise NotImplementedError
 
     def _logprobs(self, entries: list[dict[str, Any]], widths: list[int], offset: int) -> dict[str, Any] | None:
-        """The log-probabilities of a piece of a choice, before which tokens of the length `offset` have come."""
+        """The log-probabilities of a piece of a choice that begins at the text's character `offset`."""
         raise NotImplementedError
 
 
@@ -179,14 +179,17 @@ class TextAnswer(Answer):
 
 
 def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
-    """Of several tokens with one text the most probable. None for a prompt's first token: nothing is before it."""
+    """Texts and log-probabilities; of several tokens with one text the most probable.
+
+    None for a prompt's first token, which the model does not predict.
+    """
     if entry["top_logprobs"] is None:
         return None
     return {_name(top): top["logprob"] for top in reversed(entry["top_logprobs"])}
 
 
 def _name(entry: Mapping[str, Any]) -> str:
-    """The text of a token; of parts of characters, which have none, the bytes, as OpenAI writes them."""
+    """The text of a token; a part of a character has none, and gets its bytes as OpenAI writes them."""
     raw = bytes(entry["bytes"])
     try:
         return raw.decode()

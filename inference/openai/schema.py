@@ -1,4 +1,4 @@
-"""The OpenAPI description of /v1, out of the models that check the requests."""
+"""The OpenAPI description of /v1, made of the models that check the requests."""
 
 from functools import cache
 from typing import Any
@@ -21,8 +21,8 @@ REFUSALS = {
     409: "The profile does not fit what is here now",
     413: "The body is larger than this server takes",
     415: "The body is not JSON",
-    429: "Too many requests are waiting, or under way for this key: come back after `Retry-After` seconds",
-    503: "The database, the broker or the worker is away",
+    429: "Too many requests wait, or are in progress for this key: try again after `Retry-After` seconds",
+    503: "The database, the broker or the worker is unavailable",
 }
 
 
@@ -77,7 +77,7 @@ def document() -> dict[str, Any]:
         "security": [{"key": []}],
         "paths": {
             "/v1/chat/completions": {"post": _post("Answer a chat", "ChatRequest", CHAT, streams=True)},
-            "/v1/completions": {"post": _post("Go on texts", "CompletionRequest", COMPLETION, streams=True)},
+            "/v1/completions": {"post": _post("Continue texts", "CompletionRequest", COMPLETION, streams=True)},
             "/v1/embeddings": {"post": _post("Embed texts", "EmbeddingRequest", EMBEDDINGS)},
             "/v1/models": {"get": _operation("List the model, alone and with profiles that fit", MODELS)},
             "/v1/models/{model}": {"get": _operation("One of them", MODEL, parameters=[name])},
@@ -97,7 +97,7 @@ def _operation(summary: str, answer: dict[str, Any], *, streams: bool = False, *
     if streams:
         content["text/event-stream"] = {"schema": STRING}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    refused = {str(status): {"description": told, "content": error} for status, told in REFUSALS.items()}
+    refused = {str(status): {"description": why, "content": error} for status, why in REFUSALS.items()}
     return {"summary": summary, "responses": {"200": {"description": "Done", "content": content}, **refused}, **more}
 
 

@@ -1,8 +1,8 @@
-"""What a request chose, resolved in the database: the model and the immutable steering.
+"""The selection of a request, resolved in the database: the model and the immutable steering.
 
-A request is steered by one of: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
-(the model id `model:profile`), strengths of its own (`steering`), else the live steering. Choosing changes nothing:
-the activation comes when a worker has begun to answer (`activate`), so that a refused request does not steer others.
+One of these steers a request: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
+(the model id `model:profile`), strengths of its own (`steering`), else the live steering. To select changes nothing:
+the web activates the profile when a worker has begun to answer (`activate`), so that a refused request steers nobody.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,25 +17,25 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from inference.broker import stream
+from inference.broker import heartbeats
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSAEAttached, SteeringError
+from steering.errors import NoSAEAttached, Refused
 from steering.history import on_behalf_of
 from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 
 Chosen = tuple[SteeringSpec | None, str | None, str | None]
-"""What steers; the name of the profile it is of, if any; the id of the profile to activate, if any."""
+"""The steering; the name of its profile, if it has one; the id of the profile to activate, if there is one."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The model as it was asked for and as it is served; what steers this request, and the profile it is of, if any."""
+    """The model id of the request, the model that serves it, the steering, and the profile of the steering, if any."""
 
     model: str
     served: str
@@ -44,16 +44,16 @@ class Selection:
     steering: SteeringSpec | None
     profile: str | None
     activates: str | None = None
-    """The id of the profile that is to be activated when the request is accepted."""
+    """The id of the profile to activate when a worker has accepted the request."""
     why_unserved: str = ""
-    """What to tell the client where no worker has the model."""
+    """The message for the client where no worker has the model."""
 
     @classmethod
     def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = (None, None, None)) -> Self:
         return cls(model_id, model.name, model.version, model.queue, *chosen, model.why_unserved)
 
     def headers(self) -> dict[str, str]:
-        """What made the answer, for those who keep it; the profile's name is percent-encoded, empty without one."""
+        """The headers that name steering and profile; the profile's name is percent-encoded, empty without one."""
         steering = self.steering.fingerprint if self.steering else "none"
         return {"X-miLLM-Steering": steering, "X-miLLM-Profile": quote(self.profile or "", safe=" ")}
 
@@ -61,7 +61,7 @@ class Selection:
 def select(
     user: APIUser, model_id: str, profile_name: str | None = None, steering: Mapping[str, Any] | None = None
 ) -> Selection:
-    """Resolve a request's model and steering, all as they were at one moment; nothing is changed.
+    """Resolve a request's model and steering, from one state of the database; changes nothing.
 
     Raises OpenAIError: 404 for an unknown model or profile, 403 without the permission to activate, 400 for more
     than one steering or a bad one, 409 for what does not fit.
@@ -78,28 +78,28 @@ def select(
         _check_one_of(None, profile_name, steering)
         _refuse_steering(model, param if profile_name is not None or steering else None)
         return Selection.of(model_id, model)
-    except SteeringError as error:
+    except Refused as error:
         raise OpenAIError.from_steering(error, param) from error
 
 
 def activate(request: HttpRequest, selection: Selection) -> None:
-    """Have the profile that a request selected steer everybody, as it is now. Raises OpenAIError 404 or 409.
+    """Activate the profile that a request selected, as the profile is now. Raises OpenAIError 404 or 409.
 
-    It may have been changed since it was selected: that request's steering stays what it was.
+    Somebody may have changed the profile since: the steering of the request stays as it was selected.
     """
     assert selection.activates is not None
     try:
-        # A stream is accepted after the middleware has let go of its request.
+        # A worker accepts a stream after the history's middleware has forgotten its request.
         with on_behalf_of(request), transaction.atomic():
             SteeringState.objects.lock()
             Profile.objects.with_id(selection.activates).activate()
-    except SteeringError as error:
+    except Refused as error:
         raise OpenAIError.from_steering(error, "profile") from error
 
 
 @contextmanager
 def _snapshot() -> Iterator[None]:
-    """One state of the database for all that is read in the block, whatever is committed meanwhile."""
+    """Read one state of the database in the block, whatever others commit meanwhile."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield
@@ -114,7 +114,7 @@ def _check_one_of(own_profile: Profile | None, name: str | None, steering: Mappi
 
 
 def _refuse_steering(model: LanguageModel, param: str | None) -> None:
-    """What steers belongs to the current model: another one, of a worker of its own, is served unsteered."""
+    """Raise OpenAIError 409 for a request to steer another model than the current one: profiles and SAE are not its."""
     if param is not None:
         message = f"`{model.name}` is not the current model: nothing steers it. Leave out `{param}`, or load the model."
         raise OpenAIError(409, message, param=param, code="not_current_model")
@@ -141,7 +141,7 @@ def _check_may_activate(user: APIUser) -> None:
 
 
 def _live() -> tuple[SteeringSpec | None, str | None]:
-    """The live steering, and the active profile where it is its."""
+    """The live steering, and the active profile where its strengths are the live ones."""
     state = SteeringState.objects.filter(pk=1).first() or SteeringState()
     spec = state.current_spec(SAE.objects.attached())
     active = Profile.objects.active()
@@ -153,7 +153,7 @@ def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
     strengths = parse_strengths(steering["features"], d_sae=sae.d_sae if sae else None, field="steering.features")
     if strengths and sae is None:
         raise NoSAEAttached("no SAE is attached: nothing can be steered")
-    return SteeringState(values=strengths).spec(sae)
+    return SteeringState(strengths=strengths).spec(sae)
 
 
 def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
@@ -176,7 +176,7 @@ def _of_current(current: LanguageModel | None, model_id: str) -> tuple[LanguageM
 
 
 def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
-    """The model of that name, which a worker serves though it was not current. Raises OpenAIError 404 or 503."""
+    """The model of that name, which a pinned worker serves though it is not current. Raises OpenAIError 404 or 503."""
     if model_id in _served() and (model := LanguageModel.objects.filter(name=model_id).first()):
         return model
     if current is None:
@@ -191,7 +191,7 @@ def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
 
 
 def model_list() -> dict[str, Any]:
-    """What /v1/models answers: the current model, it with profiles that fit it now, other models that are served.
+    """The answer of /v1/models: the current model, its ids with the profiles that fit now, other served models.
 
     Of the profiles the active one comes first, then the one that was changed last. `has_more` says that more fit than
     INFERENCE_MAX_LISTED_PROFILES: these are not listed, and served all the same.
@@ -212,13 +212,13 @@ def model_list() -> dict[str, Any]:
 
 
 def _others() -> "QuerySet[LanguageModel]":
-    """Models that are not current and that workers serve all the same."""
+    """The models that workers serve though they are not current."""
     return LanguageModel.objects.filter(is_current=False, name__in=_served())
 
 
 def _served() -> set[str]:
     """The names of the models that workers have loaded."""
-    return {heartbeat.model for heartbeat in stream.live_workers() if heartbeat.serves_any}
+    return {heartbeat.model for heartbeat in heartbeats.live_workers() if heartbeat.serves_any}
 
 
 def entry(model_id: str, created_at: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is wrong with the body of a request, in words for whoever sent it."""
+"""From pydantic's errors to a message for the sender of a wrong body."""
 
 import re
 from typing import Any
@@ -8,15 +8,15 @@ from pydantic_core import ErrorDetails
 
 from inference.openai.errors import OpenAIError
 
-# Of a union pydantic names the member too, as `str` or `list[…]`: that is no field.
+# pydantic names the member of a union too, as `str` or `list[…]`: that is no field.
 FIELD = re.compile(r"(?!str\Z|int\Z)[\w-]+\Z")
 SHOWN = 80
 
 
 def as_openai_error(error: ValidationError) -> OpenAIError:
-    """A 400 that names the first field that is wrong, what was got and what is expected."""
+    """A 400 that names the first wrong field, what was got and what is expected."""
     first, *others = error.errors(include_url=False, include_context=False)
-    # Of a union there are errors of each member: that which came furthest was meant.
+    # A union has errors of each member: the sender meant the member that was read furthest.
     members = {_member(first): first}
     for one in others:
         if _member(first) and _member(one)[:-1] == _member(first)[:-1]:
@@ -24,9 +24,9 @@ def as_openai_error(error: ValidationError) -> OpenAIError:
     furthest = max(map(_place, members.values()))
     best = [one for one in members.values() if _place(one) == furthest]
     param = ".".join(map(str, _field(best[0]))) or None
-    told = " or ".join(dict.fromkeys(one["msg"] for one in best))
+    wrong = " or ".join(dict.fromkeys(one["msg"] for one in best))
     where = f"{param}: " if param else "The body: "
-    return OpenAIError(400, where + told + _got(best[0]), param=param, code="invalid_request")
+    return OpenAIError(400, where + wrong + _got(best[0]), param=param, code="invalid_request")
 
 
 def _field(detail: ErrorDetails) -> list[int | str]:
@@ -34,7 +34,7 @@ def _field(detail: ErrorDetails) -> list[int | str]:
 
 
 def _member(detail: ErrorDetails) -> tuple[int | str, ...]:
-    """The place of the union's member that this is an error of; empty for what is no union's."""
+    """The location of the union's member that the error is about; empty outside of unions."""
     labels = [at for at, part in enumerate(detail["loc"]) if not _is_field(part)]
     return detail["loc"][: labels[0] + 1] if labels else ()
 
@@ -49,7 +49,7 @@ def _is_field(part: int | str) -> bool:
 
 
 def _got(detail: ErrorDetails) -> str:
-    """The value that was got, where it is short and not told yet."""
+    """The value that was got, where it is short and the message lacks it."""
     value: Any = detail["input"]
     if detail["type"] in {"value_error", "missing", "json_invalid"} or not isinstance(value, str | int | float):
         return ""

@@ -1,16 +1,15 @@
-"""The views of /v1: plain async Django views, since DRF has no async and a stream must not be collected."""
+"""The views of /v1: plain async Django views, since DRF has no async views and a stream must not be collected."""
 
 import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
-from inference import tasks
-from inference.broker.exchange import exchange, first_event, stream_failed
+from inference.broker.exchange import Exchange, first_event, stream_failed
+from inference.broker.messages import GenerateMessage
 from inference.interface import Event
 from inference.openai.authentication import by_session
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
@@ -27,25 +26,26 @@ async def chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
 
 @openai_view("POST", authenticate=by_session)
 async def admin_chat_completions(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """The same for the pages of the admin, whose users have a session and no key."""
+    """Answer a chat of the admin's pages, whose users have a session and no key."""
     return await _chat(request, user)
 
 
 @openai_view("POST")
 async def completions(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """Go on texts, as a whole or as a stream."""
+    """Continue texts, as a whole or as a stream."""
     asked = CompletionRequest.parse(json_body(request), strict=is_strict(request))
     return await _answer(request, user, asked, TextAnswer, "cmpl")
 
 
 @openai_view("GET")
 async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
-    """The ids that can be asked for: the served model first, then it with profiles that fit."""
+    """List the model ids of requests: the current model, then the model with each profile that fits."""
     return JsonResponse(await in_database(model_list))
 
 
 @openai_view("GET")
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
+    """Show one model id."""
     current, profile = await in_database(served_model, name)
     return JsonResponse(entry(name, (profile or current).created_at))
 
@@ -61,7 +61,9 @@ async def _answer(
     steering = asked.steering.model_dump() if asked.steering else None
     selection = await in_database(select, user, asked.model, asked.profile, steering)
     request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
-    events = await exchange(tasks.generate, request_id, selection, _message(asked, selection), choices)
+    exchange = Exchange(request_id, selection, choices)
+    await exchange.send(_message(asked, selection))
+    events = exchange.events()
     if selection.activates:
         events = _accepted(events, partial(in_database, activate, request, selection))
     fingerprint = system_fingerprint(selection.version, selection.steering)
@@ -75,24 +77,25 @@ async def _answer(
     return JsonResponse(await _collect(answer, first, events), headers=selection.headers())
 
 
-def _message(asked: AnswerRequest, selection: Selection) -> dict[str, Any]:
-    """The task message: see `inference.worker.model_server.Serving.answer`."""
-    return {
-        "prompts": asked.prompts,
-        "echo": bool(getattr(asked, "echo", False)),
-        "max_tokens": asked.token_limit,
-        "sampling": asdict(asked.sampling()),
-        "stop": asked.stops,
-        "top_logprobs": asked.alternatives,
-        "schema": asked.answer_schema,
-        "template": asked.template,
-        "choices": asked.choices,
-        "steering": selection.steering.to_message() if selection.steering else None,
-    }
+def _message(asked: AnswerRequest, selection: Selection) -> Callable[..., GenerateMessage]:
+    """The message to a worker, but for its address."""
+    return partial(
+        GenerateMessage,
+        prompts=[*asked.prompts],
+        choices=asked.choices,
+        steering=selection.steering,
+        sampling=asked.sampling(),
+        max_tokens=asked.token_limit,
+        stop=asked.stops,
+        top_logprobs=asked.alternatives,
+        answer_schema=asked.answer_schema,
+        echo=bool(getattr(asked, "echo", False)),
+        template=asked.template,
+    )
 
 
 async def _accepted(events: AsyncGenerator[Event], accept: Callable[[], Awaitable[None]]) -> AsyncGenerator[Event]:
-    """`events`, before the first of which that is of the answer `accept` is done: a refused request has none."""
+    """Pass `events` on, and call `accept` before the first one of the answer: a refused request has none."""
     is_accepted = False
     async for event in events:
         if not is_accepted and event.kind != "waiting":
@@ -119,16 +122,16 @@ async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with
         async for event in events:
             yield _event(answer, event)
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
-        told = as_openai_error(error)
-        stream_failed(told)
-        yield _data(told.body())
+        failed = as_openai_error(error)
+        stream_failed(failed.status)
+        yield _data(failed.body())
         return
     yield (_data(answer.usage_chunk()) if with_usage else b"") + b"data: [DONE]\n\n"
 
 
 def _event(answer: Answer, event: Event) -> bytes:
     if event.kind == "waiting":
-        return b": waiting\n\n"  # a comment, so that nothing between us and the client takes the silence for the end
+        return b": waiting\n\n"  # a comment, so that no proxy takes the silence for the end
     return b"".join(map(_data, _count(answer, event)))
 
 

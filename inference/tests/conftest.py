@@ -13,7 +13,7 @@ import httpx
 import openai
 from django.conf import settings
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 
 START_TIMEOUT_S = 90
@@ -68,11 +68,11 @@ def say(
     model: LanguageModel, status: str, progress: float | None = None, error: str = "", worker: str = "said@test:1"
 ) -> None:
     """Play a worker that says this of its load of `model`, for a minute; of one that is not current it is pinned to."""
-    beat = stream.Heartbeat(worker, model.name if status == "ready" else "", status, "cpu", 0, 0, 16, 0)
-    stream.write_heartbeat(
+    beat = heartbeats.Heartbeat(worker, model.name if status == "ready" else "", status, "cpu", 0, 0, 16, 0)
+    heartbeats.write_heartbeat(
         replace(beat, load=model.load_id, progress=progress, error=error, is_pinned=not model.is_current)
     )
-    stream.connection.expire(f"millm:worker:{worker}", 60)
+    connections.connection.expire(f"millm:worker:{worker}", 60)
 
 
 def redis_url(database: int) -> str:

@@ -78,7 +78,7 @@ def run_engine(
         model=model,
         tokenizer=tokenizer,
         listener=collected.listen,
-        directions=directions or (lambda spec: steering_vector(config, spec.features)),
+        directions=directions or (lambda spec: steering_vector(config, spec.strengths)),
         limits=limits,
     )
     try:

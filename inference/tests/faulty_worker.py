@@ -12,18 +12,18 @@ STUCK_AT = "test:stuck-at"  # the process id of that one, in Redis
 
 
 def break_engine() -> None:
-    from inference.engine.engine import ContinuousEngine
+    from inference.engine.answer import Answer
 
-    started = ContinuousEngine._started
+    started = Answer.started
 
-    def broken(engine: ContinuousEngine, answer: Any) -> Any:
+    def broken(answer: Answer) -> Any:
         if answer.request.sampling.seed == POISON:
             raise ValueError("poison")
         if answer.request.sampling.seed == DEADLY:
             raise SystemExit
-        return started(engine, answer)
+        return started(answer)
 
-    ContinuousEngine._started = broken  # type: ignore[method-assign, assignment]
+    Answer.started = broken  # type: ignore[method-assign, assignment]
 
 
 def break_steps() -> None:
@@ -47,17 +47,19 @@ def break_steps() -> None:
 
 
 def break_claims() -> None:
-    from inference.broker import stream
-    from inference.worker.model_server import Serving
+    from inference.broker import connections
+    from inference.broker.messages import GenerateMessage
+    from inference.worker.job_table import JobTable
 
-    claim = Serving._claim
+    claim = JobTable._claim
 
-    def stuck(serving: Serving, message: Any, ends_at: float) -> bool:
-        if message.get("sampling", {}).get("seed") == STUCK and stream.connection.set(STUCK_AT, os.getpid(), nx=True):
+    def stuck(jobs: JobTable, message: Any, ends_at: float) -> bool:
+        is_stuck = isinstance(message, GenerateMessage) and message.sampling.seed == STUCK
+        if is_stuck and connections.connection.set(STUCK_AT, os.getpid(), nx=True):
             time.sleep(600)
-        return claim(serving, message, ends_at)
+        return claim(jobs, message, ends_at)
 
-    Serving._claim = stuck  # type: ignore[method-assign, assignment]
+    JobTable._claim = stuck  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from inference.engine import loading
 from inference.engine.attention import CAPPED
 from inference.engine.engine import EngineLimits
-from inference.engine.forward import Encoder
 from inference.engine.loading import load, model_class, pick_attention, rehearse
+from inference.engine.prompt_reader import PromptReader
 from inference.models import LanguageModel
 from inference.tests.engines import run_engine
 from inference.tests.tiny import D_MODEL, tiny_sae, tiny_tokenizer
-from inference.worker.memory import check_fits
+from inference.worker.memory import check_memory
 from steering.architectures import ARCHITECTURES, HOOK_POINTS
 from steering.spec import SteeringSpec
 
@@ -146,8 +146,8 @@ def embedding_of(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
     return hidden[0].float().mean(dim=0)
 
 
-def embeddings(encoder: Encoder, texts: list[list[int]]) -> list[torch.Tensor]:
-    found = {index: told for batch in encoder.embeddings(texts) for index, told in batch}
+def embeddings(reader: PromptReader, texts: list[list[int]]) -> list[torch.Tensor]:
+    found = {index: told for batch in reader.embeddings(texts) for index, told in batch}
     return [torch.frombuffer(bytearray(base64.b64decode(found[i])), dtype=torch.float32) for i in range(len(texts))]
 
 
@@ -168,10 +168,10 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
     model_type: str, own: dict[str, Any], tmp_path: Path
 ) -> None:
     row = save_small_model(model_type, tmp_path / "model", **own)
-    rehearse(row)
-    check_fits(row)
-    model, tokenizer = load(row)
-    encoder = Encoder(model)
+    rehearse(row.path, row.dtype, row.device)
+    check_memory(row)
+    model, tokenizer = load(row.path, row.dtype, row.device)
+    reader = PromptReader(model)
     specs = {point: spec_at(point) for point in HOOK_POINTS}
     jobs: list[Any] = [(PROMPT, None), *[(PROMPT, spec) for spec in specs.values()]]
     sae = tiny_sae(tmp_path / "sae")
@@ -184,12 +184,12 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
             answer: Any = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
             expected.append(answer[0, len(PROMPT) :].tolist())
             exact = logprobs_of(plain, PROMPT)
-        found = encoder.prompt_logprobs(PROMPT, (specs[point], vector(point)) if point else None, top=0)
+        found = reader.prompt_logprobs(PROMPT, (specs[point], vector(point)) if point else None, top=0)
         torch.testing.assert_close(torch.tensor([one for one, _ in found]), exact, atol=2e-3, rtol=1e-3)
     assert together == expected
     assert len({tuple(tokens) for tokens in expected}) == 1 + len(HOOK_POINTS)
     texts = [PROMPT, PROMPT[:7]]
-    for embedding, text in zip(embeddings(encoder, texts), texts, strict=True):
+    for embedding, text in zip(embeddings(reader, texts), texts, strict=True):
         torch.testing.assert_close(embedding, embedding_of(plain, text), atol=2e-3, rtol=1e-3)
 
 
@@ -197,9 +197,9 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
 def test_what_is_loaded_answers_in_bfloat16(model_type: str, tmp_path: Path) -> None:
     row = save_small_model(model_type, tmp_path / "model")
     row.dtype = "bfloat16"
-    model, tokenizer = load(row)
+    model, tokenizer = load(row.path, row.dtype, row.device)
     assert {weights.dtype for weights in model.parameters()} == {torch.bfloat16}
-    encoder, spec = Encoder(model), spec_at("hook_resid_post")
+    reader, spec = PromptReader(model), spec_at("hook_resid_post")
     sae = tiny_sae(tmp_path / "sae")
     with run_engine(model, tokenizer, sae, LIMITS, lambda spec: vector(spec.sae_fingerprint)) as engine:
         answers = engine.greedy([(PROMPT, None), (PROMPT, spec)], new_tokens=12)
@@ -209,12 +209,12 @@ def test_what_is_loaded_answers_in_bfloat16(model_type: str, tmp_path: Path) -> 
         whole = PROMPT + answer
         with hooked(plain, "hook_resid_post", steering[1].bfloat16() if steering else None):
             expected = logprobs_of(plain, whole)
-        found = torch.tensor([one for one, _ in encoder.prompt_logprobs(whole, steering, top=0)])
+        found = torch.tensor([one for one, _ in reader.prompt_logprobs(whole, steering, top=0)])
         assert (found - expected).abs().median() < 0.1
         # Greedy, but for what rounding decides: each token is among the most probable.
-        best = torch.tensor([ids[0][1] for _, ids in encoder.prompt_logprobs(whole, steering, top=1)])
+        best = torch.tensor([ids[0][1] for _, ids in reader.prompt_logprobs(whole, steering, top=1)])
         assert (best - found)[len(PROMPT) - 1 :].max() < 0.5
-    assert embeddings(encoder, [PROMPT])[0].isfinite().all()
+    assert embeddings(reader, [PROMPT])[0].isfinite().all()
 
 
 @pytest.mark.parametrize(

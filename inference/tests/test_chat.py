@@ -115,7 +115,7 @@ def test_selecting_a_profile_activates_it_for_everyone(server: Server, api_key: 
     assert active.name == "ocean"
     state = SteeringState.objects.load()
     assert state.enabled
-    assert state.values == active.steering
+    assert state.strengths == active.strengths
     answers += [ask(client, seed=seed) for seed in range(1, 24)]
     assert shares(answers, "ocean").on_topic >= 0.7
 
@@ -178,7 +178,7 @@ def test_a_body_that_is_not_json_is_refused(server: Server, api_key: str) -> Non
 
 
 def test_an_incompatible_profile_is_a_409_and_changes_nothing(server: Server, api_key: str) -> None:
-    Profile.objects.create(name="foreign", model_id="gpt2", sae_id="demo-sae", layer=0, steering={1: 2.0})
+    Profile.objects.create(name="foreign", model_id="gpt2", sae_id="demo-sae", layer=0, strengths={1: 2.0})
     with pytest.raises(openai.ConflictError) as refused:
         ask(server.openai(api_key), extra_body={"profile": "foreign"})
     assert "gpt2" in str(refused.value)

@@ -32,7 +32,7 @@ def model(own_redis: Any) -> LanguageModel:
     hook = {"d_in": 16, "d_sae": 100, "layer": 2, "hook_name": "blocks.2.hook_resid_post"}
     made.attach(SAE.objects.create(id="s", source="/sae", status="ready", **hook))
     SAE.objects.create(id="t", source="owner/t", path="layer_1", status="error", error="gone\naway")
-    Profile.objects.create_from(name="ocean", steering={3: 4.0}).activate()
+    Profile.objects.create_from(name="ocean", strengths={3: 4.0}).activate()
     return made
 
 

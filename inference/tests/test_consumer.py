@@ -10,7 +10,7 @@ from celery.worker import state
 from kombu import Connection
 
 from inference import tasks
-from inference.broker import stream
+from inference.broker import connections
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port
 from inference.tests.test_load import wait_for
@@ -42,7 +42,7 @@ def test_a_message_in_no_form_is_dropped_and_the_worker_goes_on(server: Server) 
         sent.put(["x"], headers={"task": tasks.generate.name, "id": "malformed", "lang": "py"})
     wait_for(lambda: "a message of the broker was dropped" in (server.logs / "worker.log").read_text(), 10)
     assert server.worker.poll() is None
-    assert stream.connection.hlen("unacked") == 0
+    assert connections.connection.hlen("unacked") == 0
 
 
 def test_a_message_whose_taker_died_before_it_began_is_given_to_another_worker(server: Server) -> None:
@@ -51,12 +51,12 @@ def test_a_message_whose_taker_died_before_it_began_is_given_to_another_worker(s
         with app.connection_for_read() as dead:
             channel: Any = dead.channel()
             tasks.generate.apply_async(args=({},), queue=queue)
-            wait_for(lambda: stream.connection.llen(queue) == 1, 5)
+            wait_for(lambda: connections.connection.llen(queue) == 1, 5)
             taken = channel.basic_get(queue)
             channel.do_restore = False  # as one that is killed
-        assert stream.connection.llen(queue) == 0
-        stream.connection.zadd("unacked_index", {taken.delivery_tag: time.time() - 11})
-        wait_for(lambda: stream.connection.llen(queue) == 1, 15)
-        assert json.loads(stream.connection.lindex(queue, 0))["headers"]["task"] == tasks.generate.name
+        assert connections.connection.llen(queue) == 0
+        connections.connection.zadd("unacked_index", {taken.delivery_tag: time.time() - 11})
+        wait_for(lambda: connections.connection.llen(queue) == 1, 15)
+        assert json.loads(connections.connection.lindex(queue, 0))["headers"]["task"] == tasks.generate.name
     finally:
-        stream.connection.delete(queue, f"_kombu.binding.{queue}")
+        connections.connection.delete(queue, f"_kombu.binding.{queue}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from inference.broker import stream
+from inference.broker import connections
 from inference.tests.conftest import Server
 from inference.tests.test_load import LONG, running, wait_for
 
@@ -42,7 +42,7 @@ def test_a_cancellation_that_the_worker_did_not_hear_is_found(server: Server, ap
         lines = (line for line in answer.iter_lines() if line)
         request = json.loads(next(lines).removeprefix("data: "))["id"]
         wait_for(lambda: running() == 1, 5)
-        stream.connection.set(f"millm:cancelled:{request}", "1", ex=60)
+        connections.connection.set(f"millm:cancelled:{request}", "1", ex=60)
         wait_for(lambda: running() == 0, 5)
 
 

@@ -12,11 +12,11 @@ import pytest
 from huggingface_hub import close_session
 from rest_framework.test import APIClient
 
+from inference.model_files import weights_size
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.test_loading import ask, eventually, in_shards, status, tiny  # noqa: F401  (a fixture)
-from inference.weights import weights_size
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import read_config
 from steering.formats.fingerprint import decoder_fingerprint
 from steering.models import SAE
@@ -106,11 +106,11 @@ def test_a_repository_without_weights_that_are_loaded_is_refused(server: Server,
     folder = hub.folder / REPO
     shards = in_shards(folder)
     shards[2].unlink()
-    with pytest.raises(SteeringError, match=r"lacks model-00003-of-00003\.safetensors, which .* names"):
+    with pytest.raises(Refused, match=r"lacks model-00003-of-00003\.safetensors, which .* names"):
         LanguageModel.objects.register(REPO)
     (folder / "model.safetensors.index.json").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(SteeringError, match=r"has neither model\.safetensors nor"):
+    with pytest.raises(Refused, match=r"has neither model\.safetensors nor"):
         LanguageModel.objects.register(REPO)
 
 
@@ -183,9 +183,9 @@ def test_a_disk_that_fills_up_is_told_and_the_download_goes_on_when_there_is_roo
 
 
 def worker_is_idle() -> bool:
-    from inference.broker import stream
+    from inference.broker import heartbeats
 
-    return any(beat.status == "idle" or beat.model == "" for beat in stream.live_workers())
+    return any(beat.status == "idle" or beat.model == "" for beat in heartbeats.live_workers())
 
 
 def test_an_sae_is_downloaded_cancelled_and_continued(server: Server, hub: Hub, worker: Any, tiny: Path) -> None:  # noqa: F811

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo.register import FILES
-from inference.engine.forward import Encoder
+from inference.demo import FILES
+from inference.engine.prompt_reader import PromptReader
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model
 from profiles.models import Profile
@@ -89,7 +89,7 @@ def test_a_long_prompt_goes_chunk_by_chunk_through_a_plain_hook() -> None:
     vector = torch.linspace(-1, 1, D_MODEL)
     spec = SteeringSpec.build("s", "f", 1, "blocks.1.hook_resid_post", {1: 1.0})
     assert spec is not None
-    found = Encoder(tiny_model()).prompt_logprobs(ids, (spec, vector), top=3)
+    found = PromptReader(tiny_model()).prompt_logprobs(ids, (spec, vector), top=3)
     model = tiny_model()
     model.model.layers[1].register_forward_hook(lambda _module, _args, output: output + vector)
     with torch.no_grad():

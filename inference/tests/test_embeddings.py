@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo.register import FILES
-from inference.engine.forward import Encoder
+from inference.demo import FILES
+from inference.engine.prompt_reader import PromptReader
 from inference.tests.conftest import Server
 from inference.tests.tiny import tiny_model
 from profiles.models import Profile
@@ -86,11 +86,11 @@ def test_what_cannot_be_embedded_is_refused(client: Any, options: dict[str, Any]
 
 
 def test_many_texts_are_batched_and_keep_their_order() -> None:
-    encoder = Encoder(tiny_model())
+    reader = PromptReader(tiny_model())
     texts = [[(i * 7 + j) % 300 + 2 for j in range(1 + (i * 37) % 400)] for i in range(60)]
-    batches = list(encoder.embeddings(texts))
+    batches = list(reader.embeddings(texts))
     assert len(batches) > 1
     together = {index: embedding for batch in batches for index, embedding in batch}
     for index, text in enumerate(texts):
-        [[(_, alone)]] = encoder.embeddings([text])
+        [[(_, alone)]] = reader.embeddings([text])
         np.testing.assert_allclose(numbers(together[index]), numbers(alone), atol=1e-5)

@@ -5,21 +5,24 @@ import json
 import uuid
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
 
-from inference import metrics, tasks
-from inference.broker import counters as traffic
+from inference import metrics
+from inference.broker import claims, connections, counters, heartbeats
 from inference.broker import exchange as exchanges
 from inference.broker import inbox as module
-from inference.broker import stream
-from inference.broker.exchange import closes_exchanges, exchange
+from inference.broker.errors import RequestFailed
+from inference.broker.events import write_events
+from inference.broker.exchange import Exchange, closes_exchanges
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
-from inference.broker.stream import Heartbeat
+from inference.broker.messages import EmbedMessage
 from inference.interface import Event
-from inference.openai.errors import OpenAIError
+from inference.openai.endpoint import as_openai_error
 from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
 from inference.openai.views import _sse
@@ -37,30 +40,33 @@ class Way:
         self.id = f"test-{uuid.uuid4().hex}"
 
     def beat(self) -> None:
-        stream.write_heartbeat(Heartbeat(self.id, self.id, "ready", "cpu", 0, 0, 1, 0))
-        stream.connection.expire(f"millm:worker:{self.id}", 60)
+        heartbeats.write_heartbeat(Heartbeat(self.id, self.id, "ready", "cpu", 0, 0, 1, 0))
+        connections.connection.expire(f"millm:worker:{self.id}", 60)
 
     def die(self) -> None:
-        stream.clear_heartbeat(self.id)
+        heartbeats.clear_heartbeat(self.id)
 
     def queued(self) -> list[dict[str, Any]]:
         """The messages that wait for the worker."""
-        sent = [json.loads(one) for one in stream.connection.lrange(self.id, 0, -1)]
+        sent = [json.loads(one) for one in connections.connection.lrange(self.id, 0, -1)]
         return [json.loads(b64decode(one["body"]))[0][0] for one in sent]
 
     def tell(self, kind: str, **data: Any) -> None:
-        stream.write_events([(self.queued()[0]["inbox"], Event(self.id, kind, data))])
+        write_events([(self.queued()[0]["inbox"], Event(self.id, kind, data))])
 
     async def events(self) -> Any:
         selection = Selection(self.id, self.id, "v", self.id, steering=None, profile=None)
-        return await exchange(tasks.generate, self.id, selection, {"prompts": []})
+        exchange = Exchange(self.id, selection)
+        await exchange.send(partial(EmbedMessage, prompts=[]))
+        return exchange.events()
 
     async def answer(self, send: Any) -> None:
         """What a view makes of a request, without Django."""
         try:
             kinds = [event.kind async for event in await self.events()]
-        except OpenAIError as error:
-            await send({"type": "http.response.start", "status": error.status, "code": error.code})
+        except RequestFailed as error:
+            status = as_openai_error(error).status
+            await send({"type": "http.response.start", "status": status, "code": error.code})
             return
         await send({"type": "http.response.start", "status": 200, "kinds": kinds})
 
@@ -80,26 +86,26 @@ class Way:
 
 @pytest.fixture
 def way(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Way]:
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
     settings.INFERENCE_HEARTBEAT_S = 0.04
     way = Way()
     yield way
     way.die()
-    stream.connection.delete(way.id, f"_kombu.binding.{way.id}")
+    connections.connection.delete(way.id, f"_kombu.binding.{way.id}")
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, int]]:
     """How requests ended since the test began: what Prometheus and the dashboard are told, which must be the same."""
     own = uuid.uuid4().hex
-    monkeypatch.setattr(traffic, "_key", lambda minute: f"millm:traffic:{own}:{minute}")  # a running web counts too
+    monkeypatch.setattr(counters, "_key", lambda minute: f"millm:traffic:{own}:{minute}")  # a running web counts too
 
     def now() -> list[dict[str, int]]:
         [family] = metrics.REQUESTS.collect()
         totals = [one for one in family.samples if one.name == "millm_requests_total"]
         told = {one.labels["outcome"]: int(one.value) for one in totals}
-        hour = traffic.last_hour().total
+        hour = counters.last_hour().total
         return [told, {outcome: getattr(hour, outcome) for outcome in told}]
 
     before = now()
@@ -127,7 +133,7 @@ def test_without_a_worker_a_request_is_refused_and_never_queued(way: Way, counte
 
 def test_beyond_the_bound_of_the_queue_that_no_worker_is_there_is_still_what_is_told(way: Way, settings: Any) -> None:
     settings.INFERENCE_MAX_QUEUE = 1
-    stream.connection.rpush(way.id, "left by a worker that died")
+    connections.connection.rpush(way.id, "left by a worker that died")
     assert run(way.ask)["code"] == "no_worker"
 
 
@@ -142,7 +148,7 @@ def test_what_the_web_gave_up_is_cancelled_and_logged(way: Way, counted: Any, ca
         return await asking
 
     assert run(test)["code"] == "no_worker"
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"failed": 1}
     assert f"{way.id}: no_worker" in caplog.messages
 
@@ -165,7 +171,7 @@ def test_what_the_worker_ended_is_not_cancelled(way: Way, counted: Any, code: st
 
     answer = run(test)
     assert (answer["status"], answer["code"]) == (status, code)
-    assert not stream.is_cancelled(way.id)
+    assert not claims.is_cancelled(way.id)
     assert counted() == {outcome: 1}
 
 
@@ -175,16 +181,16 @@ def test_an_answer_is_counted_as_one_and_a_failure_in_its_stream_as_one(way: Way
     async def streamed(send: Any) -> None:
         events = await way.events()
         await send({"type": "http.response.start", "status": 200})
-        with pytest.raises(OpenAIError) as failed:
+        with pytest.raises(RequestFailed) as failed:
             [event async for event in events]
-        exchanges.stream_failed(failed.value)
+        exchanges.stream_failed(as_openai_error(failed.value).status)
 
     async def test(answer: Answer | None, last: str, **data: Any) -> None:
         asking = asyncio.create_task(way.ask(answer))
         await until(way.queued)
         way.tell(last, **data)
         assert (await asking)["status"] == 200
-        stream.connection.delete(way.id)
+        connections.connection.delete(way.id)
 
     run(lambda: test(None, "finished", **FINISHED))
     assert counted() == {"answered": 1}
@@ -205,7 +211,7 @@ def test_an_error_of_ours_in_a_stream_is_an_event_and_counted_as_a_failure(way: 
 
     run(lambda: way.ask(streamed))
     assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["code"] == "internal_error"
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"failed": 1}
 
 
@@ -252,7 +258,7 @@ def test_whoever_takes_nothing_for_long_is_gone(way: Way, counted: Any, monkeypa
             return  # as Django does, for which its client vanished
 
     run(lambda: way.ask(streamed, stuck))
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"cancelled": 1}
 
 
@@ -286,7 +292,7 @@ def test_a_client_that_goes_is_noticed_though_the_view_never_hears_of_its_cancel
         await asking
 
     run(test)
-    assert stream.is_cancelled(way.id)
+    assert claims.is_cancelled(way.id)
     assert counted() == {"cancelled": 1}
 
 
@@ -311,20 +317,20 @@ def test_with_redis_away_the_end_of_a_request_is_quiet_and_it_is_cancelled_later
     way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way.beat()
-    cancel = stream.cancel
+    cancel = claims.cancel
 
     def away(*request_ids: str) -> None:
         raise redis.ConnectionError("away")
 
     async def vanish(send: Any) -> None:
         await way.events()
-        monkeypatch.setattr(stream, "cancel", away)
+        monkeypatch.setattr(claims, "cancel", away)
 
     async def test() -> None:
         await way.ask(vanish)
-        assert not stream.is_cancelled(way.id)
-        monkeypatch.setattr(stream, "cancel", cancel)
-        await until(lambda: stream.is_cancelled(way.id))
+        assert not claims.is_cancelled(way.id)
+        monkeypatch.setattr(claims, "cancel", cancel)
+        await until(lambda: claims.is_cancelled(way.id))
         assert way.id not in inbox()._replies
 
     run(test)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from inference.models import LanguageModel, attach_sae
+from inference.models import LanguageModel
 from inference.tests.conftest import say
 from inference.tests.tiny import tiny_model, tiny_sae
-from steering.errors import SteeringError
+from profiles.current import attach_sae
+from steering.errors import Refused
 from steering.models import SAE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_redis")]
@@ -34,7 +35,7 @@ def plays(monkeypatch: pytest.MonkeyPatch) -> Plays:
             else:
                 say(LanguageModel.objects.get(pk=row.pk), **step)
 
-        monkeypatch.setattr("inference.management.following.time.sleep", become)
+        monkeypatch.setattr("inference.management.progress.time.sleep", become)
 
     return play
 
@@ -88,7 +89,7 @@ def test_an_sae_is_attached_as_soon_as_it_is_downloaded(model: LanguageModel, pl
     tiny_sae(tmp_path / "sae")
     sae = SAE.objects.register(str(tmp_path / "sae"), sae_id="late", anywhere=True)
     SAE.objects.update(status="queued", progress=None)
-    with pytest.raises(SteeringError, match="is queued: expected ready"):
+    with pytest.raises(Refused, match="is queued: expected ready"):
         attach_sae(sae)
     plays(sae, {"status": "downloading", "progress": 0.25}, {"status": "ready", "progress": None})
     assert run("attach_sae", "late", "--wait")[1][:2] == ["queued", "downloading 25%"]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import redis
 
+from inference.broker import connections, heartbeats
 from inference.broker import inbox as module
-from inference.broker import stream
+from inference.broker.errors import RequestFailed
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
-from inference.broker.queue import enqueue
-from inference.broker.stream import Heartbeat
+from inference.broker.queues import enqueue
 from inference.openai.endpoint import as_openai_error
-from inference.openai.errors import OpenAIError
-from inference.tests.test_inbox import PATIENCE_S, run
+from inference.tests.test_inbox import exchange, run
 from millm_site import embedded
 
 
@@ -31,7 +31,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Ite
         while not Path(f"{tmp_path}/s").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        monkeypatch.setattr(stream, "connection", connection)
+        monkeypatch.setattr(connections, "connection", connection)
         settings.REDIS_URL = address
         yield connection
     process.terminate()
@@ -45,29 +45,29 @@ def fill(connection: "redis.Redis", share: float) -> None:
 
 def test_requests_are_refused_while_there_is_memory_for_those_under_way(small: "redis.Redis") -> None:
     fill(small, 0.85)
-    with pytest.raises(OpenAIError, match="no memory left for more requests") as refused:
-        enqueue("queue", {"request_id": "r"})
-    response = refused.value.response()
+    with pytest.raises(RequestFailed, match="no memory left for more requests") as refused:
+        enqueue("queue", lambda deadline: pytest.fail("it is not made"))
+    response = as_openai_error(refused.value).response()
     assert (response.status_code, refused.value.code) == (503, "broker_full")
     assert int(response["Retry-After"]) >= 1
-    stream.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
-    assert len(stream.live_workers()) == 1
+    heartbeats.write_heartbeat(Heartbeat("w", "m", "ready", "cpu", 0, 0, 1, 0))
+    assert len(heartbeats.live_workers()) == 1
 
 
 def test_a_request_that_was_under_way_when_the_memory_ended_is_told(
     small: "redis.Redis", monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.INFERENCE_HEARTBEAT_S = 0.04
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BROKER_AWAY_S": 0.4, "DEAF_S": 0.2}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BROKER_AWAY_S": 0.4, "SILENT_S": 0.2}.items():
         monkeypatch.setattr(module, name, value)
 
     async def test() -> None:
         inbox().expect("r")
         fill(small, 1.5)
-        async for _event in inbox().events("r", 1, "m", PATIENCE_S):
+        async for _event in exchange("r", model="m").events():
             raise AssertionError
 
-    with pytest.raises(OpenAIError) as told:
+    with pytest.raises(RequestFailed) as told:
         run(test)
     assert told.value.code in {"broker_unavailable", "no_worker"}
 

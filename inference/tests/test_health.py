@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from redis import ConnectionError as RedisAway
 
 from inference import health
-from inference.broker import inbox, stream
+from inference.broker import connections, heartbeats, inbox
 from inference.models import LanguageModel
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_a_silent_database_is_waited_for_once_and_told_in_time(monkeypatch: pyte
     began = time.monotonic()
     told = missing()
     assert time.monotonic() - began < 2
-    assert told == {"database": "PostgreSQL does not answer", "worker": "unknown, since another part is away"}
+    assert told == {"database": "PostgreSQL does not answer", "worker": "unknown, since another service is unavailable"}
 
 
 @pytest.mark.usefixtures("nobody_asks_for_the_model")
@@ -66,7 +66,7 @@ def test_a_database_that_is_away_is_not_asked_for_the_model(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("nobody_asks_for_the_model")
 def test_a_silent_redis_is_told_in_time(monkeypatch: pytest.MonkeyPatch, silence: Any) -> None:
-    monkeypatch.setattr(stream, "connection", SimpleNamespace(ping=silence))
+    monkeypatch.setattr(connections, "connection", SimpleNamespace(ping=silence))
     began = time.monotonic()
     assert missing()["broker"] == "Redis does not answer"
     assert time.monotonic() - began < 2
@@ -88,7 +88,7 @@ def test_a_web_that_hears_nothing_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
         assert b"this web hears nothing of its requests" in answer.content
         return before, answer.status_code
 
-    monkeypatch.setattr(stream, "async_live_workers", broken)
+    monkeypatch.setattr(heartbeats, "async_live_workers", broken)
     monkeypatch.setattr(inbox, "BROKER_AWAY_S", 0.3)
     assert asyncio.run(told()) == (200, 503)
 

@@ -10,12 +10,16 @@ import redis
 from prometheus_client import generate_latest
 
 from inference import metrics
+from inference.broker import claims, connections, heartbeats
 from inference.broker import inbox as module
-from inference.broker import stream
-from inference.broker.inbox import hears, inbox
-from inference.broker.stream import Heartbeat
+from inference.broker.errors import RequestFailed
+from inference.broker.events import INBOX_KEPT_S, write_events
+from inference.broker.exchange import Exchange
+from inference.broker.heartbeats import Heartbeat
+from inference.broker.inbox import inbox, is_connected
 from inference.interface import Event
-from inference.openai.errors import OpenAIError
+from inference.openai.endpoint import as_openai_error
+from inference.openai.selection import Selection
 from inference.tests.test_metrics import read
 
 MODEL = "inbox-test"
@@ -27,13 +31,13 @@ FINISHED = {"index": 0, "reason": "stop", "completion_tokens": 1}
 def worker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[None]:
     """One that serves MODEL; looks and silences are short, and three looks are enough."""
     settings.INFERENCE_HEARTBEAT_S = 0.04
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
-    stream.write_heartbeat(Heartbeat("w", MODEL, "ready", "cpu", 0, 0, 1, 0))
-    stream.connection.expire("millm:worker:w", 60)
+    heartbeats.write_heartbeat(Heartbeat("w", MODEL, "ready", "cpu", 0, 0, 1, 0))
+    connections.connection.expire("millm:worker:w", 60)
     yield
-    stream.clear_heartbeat("w")
-    stream.clear_heartbeat("unreadable")
+    heartbeats.clear_heartbeat("w")
+    heartbeats.clear_heartbeat("unreadable")
 
 
 def run(test: Callable[[], Awaitable[Any]]) -> Any:
@@ -50,7 +54,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def tell(request_id: str, kind: str, **data: Any) -> None:
-    stream.write_events([(inbox().key, Event(request_id, kind, data))])
+    write_events([(inbox().key, Event(request_id, kind, data))])
 
 
 def delta(request_id: str, text: str = "a", logprobs: int = 0) -> tuple[str, Event]:
@@ -61,8 +65,12 @@ def delta(request_id: str, text: str = "a", logprobs: int = 0) -> tuple[str, Eve
     return inbox().key, Event(request_id, "delta", data)
 
 
+def exchange(request_id: str, timeout_s: float = PATIENCE_S, model: str = MODEL) -> Exchange:
+    return Exchange(request_id, Selection(model, model, "v", model, None, None), timeout_s=timeout_s)
+
+
 async def kinds(request_id: str) -> list[str]:
-    return [event.kind async for event in inbox().events(request_id, 1, MODEL, PATIENCE_S)]
+    return [event.kind async for event in exchange(request_id).events()]
 
 
 # --- silence ---
@@ -70,7 +78,7 @@ async def kinds(request_id: str) -> list[str]:
 
 def test_a_worker_that_one_look_misses_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a broker that stalled: heartbeats have expired there, and workers say them anew."""
-    looks, live = 0, stream.async_live_workers
+    looks, live = 0, heartbeats.async_live_workers
 
     async def at_times() -> list[Heartbeat]:
         nonlocal looks
@@ -80,7 +88,7 @@ def test_a_worker_that_one_look_misses_is_not_lost(monkeypatch: pytest.MonkeyPat
     async def test() -> list[str]:
         inbox().expect("r")
         tell("r", "claimed", worker="w")
-        monkeypatch.setattr(stream, "async_live_workers", at_times)
+        monkeypatch.setattr(heartbeats, "async_live_workers", at_times)
         reading = asyncio.create_task(kinds("r"))
         await until(lambda: looks > 20 or reading.done())
         tell("r", "finished", **FINISHED)
@@ -95,18 +103,18 @@ def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
         tell("r", "claimed", worker="another")
         await kinds("r")
 
-    with pytest.raises(OpenAIError) as lost:
+    with pytest.raises(RequestFailed) as lost:
         run(test)
-    assert (lost.value.status, lost.value.code) == (503, "worker_lost")
+    assert (as_openai_error(lost.value).status, lost.value.code) == (503, "worker_lost")
 
 
 def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:
     async def test() -> None:
         await inbox().serving(MODEL)
-        with pytest.raises(OpenAIError, match="No inference worker serves this model") as refused:
+        with pytest.raises(RequestFailed, match="No inference worker serves this model") as refused:
             await inbox().serving("unserved")
-        assert refused.value.status == 503
-        stream.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
+        assert as_openai_error(refused.value).status == 503
+        heartbeats.write_heartbeat(Heartbeat("w", "unserved", "ready", "cpu", 0, 0, 1, 0))
         await inbox().serving("unserved")  # whatever the inbox saw last
 
     run(test)
@@ -115,7 +123,7 @@ def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now
 def test_a_process_that_was_held_up_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own clock has gone on, and who was silent was itself."""
     monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
-    monkeypatch.setattr(module, "DEAF_S", 0.1)
+    monkeypatch.setattr(module, "SILENT_S", 0.1)
 
     async def test() -> list[str]:
         inbox().expect("r")
@@ -133,7 +141,7 @@ def test_a_process_that_was_held_up_fails_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROKER_AWAY_S", 0.2)
-    monkeypatch.setattr(module, "DEAF_S", 0.1)
+    monkeypatch.setattr(module, "SILENT_S", 0.1)
 
     async def away() -> None:
         raise redis.ConnectionError("away")
@@ -141,10 +149,10 @@ def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     async def test() -> None:
         inbox().expect("r")
         monkeypatch.setattr(inbox(), "_read", away)
-        monkeypatch.setattr(stream, "async_live_workers", away)
+        monkeypatch.setattr(heartbeats, "async_live_workers", away)
         await kinds("r")
 
-    with pytest.raises(OpenAIError) as told:
+    with pytest.raises(RequestFailed) as told:
         run(test)
     assert told.value.code == "broker_unavailable"
 
@@ -152,9 +160,11 @@ def test_a_broker_that_stays_silent_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_after_another_broker_whose_clock_is_behind_answers_are_read() -> None:
     async def test() -> list[str]:
         inbox().expect("first")
-        stream.connection.xadd(inbox().key, {"events": '[["first", "finished", {"index": 0}]]'}, id="99999999999999-0")
+        connections.connection.xadd(
+            inbox().key, {"events": '[["first", "finished", {"index": 0}]]'}, id="99999999999999-0"
+        )
         assert await kinds("first") == ["finished"]
-        stream.connection.delete(inbox().key)
+        connections.connection.delete(inbox().key)
         inbox()._broker = "another"
         await until(lambda: inbox()._broker != "another")
         inbox().expect("second")
@@ -174,18 +184,18 @@ def test_what_a_client_does_not_read_is_dropped_and_cancelled(monkeypatch: pytes
         inbox().expect("slow")
         inbox().expect("beside")
         reading = asyncio.create_task(kinds("beside"))
-        events = inbox().events("slow", 1, MODEL, PATIENCE_S)
+        events = exchange("slow").events()
         tell("slow", "started", index=0)
         assert (await anext(events)).kind == "started"
         for _ in range(3):  # 63 tokens and alternatives each
-            stream.write_events([delta("slow", logprobs=20)] * 3)
-        await until(lambda: stream.is_cancelled("slow"))
+            write_events([delta("slow", logprobs=20)] * 3)
+        await until(lambda: claims.is_cancelled("slow"))
         assert inbox()._replies["slow"]._unread.qsize() == 1
-        with pytest.raises(OpenAIError) as ended:
+        with pytest.raises(RequestFailed) as ended:
             await anext(events)
         assert ended.value.code == "client_too_slow"
-        assert ended.value.type == "invalid_request_error"
-        assert not stream.is_cancelled("beside")
+        assert as_openai_error(ended.value).type == "invalid_request_error"
+        assert not claims.is_cancelled("beside")
         tell("beside", "finished", **FINISHED)
         assert await reading == ["finished"]
 
@@ -199,7 +209,7 @@ def test_whoever_reads_is_given_all_that_came_at_once(monkeypatch: pytest.Monkey
     async def test() -> list[str]:
         inbox().expect("r")
         for _ in range(20):
-            stream.write_events([delta("r")] * 20)
+            write_events([delta("r")] * 20)
         tell("r", "finished", **FINISHED)
         return await kinds("r")
 
@@ -221,7 +231,7 @@ def test_the_pace_of_an_answer_is_that_of_its_coming_not_of_its_reader() -> None
         inbox().expect("r", hear)
         before = between_tokens()
         for _ in range(5):
-            stream.write_events([delta("r")])
+            write_events([delta("r")])
         tell("r", "finished", **FINISHED)
         await until(lambda: len(heard) == 6)
         told = between_tokens() - before
@@ -236,9 +246,9 @@ def test_the_pace_of_an_answer_is_that_of_its_coming_not_of_its_reader() -> None
 
 
 def test_a_heartbeat_that_cannot_be_read_hides_nothing() -> None:
-    stream.connection.sadd(stream.WORKERS, "unreadable")
-    stream.connection.set("millm:worker:unreadable", '{"worker": "unreadable"}', ex=60)
-    assert "w" in {one.worker for one in stream.live_workers()}
+    connections.connection.sadd(heartbeats.WORKERS, "unreadable")
+    connections.connection.set("millm:worker:unreadable", '{"worker": "unreadable"}', ex=60)
+    assert "w" in {one.worker for one in heartbeats.live_workers()}
 
     async def test() -> list[str]:
         inbox().expect("r")
@@ -252,10 +262,10 @@ def test_a_heartbeat_that_cannot_be_read_hides_nothing() -> None:
 def test_events_that_cannot_be_read_end_what_waits_and_nothing_else() -> None:
     async def test() -> list[str]:
         inbox().expect("before")
-        stream.connection.xadd(inbox().key, {"events": '[["before", "delta"]]'})
-        with pytest.raises(OpenAIError, match="could not read") as ended:
+        connections.connection.xadd(inbox().key, {"events": '[["before", "delta"]]'})
+        with pytest.raises(RequestFailed, match="could not read") as ended:
             await kinds("before")
-        assert ended.value.status == 500
+        assert as_openai_error(ended.value).status == 500
         inbox().expect("after")
         tell("after", "finished", **FINISHED)
         return await kinds("after")
@@ -270,10 +280,10 @@ def test_an_event_that_cannot_be_read_ends_its_own_request_only() -> None:
         inbox().expect("odd")
         inbox().expect("beside")
         reading = asyncio.create_task(kinds("beside"))
-        stream.write_events([(inbox().key, Event("odd", "delta", {})), delta("beside")])
-        with pytest.raises(OpenAIError, match="could not read"):
+        write_events([(inbox().key, Event("odd", "delta", {})), delta("beside")])
+        with pytest.raises(RequestFailed, match="could not read"):
             await kinds("odd")
-        await until(lambda: stream.is_cancelled("odd"))
+        await until(lambda: claims.is_cancelled("odd"))
         tell("beside", "finished", **FINISHED)
         return await reading
 
@@ -290,9 +300,9 @@ def test_an_unexpected_error_does_not_end_the_reading(monkeypatch: pytest.Monkey
 
     async def test() -> list[str]:
         inbox().expect("r")
-        monkeypatch.setattr(stream, "async_live_workers", broken)
+        monkeypatch.setattr(heartbeats, "async_live_workers", broken)
         await until(lambda: tried > 2)
-        assert hears()
+        assert is_connected()
         tell("r", "finished", **FINISHED)
         return await kinds("r")
 
@@ -300,7 +310,7 @@ def test_an_unexpected_error_does_not_end_the_reading(monkeypatch: pytest.Monkey
 
 
 def test_a_cancellation_that_redis_did_not_hear_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    cancel, tries = stream.cancel, 0
+    cancel, tries = claims.cancel, 0
 
     def away_at_first(*request_ids: str) -> None:
         nonlocal tries
@@ -310,10 +320,10 @@ def test_a_cancellation_that_redis_did_not_hear_is_said_again(monkeypatch: pytes
         cancel(*request_ids)
 
     async def test() -> None:
-        monkeypatch.setattr(stream, "cancel", away_at_first)
+        monkeypatch.setattr(claims, "cancel", away_at_first)
         await inbox().cancel("later")
-        assert not stream.is_cancelled("later")
-        await until(lambda: stream.is_cancelled("later"))
+        assert not claims.is_cancelled("later")
+        await until(lambda: claims.is_cancelled("later"))
 
     run(test)
 
@@ -326,10 +336,10 @@ def test_redis_keeps_nothing_that_was_read(entries: int) -> None:
     async def test() -> None:
         inbox().expect("r")
         for _ in range(entries - 1):
-            stream.write_events([delta("r", "x" * 1000)])
+            write_events([delta("r", "x" * 1000)])
         tell("r", "finished", **FINISHED)
         await kinds("r")
-        await until(lambda: stream.connection.xlen(inbox().key) == 0)
+        await until(lambda: connections.connection.xlen(inbox().key) == 0)
 
     run(test)
 
@@ -339,8 +349,8 @@ def test_redis_does_not_keep_large_events_until_there_is_a_silence(monkeypatch: 
 
     async def test() -> None:
         inbox().expect("r")
-        stream.write_events([delta("r", "x" * 2 * module.TRIM_BYTES)])
-        await until(lambda: stream.connection.xlen(inbox().key) == 0)
+        write_events([delta("r", "x" * 2 * module.TRIM_BYTES)])
+        await until(lambda: connections.connection.xlen(inbox().key) == 0)
         tell("r", "finished", **FINISHED)
         assert await kinds("r") == ["delta", "finished"]
 
@@ -351,10 +361,10 @@ def test_the_inbox_of_a_process_that_is_gone_does_not_stay() -> None:
     async def test() -> str:
         inbox().expect("r")
         tell("r", "finished", **FINISHED)
-        await until(lambda: len(inbox()._looks) > 2)
+        await until(lambda: len(inbox()._snapshots) > 2)
         return inbox().key
 
-    assert 0 < stream.connection.ttl(run(test)) <= stream.INBOX_KEPT_S
+    assert 0 < connections.connection.ttl(run(test)) <= INBOX_KEPT_S
 
 
 def test_an_echo_that_is_larger_than_what_may_wait_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 from django.conf import settings
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
+from inference.broker.events import alive_inboxes
 from inference.tests.conftest import Server
 
 LONG = {
@@ -25,7 +26,7 @@ LONG = {
 
 
 def running() -> int:
-    return sum(heartbeat.running + heartbeat.waiting for heartbeat in stream.live_workers())
+    return sum(heartbeat.running + heartbeat.waiting for heartbeat in heartbeats.live_workers())
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float) -> float:
@@ -55,7 +56,7 @@ def test_a_client_that_goes_away_frees_its_place(server: Server, api_key: str, s
 def test_of_two_workers_one_dies_and_only_its_answers_fail(server: Server, api_key: str) -> None:
     headers = {"Authorization": f"Bearer {api_key}"}
     second = server.start_worker()
-    wait_for(lambda: len(stream.live_workers()) == 2, 60)
+    wait_for(lambda: len(heartbeats.live_workers()) == 2, 60)
     ends: list[str] = []
 
     def ask(_i: int) -> None:
@@ -71,7 +72,7 @@ def test_of_two_workers_one_dies_and_only_its_answers_fail(server: Server, api_k
     with ThreadPoolExecutor(24) as pool:
         answers = [pool.submit(ask, i) for i in range(24)]
         # Both have taken some: 16 are one worker's batch.
-        wait_for(lambda: all(heartbeat.running for heartbeat in stream.live_workers()), 30)
+        wait_for(lambda: all(heartbeat.running for heartbeat in heartbeats.live_workers()), 30)
         second.send_signal(signal.SIGKILL)
         second.wait()
         for answer in answers:
@@ -113,8 +114,8 @@ def test_48_streams_at_once_are_not_mixed_up_and_leak_nothing(server: Server, ap
         assert list(pool.map(ask, range(48))) == alone * 8
     assert process.memory_info().rss - before < 30_000_000
     wait_for(lambda: running() == 0, 5)
-    [inbox] = stream.alive_inboxes(stream.connection.keys("millm:inbox:*"))
-    assert stream.connection.xlen(inbox) < 500
+    [inbox] = alive_inboxes(connections.connection.keys("millm:inbox:*"))
+    assert connections.connection.xlen(inbox) < 500
     assert threading.active_count() < 100
 
 

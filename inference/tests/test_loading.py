@@ -16,13 +16,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
+from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker.process import Worker
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE, SteeringState
 
 CHAT = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -64,12 +65,12 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> float:
 
 
 def served() -> list[tuple[str, str]]:
-    return sorted((beat.model, beat.status) for beat in stream.live_workers())
+    return sorted((beat.model, beat.status) for beat in heartbeats.live_workers())
 
 
 def open_models() -> list[str]:
     """The models that workers take requests for, whatever else they do."""
-    return sorted(beat.model for beat in stream.live_workers() if beat.serves_any)
+    return sorted(beat.model for beat in heartbeats.live_workers() if beat.serves_any)
 
 
 def status(model: LanguageModel) -> str:
@@ -129,7 +130,7 @@ def test_running_answers_finish_before_a_switch(server: Server, api_key: str, fo
     bias = {"logit_bias": {"1": -100}, "max_tokens": 300}
     with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(ask, server, api_key, "first", **bias) for _ in range(6)]
-        eventually(lambda: any(beat.running >= 6 for beat in stream.live_workers()))
+        eventually(lambda: any(beat.running >= 6 for beat in heartbeats.live_workers()))
         other.load()
         assert [answer.result().json()["usage"]["completion_tokens"] for answer in answers] == [300] * 6
     eventually(lambda: status(other) == "ready")
@@ -231,9 +232,9 @@ def test_broken_files_are_refused_when_they_are_registered_and_before_a_load_end
     ocean.activate()
     model = LanguageModel.objects.register(str(tiny), anywhere=True)
     spoil(tiny)
-    with pytest.raises(SteeringError) as load:
+    with pytest.raises(Refused) as load:
         model.load()
-    with pytest.raises(SteeringError) as registration:
+    with pytest.raises(Refused) as registration:
         LanguageModel.objects.register(str(tiny), name="again", anywhere=True)
     assert said in str(load.value)
     assert said in str(registration.value)
@@ -246,7 +247,7 @@ def test_broken_files_are_refused_when_they_are_registered_and_before_a_load_end
 def test_files_that_were_replaced_by_another_model_s_are_refused(demo: LanguageModel, tiny: Path) -> None:
     model = LanguageModel.objects.register(str(tiny), anywhere=True)
     configure(max_position_embeddings=64)(tiny)
-    with pytest.raises(SteeringError, match=r"context_length=64.*registered was .*context_length=2048"):
+    with pytest.raises(Refused, match=r"context_length=64.*registered was .*context_length=2048"):
         model.load()
     assert LanguageModel.objects.current() == demo
 
@@ -347,10 +348,12 @@ def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny
 
 def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     worker = object.__new__(Worker)  # without its threads
-    worker.serving = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
+    worker.server = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
     inbox = f"millm:inbox:test-{time.monotonic()}"
-    message = {"request_id": "r", "inbox": inbox, "version": "first"}
-    assert worker.serving_of(message, message.keys()) is None
-    [(_, fields)] = stream.connection.xrange(inbox)
+    message = {"request_id": "r", "inbox": inbox, "version": "first", "deadline": 0.0, "prompts": []}
+    assert worker.accept(EmbedMessage, message) is None
+    [(_, fields)] = connections.connection.xrange(inbox)
     assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
-    assert worker.serving_of(message | {"version": "second"}, message.keys()) is worker.serving
+    accepted = worker.accept(EmbedMessage, message | {"version": "second"})
+    assert accepted
+    assert accepted[0] is worker.server

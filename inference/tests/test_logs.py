@@ -12,8 +12,8 @@ import pytest
 from django.conf import settings
 from kombu import Connection
 
+from inference.broker.messages import GenerateMessage
 from inference.models import LanguageModel
-from inference.tasks import OF_GENERATE
 from inference.tests.conftest import Server
 from millm_site import logs
 from millm_site.celery import app
@@ -89,7 +89,12 @@ def test_what_a_worker_cannot_take_is_not_in_its_log(server: Server) -> None:
     publish(b"\xff" + message, task="inference.generate", id="2", argsrepr=SECRET)
     publish(message[:-1], task="inference.generate", id="3")
     publish(json.dumps({"hello": SECRET}).encode())
-    for why in ("KeyError: 'inference.other'", "DecodeError: 'utf-8'", "DecodeError: Expecting", "it is in no form"):
+    for why in (
+        "KeyError: 'inference.other'",
+        "DecodeError: 'utf-8'",
+        "DecodeError: Expecting",
+        "it is not in a format",
+    ):
         lines_with(server, "worker.log", f"a message of the broker was dropped: {why}")
     assert SECRET not in (server.logs / "worker.log").read_text()
 
@@ -98,7 +103,11 @@ def test_what_a_worker_fails_on_is_not_in_its_log(server: Server) -> None:
     trace = f"trace-{uuid.uuid4().hex}"
     prompts = [{"messages": [{"role": "user", "content": SECRET}]}]
     version = LanguageModel.objects.get(name="demo").version
-    whole: dict[str, Any] = dict.fromkeys(OF_GENERATE) | {"request_id": trace, "inbox": "nobody", "prompts": prompts}
+    whole: dict[str, Any] = dict.fromkeys(GenerateMessage.model_fields) | {
+        "request_id": trace,
+        "inbox": "nobody",
+        "prompts": prompts,
+    }
     whole |= {"version": version, "deadline": time.time() + 60, "choices": 1, "sampling": {"unknown": SECRET}}
     for broken in (whole, {"prompts": prompts}):
         message = json.dumps([[broken], {}, {}]).encode()

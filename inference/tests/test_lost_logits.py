@@ -21,7 +21,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
     infinite = torch.full((D_MODEL,), 1e30).half().float()
     vectors = {3: infinite, 5: torch.zeros(D_MODEL)}
     with run_engine(
-        tiny_model(), tiny_tokenizer(), sae, directions=lambda spec: vectors[spec.features[0][0]]
+        tiny_model(), tiny_tokenizer(), sae, directions=lambda spec: vectors[spec.strengths[0][0]]
     ) as engine:
         yield engine
 

@@ -13,7 +13,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from inference import metrics
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port
 from inference.tests.test_load import LONG, wait_for
@@ -108,7 +108,7 @@ def test_a_worker_tells_of_its_engine_at_a_port_of_its_own(server: Server, api_k
             return -1
 
     try:
-        wait_for(lambda: any(beat.serves("own") for beat in stream.live_workers()), 60)
+        wait_for(lambda: any(beat.serves("own") for beat in heartbeats.live_workers()), 60)
         idle = {"millm_batch_places": 16, "millm_batch_requests": 0, "millm_generated_tokens_total": 0}
         assert {name: told(name) for name in idle} == idle
         assert told("millm_cache_use_ratio") < 0.01
@@ -150,7 +150,7 @@ def test_postgresql_is_not_asked(server: Server, django_assert_num_queries: Any)
 
 def test_without_redis_it_says_so(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     away = redis.Redis.from_url("unix:///nowhere/redis.sock")
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     assert read(Client().get("/metrics").content.decode())["millm_broker_up", ""] == 0
     away.close()
 

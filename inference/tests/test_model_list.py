@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from inference.broker import stream
-from inference.broker.stream import Heartbeat
+from inference.broker import heartbeats
+from inference.broker.heartbeats import Heartbeat
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.models import SAE
@@ -18,7 +18,7 @@ from steering.models import SAE
 
 @pytest.fixture
 def client(demo: LanguageModel, api_key: str, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(stream, "live_workers", list)
+    monkeypatch.setattr(heartbeats, "live_workers", list)
     return Client(headers={"Authorization": f"Bearer {api_key}"})
 
 
@@ -29,7 +29,7 @@ def twelve(client: Client) -> list[str]:
     sae, now = SAE.objects.get(), datetime.now(UTC)
     place = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer}
     for i in range(12):
-        Profile.objects.create(name=f"p{i}", steering={i: 1.0}, **place)
+        Profile.objects.create(name=f"p{i}", strengths={i: 1.0}, **place)
         Profile.objects.filter(name=f"p{i}").update(updated_at=now - timedelta(minutes=i))
     return [f"p{i}" for i in range(12)]
 
@@ -65,7 +65,7 @@ def test_other_served_models_follow_beyond_the_bound(
     settings.INFERENCE_MAX_LISTED_PROFILES = 1
     LanguageModel.objects.register(LanguageModel.objects.get().source, name="other", anywhere=True)
     beats = [Heartbeat("w", "other", "ready", "cpu", 0, 0, 1, 0), Heartbeat("v", "demo", "ready", "cpu", 0, 0, 1, 0)]
-    monkeypatch.setattr(stream, "live_workers", lambda: beats)
+    monkeypatch.setattr(heartbeats, "live_workers", lambda: beats)
     assert listed(client) == (["demo", "demo:p0", "other"], True)
 
 
@@ -75,7 +75,7 @@ def test_no_strengths_are_read(client: Client, twelve: list[str]) -> None:
     read = [query["sql"] for query in queries if 'FROM "profiles_profile"' in query["sql"]]
     assert read
     for sql in read:
-        assert '"steering"' not in sql.split(" FROM ")[0]
+        assert '"strengths"' not in sql.split(" FROM ")[0]
         assert "LIMIT" in sql or '"is_active"' in sql
 
 

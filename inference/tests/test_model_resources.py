@@ -83,7 +83,7 @@ def test_an_sae_is_registered_attached_and_detached_with_its_profile(api: APICli
     assert api.post("/api/saes/mine/attach").data["code"] == "no_current_model"
     model.load()
     assert api.post("/api/saes/mine/attach").data["is_attached"]
-    profile = Profile.objects.create_from(name="p", steering={1: 2.0})
+    profile = Profile.objects.create_from(name="p", strengths={1: 2.0})
     profile.activate()
     assert api.delete("/api/saes/mine").data["code"] == "sae_in_use"
     assert not api.post("/api/saes/mine/detach").data["is_attached"]
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_not_attached(api: APIClient, folders: Path) -> Non
         ({"source": "/etc"}, 400, "outside the model folders"),
         ({"source": "{root}/../elsewhere"}, 400, "outside the model folders"),
         ({"source": "{root}/link"}, 400, "outside the model folders"),
-        ({"source": "{root}/nothing"}, 400, "no folder"),
+        ({"source": "{root}/nothing"}, 400, "not a folder"),
         ({"source": "{root}/saes"}, 400, "has no config.json"),
         ({"source": "{root}/odd"}, 400, "architecture 'bert' is not supported"),
         ({"source": "{root}/pickled"}, 400, "has neither model.safetensors nor"),

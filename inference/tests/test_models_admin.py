@@ -40,7 +40,7 @@ def sae(model: LanguageModel) -> SAE:
     """Attached, with a profile that is active."""
     made = SAE.objects.create(id="s", source="/sae", fingerprint="a" * 64, **READY)
     model.attach(made)
-    Profile.objects.create_from(name="ocean", steering={3: 4.0}).activate()
+    Profile.objects.create_from(name="ocean", strengths={3: 4.0}).activate()
     return made
 
 
@@ -118,7 +118,7 @@ def test_what_ends_with_a_model_is_told_before_and_after(
 ) -> None:
     other = LanguageModel.objects.create(name="other", source="/other", **MODEL)
     page = f"{MODELS}{model.pk}/unload/" if action == "unload" else f"{MODELS}{other.pk}/load/"
-    ends = ["Model tiny is served no more", "SAE s is detached", "Profile ocean is deactivated", "of 1 feature is"]
+    ends = ["Model tiny is no longer served", "SAE s is detached", "Profile ocean is deactivated", "of 1 feature is"]
     asked = text(admin_client.post(page))
     assert all(one in asked for one in ends)
     model.refresh_from_db()
@@ -136,7 +136,7 @@ def test_what_ends_with_an_sae_is_told_before_and_after(admin_client: Client, sa
     assert SAE.objects.attached() == sae
     told = text(admin_client.post(f"{SAES}s/detach/", {"confirmed": "yes"}, follow=True))
     assert "s is detached. Profile ocean is deactivated. The live steering of 1 feature is cleared." in told
-    assert not SteeringState.objects.load().values
+    assert not SteeringState.objects.load().strengths
 
 
 def test_attaching_another_sae_ends_the_profile_and_says_so(admin_client: Client, sae: SAE) -> None:
@@ -174,11 +174,11 @@ def test_what_is_under_way_can_be_cancelled_and_only_then(admin_client: Client) 
     for page, row in ((MODELS, model), (SAES, sae)):
         shown = text(admin_client.get(page))
         assert f"{page}{row.pk}/cancel/" in shown
-        assert f'data-under-way="{row.pk}"' in shown
+        assert f'data-in-progress="{row.pk}"' in shown
         assert "is cancelled; what" in text(admin_client.post(f"{page}{row.pk}/cancel/", follow=True))
         row.refresh_from_db()
         assert row.status == "registered"
-        assert "data-under-way" not in text(admin_client.get(page))
+        assert "data-in-progress" not in text(admin_client.get(page))
         if isinstance(row, LanguageModel):
             row.load()
             say(row, "ready")
@@ -207,7 +207,7 @@ def test_an_error_is_told_with_what_to_do(admin_client: Client) -> None:
     for page in (MODELS, f"{MODELS}{model.pk}/change/"):
         shown = text(admin_client.get(page))
         assert "9.1 GiB on cpu" in shown
-        assert "then load it again" in shown
+        assert "then load the model again" in shown
         assert "Load again" in shown
 
 
@@ -225,7 +225,7 @@ def test_the_options_of_a_model_are_changed_and_the_current_one_is_loaded_anew(
     page = f"{MODELS}{model.pk}/change/"
     refused = admin_client.post(page, {"dtype": "float32", "device": "tpu"})
     assert "expected auto, cpu, cuda, cuda:N or mps" in text(refused)
-    assert "loaded anew" in text(admin_client.post(page, {"dtype": "float32", "device": "cpu"}, follow=True))
+    assert "loaded again" in text(admin_client.post(page, {"dtype": "float32", "device": "cpu"}, follow=True))
     model.refresh_from_db()
     assert (model.dtype, model.device, model.status, model.name) == ("float32", "cpu", "queued", "tiny")
 
@@ -235,7 +235,7 @@ def test_new_options_lock_the_live_steering_before_the_model(admin_client: Clien
         admin_client.post(f"{MODELS}{model.pk}/change/", {"dtype": "float32", "device": "cpu"})
     told = [query["sql"] for query in asked]
     lock = next(i for i, sql in enumerate(told) if "FOR UPDATE" in sql and "steeringstate" in sql)
-    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "inference_languagemodel"'))
+    assert lock < next(i for i, sql in enumerate(told) if sql.startswith('UPDATE "steering_languagemodel"'))
 
 
 # --- registering ---
@@ -252,7 +252,7 @@ def test_a_model_is_registered_and_its_page_offers_to_load_it(
     assert page.redirect_chain[-1][0] == f"{MODELS}{model.pk}/change/"
     assert "Nothing is downloaded yet" in text(page)
     assert f"{MODELS}{model.pk}/load/" in text(page)
-    assert "loaded, at least about as much memory" in text(page)
+    assert "a worker needs at least about as much memory" in text(page)
 
 
 @pytest.mark.parametrize(
@@ -324,8 +324,8 @@ def test_a_deletion_tells_what_goes_and_what_stays(admin_client: Client, sae: SA
     data = {"action": "delete_selected", "_selected_action": ["s"]}
     for asked in (admin_client.get(f"{SAES}s/delete/"), admin_client.post(SAES, data)):
         assert "SAE s, with its 34 labels" in text(asked)
-        assert "The files stay" in text(asked)
-        assert "Profiles for it stay (1)" in text(asked)
+        assert "The files, in their folder" in text(asked)
+        assert "profiles (1)" in text(asked)
     assert "Successfully deleted 1 SAE" in text(admin_client.post(SAES, {**data, "post": "yes"}, follow=True))
     assert not SAE.objects.exists()
     assert not FeatureLabel.objects.exists()
@@ -371,4 +371,4 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(
     rows: Any = SAE.objects.all() if page == SAES else LanguageModel.objects.all()
     ids = [row.pk for row in rows if row.status != "ready"]
     with django_assert_max_num_queries(6):
-        assert text(admin_client.get(f"{page}progress/", {"id": ids})).count("data-under-way") == 40
+        assert text(admin_client.get(f"{page}progress/", {"id": ids})).count("data-in-progress") == 40

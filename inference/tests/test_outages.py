@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 from inference.tests.faulty_worker import BLOCKING, DEADLY, POISON, STUCK, STUCK_AT
@@ -250,9 +250,9 @@ def test_what_a_worker_had_taken_and_not_begun_when_it_died_is_answered_by_anoth
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis.Redis.from_url(redis_url(BROKER), decode_responses=True) as kept, ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(stream, "connection", kept)
+        monkeypatch.setattr(connections, "connection", kept)
         workers = [stack.server.worker, stack.server.start_worker()]
-        wait_for(lambda: [one.status for one in stream.live_workers()] == ["ready"] * 2, 60)
+        wait_for(lambda: [one.status for one in heartbeats.live_workers()] == ["ready"] * 2, 60)
         answer = pool.submit(stack.chat, seed=STUCK)
         wait_for(lambda: kept.exists(STUCK_AT), 10)
         workers.sort(key=lambda worker: str(worker.pid) == kept.get(STUCK_AT))

@@ -28,7 +28,7 @@ def now(client: Client, search: str = "") -> Any:
 
 def many(count: int, **fields: Any) -> None:
     sae = SAE.objects.get()
-    made_for = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer, "steering": {1: 1.0}} | fields
+    made_for = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer, "strengths": {1: 1.0}} | fields
     Profile.objects.bulk_create([Profile(name=f"many {number:06}", **made_for) for number in range(count)])
 
 
@@ -61,7 +61,7 @@ def test_the_active_profile_is_offered_first(viewer: Client) -> None:
     assert told["profiles"][0] == told["active"] == "ocean"
     assert told["live"] == "steers by ocean"
     SteeringState.objects.load().set_features({7: 1.0, 8: 2.0})
-    count = len(SteeringState.objects.load().values)
+    count = len(SteeringState.objects.load().strengths)
     assert now(viewer)["live"] == f"steers {count} features"
     SteeringState.objects.load().disable()
     assert now(viewer)["live"] == "steers nothing"
@@ -71,7 +71,7 @@ def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel)
     demo.unload()
     told = now(viewer)
     assert (told["model"], told["profiles"]) == (None, [])
-    assert told["problem"] == "No model is loaded, so nothing can be asked yet."
+    assert told["problem"] == "No model is loaded, so messages cannot be answered yet."
     assert viewer.get(PAGE).status_code == 200
     other = LanguageModel.objects.create(name="other", source="/x", d_model=8, num_layers=1, context_length=64)
     other.make_current()

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from inference.engine.answer import Answer
 from inference.engine.constraints import Constraint
 from inference.engine.detokenizer import AnswerText
-from inference.engine.engine import ContinuousEngine
 from inference.tests.engines import run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 
@@ -15,14 +15,14 @@ PROMPT = [5, 17, 200]
 
 
 def test_a_poisoned_request_fails_alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> None:
-    started = ContinuousEngine._started
+    started = Answer.started
 
-    def poisoned(engine: ContinuousEngine, answer: Any) -> Any:
+    def poisoned(answer: Answer) -> Any:
         if answer.request.prompt_ids == POISON:
             raise ValueError("poison")
-        return started(engine, answer)
+        return started(answer)
 
-    monkeypatch.setattr(ContinuousEngine, "_started", poisoned)
+    monkeypatch.setattr(Answer, "started", poisoned)
     with run_engine(tiny_model(), tiny_tokenizer(), tiny_sae(tmp_path_factory.mktemp("sae"))) as collected:
         [alone] = collected.greedy([(PROMPT, None)], 8)
         beside, poison = collected.submit(PROMPT, max_new_tokens=8), collected.submit(POISON)

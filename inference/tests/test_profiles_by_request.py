@@ -33,7 +33,8 @@ def text(answer: httpx.Response) -> str:
 def test_every_fitting_profile_is_a_model(client: httpx.Client) -> None:
     Profile.objects.create(name="foreign", model_id="gpt2")
     sae = SAE.objects.get()
-    odd = Profile.objects.create(name="odd: λ/x?#%", model_id="demo", sae_id=sae.id, layer=sae.layer, steering={1: 1.0})
+    made_for = {"model_id": "demo", "sae_id": sae.id, "layer": sae.layer}
+    odd = Profile.objects.create(name="odd: λ/x?#%", strengths={1: 1.0}, **made_for)
     ids = [model["id"] for model in client.get("/models").json()["data"]]
     assert ids[0] == "demo"
     assert set(ids[1:]) == {f"demo:{p.name}" for p in Profile.objects.exclude(name="foreign")}
@@ -52,7 +53,7 @@ def test_a_profile_by_model_id_steers_its_request_alone(client: httpx.Client) ->
     plain = ask(client)
     steered = ask(client, model="demo:ocean")
     profile = Profile.objects.get(name="ocean")
-    own = ask(client, steering={"features": {str(i): s for i, s in profile.steering.items()}})
+    own = ask(client, steering={"features": {str(i): s for i, s in profile.strengths.items()}})
     assert text(steered) == text(own) != text(plain)
     assert steered.json()["model"] == "demo:ocean"
     assert steered.headers["X-miLLM-Profile"] == "ocean"

@@ -11,16 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
+from inference.broker import claims, connections, heartbeats
 from inference.broker import inbox as module
-from inference.broker import stream
-from inference.broker.stream import Heartbeat
-from inference.demo.register import FILES
+from inference.broker.events import write_events
+from inference.broker.heartbeats import Heartbeat
+from inference.demo import FILES
 from inference.interface import Event
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
 from inference.openai.endpoint import in_database
 from inference.tests.conftest import Server, say
 from inference.tests.test_inbox import until
 from millm_site.asgi import application
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -113,19 +115,19 @@ class Played:
         )
         self.model.make_current()
         self.model.attach(SAE.objects.get())
-        Profile.objects.create_from(name="mine", steering={1: 2.0})
+        Profile.objects.create_from(name="mine", strengths={1: 2.0})
 
     def beat(self) -> None:
-        stream.write_heartbeat(Heartbeat(self.model.name, self.model.name, "ready", "cpu", 0, 0, 1, 0))
-        stream.connection.expire(f"millm:worker:{self.model.name}", 60)
+        heartbeats.write_heartbeat(Heartbeat(self.model.name, self.model.name, "ready", "cpu", 0, 0, 1, 0))
+        connections.connection.expire(f"millm:worker:{self.model.name}", 60)
 
     def queued(self) -> list[dict[str, Any]]:
-        sent = [json.loads(one) for one in stream.connection.lrange(self.model.queue, 0, -1)]
+        sent = [json.loads(one) for one in connections.connection.lrange(self.model.queue, 0, -1)]
         return [json.loads(b64decode(one["body"]))[0][0] for one in sent]
 
     def tell(self, kind: str, **data: Any) -> None:
         [message] = self.queued()
-        stream.write_events([(message["inbox"], Event(message["request_id"], kind, data))])
+        write_events([(message["inbox"], Event(message["request_id"], kind, data))])
 
     def answer(self) -> None:
         self.tell("started", index=0, prompt_tokens=1, cached_tokens=0)
@@ -154,24 +156,24 @@ class Played:
 
 @pytest.fixture
 def played(demo: LanguageModel, api_key: str, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Played]:
-    for name, value in {"SILENCE_S": 0.02, "LOOK_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
+    for name, value in {"SILENCE_S": 0.02, "SNAPSHOT_EVERY_S": 0.02, "BLOCK_MS": 20}.items():
         monkeypatch.setattr(module, name, value)
     made = Played(api_key)
     made.beat()
     yield made
-    stream.clear_heartbeat(made.model.name)
-    stream.connection.delete(made.model.queue, f"_kombu.binding.{made.model.queue}")
+    heartbeats.clear_heartbeat(made.model.name)
+    connections.connection.delete(made.model.queue, f"_kombu.binding.{made.model.queue}")
 
 
 def test_without_a_worker_nothing_is_activated(played: Played) -> None:
-    stream.clear_heartbeat(played.model.name)
+    heartbeats.clear_heartbeat(played.model.name)
     answer = played.run()
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_worker")
     assert nothing_changed()
 
 
 def test_a_model_that_failed_to_load_is_told_to_whoever_asks_it(played: Played) -> None:
-    stream.clear_heartbeat(played.model.name)
+    heartbeats.clear_heartbeat(played.model.name)
     say(played.model, "error", error="the file is cut off")
     answer = played.run()
     error = answer.json()["error"]
@@ -181,7 +183,7 @@ def test_a_model_that_failed_to_load_is_told_to_whoever_asks_it(played: Played) 
 
 def test_a_full_queue_activates_nothing(played: Played, settings: Any) -> None:
     settings.INFERENCE_MAX_QUEUE = 1
-    stream.connection.rpush(played.model.queue, "waits")
+    connections.connection.rpush(played.model.queue, "waits")
     answer = played.run()
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
     assert nothing_changed()
@@ -207,7 +209,7 @@ def test_what_no_longer_fits_when_a_worker_begins_is_refused_and_cancelled(playe
 
     answer = played.run(meanwhile)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "profile_incompatible")
-    assert stream.is_cancelled(played.queued()[0]["request_id"])
+    assert claims.is_cancelled(played.queued()[0]["request_id"])
     assert active() is None
 
 

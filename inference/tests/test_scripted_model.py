@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.broker import stream
+from inference.broker import heartbeats
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.scripted import after, ids_of, scripted_model, sentencepiece
@@ -49,7 +49,7 @@ def worker(processes: Server, folder: Path, django_db_blocker: Any) -> Iterator[
 def client(server: Server, api_key: str, worker: Any, folder: Path) -> Iterator[httpx.Client]:
     if not LanguageModel.objects.filter(name="spm").exists():
         LanguageModel.objects.register(str(folder), anywhere=True)
-    eventually(lambda: any(beat.serves("spm") for beat in stream.live_workers()))
+    eventually(lambda: any(beat.serves("spm") for beat in heartbeats.live_workers()))
     headers = {"Authorization": f"Bearer {api_key}"}
     with httpx.Client(base_url=f"{server.url}/v1", headers=headers, timeout=60) as made:
         yield made

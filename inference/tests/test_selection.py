@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from redis import ConnectionError as RedisAway
 
-from inference.broker import stream
-from inference.demo.register import FILES
+from inference.broker import heartbeats
+from inference.demo import FILES
 from inference.models import LanguageModel, LanguageModelManager
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import select
@@ -28,10 +28,10 @@ def chosen(model_id: str) -> str | None:
 
 
 def test_the_current_model_and_its_profiles_are_found_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> list[stream.Heartbeat]:
+    def away() -> list[heartbeats.Heartbeat]:
         raise RedisAway("away")
 
-    monkeypatch.setattr(stream, "live_workers", away)
+    monkeypatch.setattr(heartbeats, "live_workers", away)
     assert chosen("demo") is None
     assert chosen("demo:ocean") == "ocean"
     with pytest.raises(RedisAway):
@@ -41,11 +41,11 @@ def test_the_current_model_and_its_profiles_are_found_without_redis(monkeypatch:
 def test_no_transaction_is_open_while_redis_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def live() -> list[stream.Heartbeat]:
+    def live() -> list[heartbeats.Heartbeat]:
         asked.append(connection.in_atomic_block)
         return []
 
-    monkeypatch.setattr(stream, "live_workers", live)
+    monkeypatch.setattr(heartbeats, "live_workers", live)
     with pytest.raises(OpenAIError, match="There is no profile `unknown`"):
         chosen("demo:unknown")
     assert asked == [False]
@@ -54,8 +54,8 @@ def test_no_transaction_is_open_while_redis_is_asked(monkeypatch: pytest.MonkeyP
 def test_a_served_model_whose_name_looks_like_a_profile_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     source = LanguageModel.objects.get(name="demo").source
     LanguageModel.objects.register(source, name="demo:more", anywhere=True)
-    beat = stream.Heartbeat("w", "demo:more", "ready", "cpu", 0, 0, 1, 0)
-    monkeypatch.setattr(stream, "live_workers", lambda: [beat])
+    beat = heartbeats.Heartbeat("w", "demo:more", "ready", "cpu", 0, 0, 1, 0)
+    monkeypatch.setattr(heartbeats, "live_workers", lambda: [beat])
     user: Any = get_user_model()(username="somebody")
     assert select(user, "demo:more").served == "demo:more"
 
@@ -97,7 +97,7 @@ def test_what_is_loaded_attached_and_activated_between_two_reads_is_of_the_next_
     def switch() -> None:
         other.load()
         other.attach(sae)
-        Profile.objects.create_from(name="others", steering={1: 1.0}).activate()
+        Profile.objects.create_from(name="others", strengths={1: 1.0}).activate()
 
     manager, method = READS[read]
     found = getattr(manager, method)

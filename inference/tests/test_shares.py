@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from inference.broker import connections, shares
 from inference.broker import inbox as module
-from inference.broker import shares, stream
+from inference.broker.errors import RequestFailed
+from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
 from inference.broker.shares import HOLDER, Shares
-from inference.broker.stream import Heartbeat
-from inference.openai.errors import OpenAIError
+from inference.openai.endpoint import as_openai_error
 from inference.tests.conftest import Server
 from inference.tests.test_inbox import run
 from inference.tests.test_load import LONG, running, wait_for
@@ -27,10 +28,10 @@ HELD = "millm:held:key:test"
 @pytest.fixture(autouse=True)
 def holder() -> Iterator[None]:
     token = HOLDER.set("key:test")
-    stream.connection.delete(HELD)
+    connections.connection.delete(HELD)
     yield
     HOLDER.reset(token)
-    stream.connection.delete(HELD)
+    connections.connection.delete(HELD)
 
 
 def test_beyond_its_share_a_key_is_told_to_come_back(settings: Any) -> None:
@@ -40,10 +41,11 @@ def test_beyond_its_share_a_key_is_told_to_come_back(settings: Any) -> None:
         first, second = Shares(), Shares()  # of two webs
         await first.take("a", 10, WORKERS)
         await second.take("b", 6, WORKERS)
-        with pytest.raises(OpenAIError, match="16 answers of yours are under way") as refused:
+        with pytest.raises(RequestFailed, match="16 answers of yours are in progress") as refused:
             await first.take("c", 1, WORKERS)
-        assert (refused.value.status, refused.value.code) == (429, "share_used_up")
-        assert int(refused.value.response()["Retry-After"]) >= 1
+        told = as_openai_error(refused.value)
+        assert (told.status, told.code) == (429, "share_used_up")
+        assert int(told.response()["Retry-After"]) >= 1
         await first.release("c")  # which holds nothing
         await second.release("b")
         await first.take("c", 6, WORKERS)
@@ -59,7 +61,7 @@ def test_one_request_that_is_larger_than_the_share_is_taken_alone(settings: Any)
 
     async def test() -> None:
         await Shares().take("a", 16, WORKERS)
-        with pytest.raises(OpenAIError):
+        with pytest.raises(RequestFailed):
             await Shares().take("b", 1, WORKERS)
 
     run(test)
@@ -68,12 +70,12 @@ def test_one_request_that_is_larger_than_the_share_is_taken_alone(settings: Any)
 def test_what_a_web_holds_counts_while_it_lives_and_not_longer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.INFERENCE_KEY_SHARE = 0.5
     monkeypatch.setattr(shares, "LEASE_S", 0.4)
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "SNAPSHOT_EVERY_S", 0.05)
 
     async def lives() -> None:
         await inbox().shares.take("a", 16, WORKERS)
         await asyncio.sleep(0.8)
-        with pytest.raises(OpenAIError):
+        with pytest.raises(RequestFailed):
             await Shares().take("b", 1, WORKERS)
 
     async def after() -> None:
@@ -89,8 +91,8 @@ def test_what_a_killed_web_held_counts_no_longer_where_the_clock_of_redis_is_set
 
     async def test() -> None:
         await Shares().take("a", 16, WORKERS)
-        for member, ends_ms in stream.connection.zscan_iter(HELD):
-            stream.connection.zadd(HELD, {member: ends_ms + 3_600_000})  # as that clock sees it then
+        for member, ends_ms in connections.connection.zscan_iter(HELD):
+            connections.connection.zadd(HELD, {member: ends_ms + 3_600_000})  # as that clock sees it then
         await Shares().take("b", 16, WORKERS)
 
     run(test)

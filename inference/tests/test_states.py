@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
 
-from inference.broker import stream
+from inference.broker import connections, heartbeats
 from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
 from steering.errors import NothingToCancel
@@ -47,12 +47,12 @@ def test_a_second_worker_that_starts_changes_nothing_of_a_model_that_is_served(
 def test_a_worker_that_fails_beside_one_that_serves_does_not_leave_an_error(model: LanguageModel) -> None:
     say(model, "error", error="no memory", worker="second")
     assert now(model) == ("ready", 1.0, "")
-    stream.clear_heartbeat("first")
+    heartbeats.clear_heartbeat("first")
     assert now(model) == ("error", None, "no memory")
 
 
 def test_the_worker_that_is_furthest_is_shown(model: LanguageModel) -> None:
-    stream.clear_heartbeat("first")
+    heartbeats.clear_heartbeat("first")
     assert now(model)[0] == "queued"
     say(model, "error", error="broken", worker="a")
     say(model, "downloading", 0.7, worker="b")
@@ -90,7 +90,7 @@ def test_a_worker_that_is_pinned_to_a_model_serves_it_whichever_is_current(model
 
 
 def test_a_worker_of_an_older_version_says_what_it_serves(model: LanguageModel) -> None:
-    stream.write_heartbeat(stream.Heartbeat("first", "tiny", "ready", "cpu", 0, 0, 16, 0))
+    heartbeats.write_heartbeat(heartbeats.Heartbeat("first", "tiny", "ready", "cpu", 0, 0, 16, 0))
     assert now(model)[0] == "ready"
 
 
@@ -98,7 +98,7 @@ def test_without_redis_the_state_is_not_known_and_is_said_to_be_so(
     model: LanguageModel, admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = redis.Redis.from_url(f"redis://127.0.0.1:{free_port()}", decode_responses=True)
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     said = "Redis does not answer: what workers do with the model is not known."
     assert now(model) == ("unknown", None, said)
     assert said in admin_client.get(LIST).content.decode()
@@ -111,13 +111,13 @@ def test_without_redis_the_state_is_not_known_and_is_said_to_be_so(
 
 def test_a_list_looks_at_the_workers_once(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     LanguageModel.objects.bulk_create(LanguageModel(name=f"m{i}", source="/m", **SIZES) for i in range(10))
-    looks, live = 0, stream.live_workers
+    looks, live = 0, heartbeats.live_workers
 
-    def look() -> list[stream.Heartbeat]:
+    def look() -> list[heartbeats.Heartbeat]:
         nonlocal looks
         looks += 1
         return live()
 
-    monkeypatch.setattr(stream, "live_workers", look)
+    monkeypatch.setattr(heartbeats, "live_workers", look)
     assert [row.status for row in LanguageModel.objects.all()] == ["registered"] * 10 + ["ready"]
     assert looks == 1

@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError as BrokerError
 from inference import health
 from inference.openai.endpoint import as_openai_error
 from inference.outages import outage_of
-from inference.worker import process as worker
-from inference.worker.running import failure_of
+from inference.worker import process
+from inference.worker.job import failure_of
 from millm_site.middleware.outages import OutageMiddleware
 
 OURS = [
@@ -86,8 +86,8 @@ def test_a_worker_goes_on_in_an_outage_only(
     monkeypatch: pytest.MonkeyPatch, error: Exception, gives_up: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     given_up: list[str] = []
-    monkeypatch.setattr(worker, "_give_up", given_up.append)
-    made = worker.Worker.__new__(worker.Worker)
+    monkeypatch.setattr(process, "_give_up", given_up.append)
+    made = process.Worker.__new__(process.Worker)
     rounds = iter([False, True])
     made._stopping = type("Event", (), {"is_set": lambda self: next(rounds), "wait": lambda self, s: None})()
 

@@ -155,7 +155,7 @@ def test_the_tokens_of_the_log_probabilities_make_the_text(tokenizer: PreTrained
     texts = TokenTexts(tokenizer.backend_tokenizer)
     for ids in random_answers(tokenizer, 100):
         shown = [one for one in ids if one not in texts.special]
-        told = TokenRecord(texts, 0, GrowingText(texts)).told(shown, [(-1.0, [])] * len(shown))
+        told = TokenRecord(texts, 0, GrowingText(texts)).entries(shown, [(-1.0, [])] * len(shown))
         raw = b"".join(bytes(entry["bytes"]) for entry in told["logprobs"])
         text = text_of(tokenizer, shown)
         assert sum(told["widths"]) == len(text)
@@ -165,12 +165,12 @@ def test_the_tokens_of_the_log_probabilities_make_the_text(tokenizer: PreTrained
 def test_special_tokens_keep_their_names_in_log_probabilities_and_add_no_text() -> None:
     ids = ids_of(BYTE_LEVEL, "Hello", "<｜end▁of▁sentence｜>", "Ġthere")
     texts = TokenTexts(BYTE_LEVEL.backend_tokenizer)
-    told = TokenRecord(texts, 0, GrowingText(texts)).told(ids, [(-1.0, [])] * 3)
+    told = TokenRecord(texts, 0, GrowingText(texts)).entries(ids, [(-1.0, [])] * 3)
     assert [entry["token"] for entry in told["logprobs"]] == ["Hello", "<｜end▁of▁sentence｜>", " there"]
     assert told["widths"] == [5, 0, 6]
     spm = sentencepiece(additional_special_tokens=["<｜end▁of▁sentence｜>"])
     texts = TokenTexts(spm.backend_tokenizer)
-    [entry] = TokenRecord(texts, 0, GrowingText(texts)).told([len(spm) - 1], [(-1.0, [])])["logprobs"]
+    [entry] = TokenRecord(texts, 0, GrowingText(texts)).entries([len(spm) - 1], [(-1.0, [])])["logprobs"]
     assert entry["token"] == "<｜end▁of▁sentence｜>"
 
 
@@ -191,6 +191,6 @@ def test_a_tokenizer_is_written_out_once_and_not_for_each_token() -> None:
 
     texts: Any = TokenTexts(Counted(BYTE_LEVEL.backend_tokenizer))  # type: ignore[arg-type]
     ids = list(range(len(BYTE_LEVEL)))
-    TokenRecord(texts, 20, GrowingText(texts)).told(ids, [(-1.0, [(one, -1.0) for one in ids[:20]])] * len(ids))
+    TokenRecord(texts, 20, GrowingText(texts)).entries(ids, [(-1.0, [(one, -1.0) for one in ids[:20]])] * len(ids))
     AnswerText(texts).push(ids)
     assert Counted.reads == 1

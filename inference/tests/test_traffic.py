@@ -12,8 +12,7 @@ import pytest
 from django.conf import settings
 from redis import ConnectionError as RedisAway
 
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import connections, counters, heartbeats
 from inference.broker.counters import Hour, Minute, last_hour
 from inference.tests.conftest import Server
 from inference.tests.test_load import wait_for
@@ -23,7 +22,7 @@ MESSAGES: list[Any] = [{"role": "user", "content": "Tell me something."}]
 
 def settle() -> None:
     """Wait until nothing runs, and what ran is counted: tokens come with the heartbeat after."""
-    wait_for(lambda: not any(worker.running for worker in stream.live_workers()), 10)
+    wait_for(lambda: not any(worker.running for worker in heartbeats.live_workers()), 10)
     last, since = last_hour().total, time.monotonic()
     while time.monotonic() - since < 2 * settings.INFERENCE_HEARTBEAT_S:
         time.sleep(0.05)
@@ -117,15 +116,15 @@ def test_the_hour_has_sixty_minutes_the_running_one_last_and_its_counters_go(mon
     began = 60.0 * 60 * 24 * 365  # long ago: nobody else counts there
     for minute, tokens in ((0, 1), (1, 2), (60, 4)):
         monkeypatch.setattr(time, "time", lambda at=began + 60 * minute: at)
-        assert traffic.tokens_generated(tokens)
+        assert counters.tokens_generated(tokens)
     monkeypatch.setattr(time, "time", lambda: began + 60 * 60 + 12)
     hour = last_hour()
     assert [minute.tokens for minute in hour.minutes] == [2, *[0] * 58, 4]
     assert hour.elapsed_s == 12
     assert hour.total.mean_first_token_s is None
-    keys = [traffic._key(int(began) // 60 + minute) for minute in (0, 1, 60)]
-    assert all(0 < stream.connection.ttl(key) <= 2 * 60 * 60 for key in keys)
-    stream.connection.delete(*keys)
+    keys = [counters._key(int(began) // 60 + minute) for minute in (0, 1, 60)]
+    assert all(0 < connections.connection.ttl(key) <= 2 * 60 * 60 for key in keys)
+    connections.connection.delete(*keys)
 
 
 def test_of_hundreds_of_requests_that_end_at_once_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +132,11 @@ def test_of_hundreds_of_requests_that_end_at_once_all_are_counted(monkeypatch: p
     monkeypatch.setattr(time, "time", lambda: began)
 
     async def end() -> None:
-        await asyncio.gather(*(traffic.request_ended("cancelled", None) for _ in range(500)))
+        await asyncio.gather(*(counters.request_ended("cancelled", None) for _ in range(500)))
 
     asyncio.run(end())
     assert last_hour().total.cancelled == 500
-    stream.connection.delete(traffic._key(int(began) // 60))
+    connections.connection.delete(counters._key(int(began) // 60))
 
 
 def test_without_redis_nothing_is_counted_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,24 +145,26 @@ def test_without_redis_nothing_is_counted_and_nothing_fails(monkeypatch: pytest.
             def pipeline(self, transaction: bool) -> None:
                 raise RedisAway("away")
 
-        monkeypatch.setattr(stream, "async_connection", Away)
-        await traffic.request_ended("answered", 0.1)
+        monkeypatch.setattr(connections, "async_connection", Away)
+        await counters.request_ended("answered", 0.1)
 
     asyncio.run(away())
-    monkeypatch.setattr(stream.connection, "hincrby", lambda *_args: (_ for _ in ()).throw(RedisAway("away")))
-    traffic.profile_activated("api")
-    monkeypatch.setattr(stream.connection, "pipeline", lambda transaction: (_ for _ in ()).throw(RedisAway("away")))
-    assert not traffic.tokens_generated(5)
+    monkeypatch.setattr(connections.connection, "hincrby", lambda *_args: (_ for _ in ()).throw(RedisAway("away")))
+    counters.profile_activated("api")
+    monkeypatch.setattr(
+        connections.connection, "pipeline", lambda transaction: (_ for _ in ()).throw(RedisAway("away"))
+    )
+    assert not counters.tokens_generated(5)
 
 
 def test_a_worker_tells_its_memory(server: Server) -> None:
-    [worker] = [worker for worker in stream.live_workers() if worker.status == "ready"]
+    [worker] = [worker for worker in heartbeats.live_workers() if worker.status == "ready"]
     assert 50 * 2**20 < worker.memory_bytes < 2**34
     assert worker.gpu_bytes is None or worker.device.startswith("cuda")
 
 
 def test_heartbeats_of_older_and_newer_workers_are_read() -> None:
-    beat = stream.Heartbeat("w", "demo", "ready", "cpu", 1, 2, 16, 300)
+    beat = heartbeats.Heartbeat("w", "demo", "ready", "cpu", 1, 2, 16, 300)
     text = {name: value for name, value in vars(beat).items() if name not in {"memory_bytes", "gpu_bytes"}}
-    assert stream.Heartbeat.parse(json.dumps(text)) == beat
-    assert stream.Heartbeat.parse(json.dumps(text | {"temperature": 60})) == beat
+    assert heartbeats.Heartbeat.parse(json.dumps(text)) == beat
+    assert heartbeats.Heartbeat.parse(json.dumps(text | {"temperature": 60})) == beat

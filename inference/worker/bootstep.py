@@ -6,18 +6,18 @@ from celery import bootsteps
 
 
 class EngineStep(bootsteps.StartStopStep):
-    """Starts what follows the rows and serves the model that they name."""
+    """Starts the worker, which follows the rows and serves the model that they name."""
 
     requires = ("celery.worker.components:Pool",)
 
     def start(self, parent: Any) -> None:
-        from inference.worker import process as worker
+        from inference.worker import process
 
-        worker.start(parent.hostname)
+        process.start(parent.hostname)
 
     def stop(self, parent: Any) -> None:
-        from inference.worker import process as worker
+        from inference.worker import process
 
-        worker.stop()
+        process.stop()
 
     terminate = stop

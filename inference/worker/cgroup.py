@@ -1,4 +1,4 @@
-"""The memory that a container's limit leaves; what the machine has free is not what it may take."""
+"""The memory that a container's limit leaves: a process may not take all that the machine has free."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ OWN = Path("/proc/self/cgroup")
 
 
 def free_bytes() -> int | None:
-    """What this process's control group and those around it leave it; None without a limit.
+    """The bytes that the limits of this process's control group and of its parents leave; None without a limit.
 
-    Pages of files that nobody reads are given up first, so they count as free, as for the kubelet. Version 2 only:
+    The kernel drops unused pages of files first, so they count as free, as for the kubelet. Version 2 only:
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
     """
     lines = OWN.read_text().splitlines() if OWN.exists() else []
@@ -26,6 +26,6 @@ def _left(group: Path) -> int | None:
             return None
         used = int((group / "memory.current").read_text())
         statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except OSError:  # the group of another namespace, or of version 1
+    except OSError:  # a group of another namespace, or of version 1
         return None
     return max(0, int(limit) - used + int(statistics["inactive_file"]))

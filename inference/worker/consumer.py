@@ -1,4 +1,4 @@
-"""Celery's consumer, whose waits for a broker that is away stay short."""
+"""Celery's consumer, which reconnects to Redis soon and drops malformed messages."""
 
 import logging
 from collections.abc import Callable
@@ -14,10 +14,10 @@ RECONNECT_S = 1
 
 
 def acknowledge() -> None:
-    """Tell the broker that the running task need not be given to another worker, were this one to die of it.
+    """Acknowledge the running task: no other worker gets it, should this worker die.
 
-    For tasks with `acks_late`, which Celery acknowledges when they have ended: these must not be begun twice, but
-    one that is acknowledged before anybody has heard of its worker would be lost with it.
+    For tasks with `acks_late`, which Celery acknowledges when they have ended: no task must begin twice. A task that
+    was acknowledged before the web knew of its worker would be lost with the worker.
     """
     if current_task and (request := state.requests.get(str(current_task.request.id))):
         request.acknowledge()
@@ -27,24 +27,24 @@ MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class PatientConsumer(Consumer):
-    """Reconnects every second, however long the broker is away: Celery's waits grow to 30 s, and it gives up."""
+    """Reconnects every second, as long as Redis does not answer: Celery's own waits grow to 30 s, and it gives up."""
 
     connection_errors: tuple[type[Exception], ...]
 
     def ensure_connected(self, conn: Any) -> Any:
-        """`conn`, connected. Ends when the worker is told to stop."""
+        """Connect `conn` and return it. Ends when the worker is asked to stop."""
 
-        def told(error: Exception, _wait_s: float) -> None:
+        def failed(error: Exception, _wait_s: float) -> None:
             logger.warning("no tasks are taken, Redis does not answer: %s", error)
 
         conn.ensure_connection(
-            told, interval_start=RECONNECT_S, interval_step=0, interval_max=RECONNECT_S, callback=state.maybe_shutdown
+            failed, interval_start=RECONNECT_S, interval_step=0, interval_max=RECONNECT_S, callback=state.maybe_shutdown
         )
         self.first_connection_attempt = False
         return conn
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Celery's own, that drops what is in no form of Celery's: one worker after the other would die of it."""
+        """Celery's handler, which drops messages that Celery cannot read: each worker that took one would die."""
         take = super().create_task_handler(*args, **kwargs)
 
         def take_or_drop(message: Any) -> Any:

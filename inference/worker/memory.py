@@ -1,4 +1,9 @@
-"""Whether a model fits into memory, told before it is loaded."""
+"""The memory of models: whether one fits, before it is loaded, and its release."""
+
+import gc
+import logging
+import time
+import weakref
 
 import psutil
 import torch
@@ -9,29 +14,33 @@ from inference.engine.loading import pick_device, pick_dtype, read_config, torch
 from inference.models import LanguageModel
 from inference.weights import gib, stored_weights
 from inference.worker import cgroup
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 HEADROOM = 1.1
-"""Activations, hooks and what a framework keeps for itself, over weights and cache."""
+"""Activations, hooks and the framework's own memory, over weights and cache."""
 IN_FLIGHT = 4
-"""Tensors in the host's memory at once, on their way to a GPU: transformers loads in so many threads."""
+"""Tensors in the host's memory at once, on their way to a GPU: transformers loads in this many threads."""
+FREE_S = 5.0
+"""Other threads, such as that of cancellations, may hold an unloaded model for a moment."""
+
+logger = logging.getLogger(__name__)
 
 
-class NotEnoughMemory(SteeringError):
-    """A load that would not fit; the message has the figures."""
+class NotEnoughMemory(Refused):
+    """A load that does not fit into memory; the message has the figures."""
 
     code = "not_enough_memory"
     status = 409
 
 
-def check_fits(row: LanguageModel, in_place_of: PreTrainedModel | None = None) -> None:
-    """Refuse to load what does not fit, once `in_place_of` is unloaded. Raises NotEnoughMemory or BrokenWeights."""
+def check_memory(row: LanguageModel, in_place_of: PreTrainedModel | None = None) -> None:
+    """Raise NotEnoughMemory where a model does not fit once `in_place_of` is unloaded. Raises BrokenWeights."""
     for device, needed in needs(row).items():
         freed = taken(in_place_of) if in_place_of is not None and in_place_of.device == device else 0
         free = free_bytes(device) + freed
         if needed > free:
             where = device if device == pick_device(row.device) else "the host, to load it,"
-            after = " when what is served now is unloaded" if freed else ""
+            after = " when the model that is served now is unloaded" if freed else ""
             raise NotEnoughMemory(
                 f"{row} needs about {gib(needed)} on {where}, and {gib(free)} are free{after}: "
                 "unload another model, choose a smaller dtype, or set INFERENCE_CACHE_TOKENS lower"
@@ -40,7 +49,7 @@ def check_fits(row: LanguageModel, in_place_of: PreTrainedModel | None = None) -
 
 def needs(row: LanguageModel) -> dict[torch.device, int]:
     """The bytes that a model takes on its device, and on the host while it is loaded from there to a GPU."""
-    config, stored, device = read_config(row), stored_weights(row.path), pick_device(row.device)
+    config, stored, device = read_config(row.path), stored_weights(row.path), pick_device(row.device)
     dtype = pick_dtype(row.dtype, device, config, stored)
     needed = {device: estimate_bytes(config, sum(weight.size for weight in stored.values()), dtype)}
     if device.type == "cuda":
@@ -55,7 +64,7 @@ def taken(model: PreTrainedModel) -> int:
 
 
 def estimate_bytes(config: PreTrainedConfig, weights: int, dtype: torch.dtype) -> int:
-    """So many weights, the KV cache of INFERENCE_CACHE_TOKENS and some headroom, in bytes."""
+    """The bytes of `weights` numbers, of the KV cache of INFERENCE_CACHE_TOKENS and of some headroom."""
     text = config.get_text_config()
     heads = text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -65,8 +74,27 @@ def estimate_bytes(config: PreTrainedConfig, weights: int, dtype: torch.dtype) -
 
 
 def free_bytes(device: torch.device) -> int:
-    """What a new model may take on `device`."""
+    """The bytes that a new model may take on `device`."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     available, allowed = int(psutil.virtual_memory().available), cgroup.free_bytes()
     return available if allowed is None else min(available, allowed)
+
+
+def free_memory() -> None:
+    """Return the memory of dropped tensors to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def free_memory_of(model: "weakref.ref[torch.nn.Module]") -> None:
+    """Free the memory of a dropped model, once no thread holds it any more; waits up to FREE_S."""
+    deadline = time.monotonic() + FREE_S
+    free_memory()
+    while model() is not None:
+        if time.monotonic() > deadline:
+            logger.warning("the model that was unloaded is still in memory after %s s", FREE_S)
+            return
+        time.sleep(0.1)
+        free_memory()

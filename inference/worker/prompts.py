@@ -16,18 +16,18 @@ from inference.interface import GenerationError
 
 TEMPLATE_S = 10.0
 TEMPLATE_CHARACTERS = 2**24
-"""Templates come with models, from anywhere: one must not hold up a worker, nor its tokenizer."""
+"""Bounds for chat templates: they come with models, from anywhere, and must not hold up a worker or its tokenizer."""
 
 
 class UnusableTemplate(GenerationError):
-    """The chat template refuses these messages, or there is none."""
+    """A chat template that refuses these messages, or is missing."""
 
     code = "invalid_messages"
     param = "messages"
 
 
 class InvalidPrompt(GenerationError):
-    """A prompt of token ids that the model does not have, or of nothing at all."""
+    """A prompt with token ids that the model does not have, or without any tokens."""
 
     def __init__(self, message: str, param: str) -> None:
         super().__init__(f"{param}: {message}")
@@ -46,7 +46,7 @@ def prompt_ids(
     template: Mapping[str, Any] | None = None,
     param: str | None = None,
 ) -> list[int]:
-    """The token ids of a prompt, which has `messages` (see `inference.openai.messages`), `text` or `ids`.
+    """The token ids of a prompt (see `inference.broker.messages.Prompt`).
 
     Messages go through the model's own chat template with the options `template`; text gets the tokenizer's special
     tokens. The model reads tokens below `rows`. Raises UnusableTemplate, or InvalidPrompt of the field `param`.
@@ -67,13 +67,13 @@ def prompt_ids(
 
 
 def added_before(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> int:
-    """How many tokens at the beginning of `ids` are those that the tokenizer puts before every text."""
+    """The number of tokens at the beginning of `ids` that the tokenizer puts before every text."""
     added = list(tokenizer("")["input_ids"])
     return len(added) if list(ids[: len(added)]) == added else 0
 
 
 def echo_text(texts: TokenTexts, prompt: Mapping[str, Any], ids: Sequence[int]) -> str:
-    """The text of a prompt of a completion; `ids` are its tokens without those that are put before every text."""
+    """The text of a completion's prompt; `ids` are its tokens without those that the tokenizer puts before a text."""
     if "text" in prompt:
         return str(prompt["text"])
     text = GrowingText(texts, names=True)
@@ -91,23 +91,23 @@ def _chat_text(
     known = [_with_known_role(message, tokenizer.chat_template) for message in messages]
     text = _by_template(tokenizer, known, {"add_generation_prompt": True, **options})
     if len(text) > TEMPLATE_CHARACTERS:
-        told = f"this model's chat template makes {len(text):,} characters of the messages"
-        raise UnusableTemplate(f"{told}: expected at most {TEMPLATE_CHARACTERS:,}")
+        got = f"this model's chat template makes {len(text):,} characters of the messages"
+        raise UnusableTemplate(f"{got}: expected at most {TEMPLATE_CHARACTERS:,}")
     return text
 
 
 def _by_template(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
-    """What the template makes of the messages.
+    """The text that the template makes of the messages.
 
-    Most templates want the arguments of called functions as an object where OpenAI has a string with JSON, and some
-    want the string: these fail on an object, or write it as Python does.
+    OpenAI has the arguments of called functions as a string with JSON. Most templates want an object instead; some want
+    the string, and fail on an object or write it as Python does.
     """
     read = [_with_read_arguments(message) for message in messages]
     try:
         text = _rendered(tokenizer, read, options)
     except UnusableTemplate:
         if read != messages:
-            with suppress(UnusableTemplate):  # what it says of objects is told: most templates want them
+            with suppress(UnusableTemplate):  # else raise its error about objects, which most templates want
                 return _rendered(tokenizer, messages, options)
         raise
     if any(str(arguments) in text for arguments in _objects(read)):
@@ -120,15 +120,15 @@ def _rendered(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, Any]]
     try:
         with _within(TEMPLATE_S):
             return str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
-    except Exception as error:  # a template is a program of somebody else's: anything can be wrong with it
+    except Exception as error:  # a template is a foreign program: anything can be wrong with it
         words = str(error)[:1000]
-        told = words if isinstance(error, TemplateError | TimeoutError) else f"{type(error).__name__}: {words}"
-        raise UnusableTemplate(f"this model's chat template refuses the messages: {told}") from error
+        why = words if isinstance(error, TemplateError | TimeoutError) else f"{type(error).__name__}: {words}"
+        raise UnusableTemplate(f"this model's chat template refuses the messages: {why}") from error
 
 
 @contextmanager
 def _within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the template's own code when the time is over: Jinja has no bound for loops."""
+    """Raise TimeoutError in the template's code after `seconds`: Jinja has no bound for loops."""
     ends = time.monotonic() + seconds
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -161,16 +161,16 @@ def _read(arguments: str) -> Any:
     try:
         return json.loads(arguments or "{}")
     except (ValueError, RecursionError):
-        return arguments  # a model's own words, which need not be JSON
+        return arguments  # a model wrote them: they need not be JSON
 
 
 def _objects(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The arguments that are objects and not empty."""
+    """The arguments of calls that are objects and not empty."""
     every = [call["function"]["arguments"] for message in messages for call in message.get("tool_calls", [])]
     return [arguments for arguments in every if isinstance(arguments, dict) and arguments]
 
 
 def _with_known_role(message: Mapping[str, Any], template: object) -> dict[str, Any]:
-    """The role `developer` is OpenAI's newer word for `system`, which most templates know alone."""
+    """The message with the role `system` for OpenAI's newer `developer`, which few templates know."""
     is_unknown = message["role"] == "developer" and "developer" not in str(template)
     return dict(message) | ({"role": "system"} if is_unknown else {})

@@ -1,4 +1,4 @@
-"""Work beside the batch that must not take the threads of chats."""
+"""A thread for work beside the batch, which must not take the threads of chats."""
 
 import threading
 from collections.abc import Callable
@@ -8,25 +8,25 @@ from inference.interface import EngineBusy
 
 
 class SideQueue:
-    """Runs jobs of one kind one after another, in a thread of their own; `waiting` of them may wait for it."""
+    """Runs functions one after another in a thread of its own; `waiting` of them may wait for it."""
 
     def __init__(self, kind: str, waiting: int) -> None:
         self._kind, self._waiting = kind, waiting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=kind)
         self._places = threading.BoundedSemaphore(1 + waiting)
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Queue `job`. Raises EngineBusy."""
+    def submit(self, function: Callable[[], None]) -> None:
+        """Queue `function`. Raises EngineBusy."""
         if not self._places.acquire(blocking=False):
             raise EngineBusy(f"{self._waiting} requests for {self._kind} are waiting already: try again later")
-        self._thread.submit(self._run, job)
+        self._thread.submit(self._run, function)
 
-    def _run(self, job: Callable[[], None]) -> None:
+    def _run(self, function: Callable[[], None]) -> None:
         try:
-            job()
+            function()
         finally:
             self._places.release()
 
     def close(self) -> None:
-        """Drop the jobs that wait and let the running one finish."""
+        """Drop the functions that wait and let the running one finish."""
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,3 +1,3 @@
-"""Who may do what: users, groups, API keys, logins and their limits.
+"""Access: users, groups, permissions, API keys, logins and their limits.
 From outside: `authentication`, `access`, `rate_limits`.
 """

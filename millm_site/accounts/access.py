@@ -1,4 +1,4 @@
-"""Who may manage whom: nobody gives, or takes over, more than he has himself. A superuser may do everything."""
+"""Rules of managing users: an editor grants and manages at most the permissions that he has. A superuser may do all."""
 
 from typing import Any
 
@@ -10,25 +10,25 @@ from millm_site.accounts.groups import meaningful_permissions
 
 
 def permissions_of(user: Any) -> QuerySet[Permission]:
-    """The permissions of a user, as they are the moment he is active."""
+    """The permissions of a user and his groups, whether he is active or not."""
     return Permission.objects.filter(Q(user=user) | Q(group__user=user))
 
 
 def grantable_permissions(editor: Any) -> QuerySet[Permission]:
-    """The permissions that `editor` may give."""
+    """The permissions that `editor` may grant."""
     offered = meaningful_permissions()
     return offered if editor.is_superuser else offered.filter(pk__in=permissions_of(editor).values("pk"))
 
 
 def grantable_groups(editor: Any) -> QuerySet[Group]:
-    """The groups in which `editor` may put people."""
+    """The groups to which `editor` may add users."""
     if editor.is_superuser:
         return Group.objects.all()
     return Group.objects.exclude(permissions__in=_beyond(editor))
 
 
 def may_manage(editor: Any, owner: User | Group) -> bool:
-    """Whether `editor` may change or delete a user or a group: not one that may do more than he."""
+    """True if `editor` may change or delete a user or a group, which must not have more permissions than `editor`."""
     if editor.is_superuser:
         return True
     if isinstance(owner, Group):
@@ -37,7 +37,7 @@ def may_manage(editor: Any, owner: User | Group) -> bool:
 
 
 def leaves_no_superuser(users: Any) -> bool:
-    """Whether nobody could do everything any more without `users`."""
+    """True if no active superuser with access to the admin would be left without `users`."""
     able = get_user_model().objects.filter(is_superuser=True, is_active=True, is_staff=True)
     without = {user.pk for user in users}
     return bool(without & set(able.values_list("pk", flat=True))) and not able.exclude(pk__in=without).exists()

@@ -1,4 +1,4 @@
-"""The admin of users and groups. What one may do to another says `millm_site.accounts.access`."""
+"""The admin of users and groups, by the rules of `millm_site.accounts.access`."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ from steering.admin.search import BoundedSearch
 from steering.admin.selections import ChecksSelection
 
 WORDS = {
-    "is_active": ("Active", "An inactive user cannot log in, and the API keys do not work."),
-    "is_staff": ("Uses the admin", "May log in here. For API keys alone this is not needed."),
-    "is_superuser": ("Superuser", "May do everything, whatever is below."),
+    "is_active": ("Active", "An inactive user cannot log in, and the user's API keys do not work."),
+    "is_staff": ("Uses the admin", "May log in here. Not needed for users of API keys only."),
+    "is_superuser": ("Superuser", "May do everything, whatever is selected below."),
 }
 
 admin.site.unregister(User)
@@ -28,7 +28,7 @@ admin.site.unregister(Group)
 
 
 class ManagedAdmin(ChecksSelection, BoundedSearch):
-    """Users and groups: offered is what one may give, and who may do more than oneself is only seen."""
+    """Users and groups: an editor sees only grantable permissions as choices, and may only view those who have more."""
 
     filter_horizontal: Any = ()
     list_filter_submit = True
@@ -56,7 +56,7 @@ class UserAdmin(ManagedAdmin, DjangoUserAdmin[User]):
     form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    permissions_help = "Beside those of the groups."
+    permissions_help = "In addition to the permissions of the groups."
     list_display = ["username", "full_name", "group_names", "is_superuser", "state", "last_login"]
     list_filter = ["is_staff", "is_superuser", "is_active", "groups"]
     readonly_fields = ["last_login", "date_joined"]
@@ -89,7 +89,7 @@ class UserAdmin(ManagedAdmin, DjangoUserAdmin[User]):
         return {"is_staff": True, **super().get_changeform_initial_data(request)}
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What goes with `objs`, and what stands against it."""
+        """Django's list for the confirmation. The last superuser is protected."""
         deleted, counts, missing, protected = super().get_deleted_objects(objs, request)
         if access.leaves_no_superuser(objs):
             protected = [*protected, "The last superuser who can log in: make another one first."]
@@ -111,7 +111,7 @@ class UserAdmin(ManagedAdmin, DjangoUserAdmin[User]):
 @admin.register(Group)
 class GroupAdmin(ManagedAdmin, DjangoGroupAdmin):
     form = PermissionsForm
-    permissions_help = "What the users of this group may do."
+    permissions_help = "The permissions of this group's users."
     list_display = ["name", "user_count"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:

@@ -1,4 +1,4 @@
-"""Forms of users and groups: the permissions as a table, and always one superuser left."""
+"""Forms of users and groups: permissions as a table, and a check that one superuser is left."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,7 +17,7 @@ from millm_site.accounts.groups import MEANINGFUL
 
 
 class _ByModel(ModelChoiceIterator):
-    """The permissions in groups, one a model, in the order in which they are named."""
+    """Choices of permissions, grouped by model, in the order of MEANINGFUL."""
 
     def __iter__(self) -> Iterator[Any]:
         rows = sorted(self.queryset, key=_order)
@@ -41,12 +41,12 @@ def _order(permission: Permission) -> tuple[Any, ...]:
 
 
 class PermissionTable(UnfoldAdminCheckboxSelectMultipleWidget):
-    """A line for each model, a box for each thing that may be done with it."""
+    """A table with a line for each model and a checkbox for each permission."""
 
     template_name = "admin/millm_site/permission_table.html"
 
     def _render(self, template_name: str, context: dict[str, Any], renderer: Any = None) -> SafeString:
-        return render_to_string(template_name, context)  # forms have a renderer that does not look into `templates`
+        return render_to_string(template_name, context)  # the renderer of forms does not search `templates`
 
 
 class PermissionsField(ModelMultipleChoiceField[Permission]):
@@ -58,13 +58,13 @@ class PermissionsField(ModelMultipleChoiceField[Permission]):
 
 
 class PermissionsForm(ModelForm[Any]):
-    """A form with a field of permissions, which keeps those that are held and would not be offered."""
+    """A form with a field of permissions. It also offers the held permissions, so that saving keeps them."""
 
     permissions_field = "permissions"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        field: Any = self.fields.get(self.permissions_field)  # who may only view has no such field
+        field: Any = self.fields.get(self.permissions_field)  # the form of a viewer has no such field
         if field is not None and self.instance.pk:
             held = getattr(self.instance, self.permissions_field).values("pk")
             offered = field.queryset.values("pk")

@@ -1,4 +1,4 @@
-"""Who asks, by an API key: the one place for /v1 and /api. It is DRF's first authentication class (settings.py)."""
+"""Authentication by API key, for both /v1 and /api. It must be the first authentication class in settings.py."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from millm_site.models import APIKey
 
 
 class KeyAuthentication(TokenAuthentication):
-    """knox's, which would delete a key that expired instead of saying so; with the last use and the limit of a key."""
+    """knox's authentication, but an expired key gets an error of its own, and a key's last use and limit are kept."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, APIKey]:
         """The user and the key. Raises AuthenticationFailed, or Throttled beyond the key's limit."""
@@ -18,8 +18,8 @@ class KeyAuthentication(TokenAuthentication):
         if key is None:
             raise AuthenticationFailed("Incorrect API key provided.", code="invalid_api_key")
         if key.is_expired:
-            told = f"This API key expired on {key.expiry:%-d %B %Y at %H:%M UTC}: use another one."
-            raise AuthenticationFailed(told, code="expired_api_key")
+            message = f"This API key expired on {key.expiry:%-d %B %Y at %H:%M UTC}: use another one."
+            raise AuthenticationFailed(message, code="expired_api_key")
         if not key.user.is_active:
             raise AuthenticationFailed("The user of this API key is inactive.", code="inactive_user")
         if wait_s := rate_limits.seconds_to_wait(key):

@@ -1,4 +1,4 @@
-"""The permissions that mean something here, and the groups that are there from the start."""
+"""The permissions that miLLM uses, and the groups that the first migration creates."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 Allowed = dict[str, tuple[str, ...]]
 LOOK = ("view",)
 EVERYTHING = ("view", "add", "change", "delete")
-# model -> what may be done with it; Django makes more, of tables that nobody edits.
+# {model: its permissions}. Django creates more permissions, for tables that nobody edits.
 MEANINGFUL: Allowed = {
     "profiles.profile": (*EVERYTHING, "activate"),
     "steering.steeringstate": ("view", "change"),
@@ -31,7 +31,7 @@ _editor: Allowed = {
     "steering.featurelabel": EVERYTHING,
 }
 _operator = {model: actions for model, actions in MEANINGFUL.items() if model not in ACCESS}
-# Each has what the one before it has.
+# Each group has all permissions of the group before it.
 READY_MADE: dict[str, Allowed] = {
     "Viewers": _viewer,
     "Editors": _editor,
@@ -45,9 +45,9 @@ def meaningful_permissions() -> QuerySet[Permission]:
 
 
 def make_groups(apps: Apps = every_app, **kwargs: Any) -> None:
-    """Make the ready-made groups where there is no group at all: what people made of them is theirs.
+    """Create the ready-made groups if there is no group at all, so that changed or deleted groups stay so.
 
-    After a migration; `apps` are those that are migrated.
+    Called after a migration; `apps` are the migrated apps.
     """
     migrated = {model._meta.label_lower for model in apps.get_models()}
     if not migrated.issuperset(MEANINGFUL) or Group.objects.exists():

@@ -1,4 +1,4 @@
-"""The admin of API keys: a key is shown once, when it is made, and nowhere kept."""
+"""The admin of API keys. A key is shown once, when it is created, and is never stored."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
     actions_detail = ["revoke"]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """By any field but the digest, which a filter would let anybody guess, character by character."""
+        """Allow filters by any field but the digest, which a filter would let users guess character by character."""
         return not lookup.startswith("digest") and super().lookup_allowed(lookup, value, request)
 
     @display(description="key")
@@ -75,7 +75,6 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
 
     @display(description="last used", ordering="last_used_at")
     def last_used(self, key: APIKey) -> str:
-        """To the minute."""
         if key.last_used_at is None:
             return "never"
         if timezone.now() - key.last_used_at < USE_INTERVAL:
@@ -101,7 +100,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         return allowed and self._manages(request, obj)
 
     def _manages(self, request: HttpRequest, obj: Any) -> bool:
-        """Whose user may do more is only seen. Unfold asks with the id out of the address."""
+        """True if the user may manage the key's user. Unfold passes the id from the URL as `obj`."""
         key = self.get_object(request, obj) if isinstance(obj, str) else obj
         return key is None or access.may_manage(request.user, key.user)
 
@@ -112,7 +111,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         if obj:
             facts = ("prefix", "user", "state", "created", "last_used")
             return [(None, {"fields": ("name", "requests_per_minute", "expiry")}), ("Facts", {"fields": facts})]
-        # A key acts as its user: one for somebody else is for superusers to make.
+        # A key acts as its user, so only superusers may create keys of other users.
         owner = ["user"] if request.user.is_superuser else []
         return [(None, {"fields": ("name", *owner, "expires", "expires_on", "requests_per_minute")})]
 
@@ -123,7 +122,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         kwargs["widget"] = RowSelect(db_field, self.admin_site)
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         field.queryset = field.queryset.filter(is_active=True)
-        field.help_text = "The key may do what this user may do."
+        field.help_text = "The key has the permissions of this user."
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -144,7 +143,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         made, text = APIKey.objects.issue(owner, obj.name, expires_at=form.expires_at(), requests_per_minute=limit)
         obj.pk, obj.token_key, obj.text = made.pk, made.token_key, text
 
-    # --- the new key, shown once: the browser brings it in a cookie of a minute, and the server keeps nothing ---
+    # --- the new key, shown once: the browser sends it back in a cookie of a minute; the server stores nothing ---
 
     def get_urls(self) -> list[URLPattern]:
         shown = path("<int:pk>/key/", self.admin_site.admin_view(self.key_view), name="millm_site_apikey_key")
@@ -166,14 +165,14 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         return response
 
     def key_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The page of a key that was made just now."""
+        """The page that shows a new key."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         key = get_object_or_404(APIKey.objects.select_related("user"), pk=pk)
         text = request.get_signed_cookie(COOKIE, None, salt=_salt(request, pk), max_age=COOKIE_AGE_S)
         if text is None:
-            told = "A key is shown only once, when it is made. If you did not copy it, revoke it and make another one."
-            self.message_user(request, told, messages.WARNING)
+            message = "A key is shown only once, when it is created. If you lost it, revoke it and create another."
+            self.message_user(request, message, messages.WARNING)
             return redirect("admin:millm_site_apikey_changelist")
         context = {
             **self.admin_site.each_context(request),
@@ -190,11 +189,11 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         add_never_cache_headers(response)
         return response
 
-    # --- revoking is deleting, in the words of keys ---
+    # --- revoking: the deletion of a key ---
 
     @action(description="Revoke", permissions=["delete"], icon="key_off", variant=ActionVariant.DANGER)
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The page that asks whether to."""
+        """Redirect to the confirmation."""
         return redirect("admin:millm_site_apikey_delete", object_id)
 
     def get_actions(self, request: HttpRequest) -> Any:
@@ -208,7 +207,7 @@ class APIKeyAdmin(ChecksSelection, BoundedSearch):
         return super().delete_view(request, object_id, {"title": "Revoke API key", **(extra_context or {})})
 
     def response_delete(self, request: HttpRequest, obj_display: str, obj_id: int) -> HttpResponse:
-        self.message_user(request, f"{obj_display} is revoked: who uses it gets 401 from now on.", messages.SUCCESS)
+        self.message_user(request, f"{obj_display} is revoked: its requests get 401 from now on.", messages.SUCCESS)
         return redirect("admin:millm_site_apikey_changelist")
 
 

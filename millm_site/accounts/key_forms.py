@@ -31,18 +31,18 @@ class NewKeyForm(forms.ModelForm[APIKey]):
         day = cleaned.get("expires_on")
         if cleaned.get("expires") == ON_A_DATE and "expires_on" not in self.errors:
             if day is None:
-                self.add_error("expires_on", "Say which date.")
+                self.add_error("expires_on", "Enter a date.")
             elif day < timezone.now().date():
-                self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected today or a day to come.")
+                self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected today or a later day.")
             elif day == datetime.date.max:
                 self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected an earlier day, or Never.")
         elif day is not None:
             chosen = LIFETIMES[cleaned.get("expires", "")]
-            self.add_error("expires", f"Got a date and {chosen!r}: choose 'On a date', or empty the date there.")
+            self.add_error("expires", f"Got a date and {chosen!r}: choose 'On a date', or clear the date.")
         return cleaned
 
     def expires_at(self) -> datetime.datetime | None:
-        """When the key ends, as the form says."""
+        """The time when the key expires, by the form's fields; None: never."""
         chosen, day = self.cleaned_data["expires"], self.cleaned_data["expires_on"]
         if chosen == ON_A_DATE:
             end = datetime.datetime.combine(day, datetime.time.min, tzinfo=datetime.UTC)
@@ -60,5 +60,5 @@ class KeyForm(forms.ModelForm[APIKey]):
     def clean_expiry(self) -> datetime.datetime | None:
         expiry: datetime.datetime | None = self.cleaned_data["expiry"]
         if "expiry" in self.changed_data and expiry is not None and expiry <= timezone.now():
-            raise ValidationError(f"Got {expiry:%-d %B %Y %H:%M}, expected a time to come. Revoke a key to end it now.")
+            raise ValidationError(f"Got {expiry:%-d %B %Y %H:%M}, expected a later time. Revoke a key to end it now.")
         return expiry

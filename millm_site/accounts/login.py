@@ -1,4 +1,4 @@
-"""The login form of the admin, which says so where a login is refused (`millm_site.accounts.throttling`)."""
+"""The login form of the admin, with an error for each refusal of `millm_site.accounts.failed_logins`."""
 
 import threading
 from typing import Any
@@ -8,18 +8,18 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 from unfold.forms import AuthenticationForm
 
-AT_ONCE = 2  # a password is hashed for a quarter of a second, with all of a processor
+AT_ONCE = 2  # hashing a password occupies a processor for a quarter of a second
 WAIT_S = 10.0
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 class LoginForm(AuthenticationForm):
     def clean(self) -> dict[str, Any]:
-        """A few at once; the others wait without a connection to PostgreSQL, which other pages need."""
+        """Check AT_ONCE logins at a time. The others wait without a database connection, which other pages need."""
         if not connection.in_atomic_block:
             connection.close()
         if not _turns.acquire(timeout=WAIT_S):
-            raise ValidationError("Many logins are tried at once: wait a moment, then try again.", code="busy")
+            raise ValidationError("Too many logins at once: wait a moment, then try again.", code="busy")
         try:
             cleaned: dict[str, Any] = super().clean()
         finally:
@@ -30,6 +30,6 @@ class LoginForm(AuthenticationForm):
         if not getattr(self.request, "axes_locked_out", False):
             return super().get_invalid_login_error()
         minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
-        what = "logins" if self.request.millm_has_failed_from_here else "logins with this name"
-        told = f"Too many failed {what} from here: wait {minutes} minutes, then try again."
-        return ValidationError(told, code="locked_out")
+        logins = "logins" if self.request.millm_has_failed_from_here else "logins with this name"
+        message = f"Too many failed {logins} from your address: wait {minutes} minutes, then try again."
+        return ValidationError(message, code="locked_out")

@@ -1,3 +1,3 @@
-"""What every HTTP request passes: limits of heads and bodies, ids, outages, static files.
-From outside: the settings and `asgi` name them.
+"""Layers that every HTTP request passes: limits of heads and bodies, request ids, outages, static files.
+From outside: only the settings, `asgi` and `manage.py run` name them.
 """

@@ -1,4 +1,4 @@
-"""The probes are asked past the proxy, by the address of a pod or the name of a container: any will do."""
+"""CommonMiddleware that accepts any host for probes: they are requested by the address of a pod or a container."""
 
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware import common
@@ -7,7 +7,7 @@ PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, which refuses hosts that are not in ALLOWED_HOSTS; what the probes say depends on none."""
+    """Refuses hosts that are not in ALLOWED_HOSTS, except on PATHS, whose answers do not depend on the host."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in PATHS else super().process_request(request)

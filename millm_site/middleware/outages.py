@@ -1,4 +1,4 @@
-"""503, and what is missing, where PostgreSQL or Redis do not answer."""
+"""Answers 503, with the name of the service, where PostgreSQL or Redis does not answer."""
 
 import logging
 
@@ -13,7 +13,7 @@ RETRY_AFTER_S = "5"
 
 
 class OutageMiddleware(MiddlewareMixin):
-    """Answers what a view could not, since a service is away: as JSON under /api, else as a page."""
+    """Turns the outage that a view met into a response: JSON under /api, else a page."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         outage = outage_of(error)
@@ -22,7 +22,7 @@ class OutageMiddleware(MiddlewareMixin):
         logger.error("%s: %s", outage.service, error)
         headers = {"Retry-After": RETRY_AFTER_S}
         if request.path.startswith("/api/"):
-            body = {"detail": outage.told, "code": outage.code, "missing": outage.service}
+            body = {"detail": outage.message, "code": outage.code, "missing": outage.service}
             return JsonResponse(body, status=503, headers=headers)
-        page = render_to_string("millm/outage.html", {"told": outage.told})
+        page = render_to_string("millm/outage.html", {"told": outage.message})
         return HttpResponse(page, status=503, headers=headers)

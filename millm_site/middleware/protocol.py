@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the bounds that it lacks: how large the head of a request is, and how long it takes."""
+"""uvicorn's HTTP protocol with the limits that it lacks: size of a request's head, and time until it has arrived."""
 
 import asyncio
 from http import HTTPStatus
@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-HEAD_MAX = 2**16  # bytes of the path and of all headers, also of those after a body
-LINGER_S = 2.0  # who still sends when the connection is closed may lose an answer not yet read
+HEAD_MAX = 2**16  # bytes of the path and of all headers, trailers included
+LINGER_S = 2.0  # a client that still sends when the connection closes may lose an unread answer
 
 REFUSALS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The path and the headers are larger than {HEAD_MAX} bytes.",
@@ -17,15 +17,15 @@ REFUSALS = {
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. What is refused here never reaches the application."""
+    """One connection. A refused request never reaches the application."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._awaits_head = True  # else a body, or nothing of a request that is here
+        self._awaits_head = True  # False: the head has arrived, and the body may still arrive
         self._has_begun = False
         self._head_size = 0
-        self._unparsed = 0  # bytes since the parser made something of them: it keeps a header until its end
+        self._unparsed = 0  # bytes since the parser's last callback: it buffers a header until its end
         self._is_refused = False
 
     # --- the connection ---
@@ -48,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unparsed > HEAD_MAX:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    # --- what the parser finds ---
+    # --- callbacks of the parser ---
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -80,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = 0
         self._head_size += size
         if self._head_size > HEAD_MAX:
-            raise ValueError("too large")  # it ends the parser, which has `send_400_response` called
+            raise ValueError("too large")  # ends the parser; uvicorn then calls `send_400_response`
 
     # --- refusals ---
 
@@ -91,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: a request that asks for another protocol is answered in this one, as any other."""
+        """Log nothing: a request for another protocol is answered as any other request."""
 
     def _start_timer(self) -> None:
         if self._timer is None:
@@ -109,14 +109,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Say why, and close. The connection alone is closed where an answer is under way."""
+        """Answer with `status` and close the connection; if an answer is in progress, only close."""
         self._is_refused = True
         self._stop_timer()
         if self.transport.is_closing() or (self.cycle and not self.cycle.response_complete):
             self.transport.close()
             return
-        told = REFUSALS[status].encode()
+        body = REFUSALS[status].encode()
         headers = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-        self.transport.write(STATUS_LINE[status] + headers + b"content-length: %d\r\n\r\n%b" % (len(told), told))
+        self.transport.write(STATUS_LINE[status] + headers + b"content-length: %d\r\n\r\n%b" % (len(body), body))
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)

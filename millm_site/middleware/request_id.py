@@ -1,7 +1,7 @@
-"""X-Request-ID: a client's own comes back, else one is made. The logs of web and worker carry it, a line a request.
+"""X-Request-ID: the client's id or a new one, in the answer and in the logs of web and worker; one log line a request.
 
-django-guid keeps it for the logs and hands it to the worker with the task; which ids are taken is ours, since its own
-middleware takes UUIDs only, or anything of any length.
+django-guid keeps the id for the logs and passes it to the worker with the task. Its own middleware is not used: it
+accepts only UUIDs, or anything of any length.
 """
 
 import logging
@@ -20,7 +20,7 @@ from django_guid import set_guid
 from inference import metrics
 
 HEADER = "X-Request-ID"
-UNTOLD = re.compile(r"/(static/|healthz|readyz|metrics|admin/dashboard/)")  # asked all the time
+UNLOGGED = re.compile(r"/(static/|healthz|readyz|metrics|admin/dashboard/)")  # requested every few seconds
 logger = logging.getLogger("millm.access")
 USABLE = re.compile(r"[\x21-\x7e]{1,128}\Z")
 
@@ -38,11 +38,11 @@ def request_id(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequ
     def finish(request: HttpRequest, response: HttpResponseBase, found: str, began: float) -> HttpResponseBase:
         response[HEADER] = found
         metrics.answered(request.method or "", request.path, response.status_code)
-        if not UNTOLD.match(request.path):
-            path = escape_uri_path(request.path)  # as it was sent: decoded it may hold the end of a line, and another
-            told = {"method": request.method, "path": path, "status": response.status_code}
-            took_s = round(time.perf_counter() - began, 4)  # of a stream, until it begins
-            logger.info("%(method)s %(path)s %(status)d", told, extra={**told, "took_s": took_s})
+        if not UNLOGGED.match(request.path):
+            path = escape_uri_path(request.path)  # escaped, since a path could forge log lines with line breaks
+            fields = {"method": request.method, "path": path, "status": response.status_code}
+            took_s = round(time.perf_counter() - began, 4)  # for a stream: until it begins
+            logger.info("%(method)s %(path)s %(status)d", fields, extra={**fields, "took_s": took_s})
         return response
 
     async def asynchronous(request: HttpRequest) -> HttpResponseBase:

@@ -9,10 +9,10 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):
-    """WhiteNoise, which knows synchronous servers only.
+    """WhiteNoise as an asynchronous middleware.
 
-    Under ASGI Django runs such a middleware in a thread, and the rest of the request on behalf of that thread: it would
-    be held until the answer is there, and a client that vanished meanwhile would not always be noticed.
+    Django runs a synchronous middleware under ASGI in a thread, which is held until the answer is complete. A client
+    that disconnects meanwhile is then not always noticed.
     """
 
     async_capable = True

@@ -1,3 +1,3 @@
-"""Pages of the admin that belong to no app: the dashboard, the sidebar, errors.
-From outside: the settings and `urls` name them.
+"""Pages that belong to no app: the dashboard, the sidebar, error pages, the root of REST.
+From outside: only the settings and `urls` name them.
 """

@@ -1,4 +1,4 @@
-"""The charts of the dashboard, for Unfold's chart component: a value for each minute of the last hour."""
+"""The dashboard's charts, for Unfold's chart component: one value for each minute of the last hour."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ from typing import Any
 from inference.broker.counters import MINUTES, Hour
 
 LABELS = [*(f"−{minutes} min" for minutes in range(MINUTES - 1, 0, -1)), "now"]
-GREY = "#9ca3af"  # Unfold's, of the ticks of a chart
+GREY = "#9ca3af"  # Unfold's colour of a chart's ticks
 Series = Sequence[float | None]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """How it looks: its kind, and the name and colour of each of its series."""
+    """The look of a chart: its kind, and {name of a series: colour}."""
 
     kind: str
     series: Mapping[str, str]
     whole_numbers: bool = False
-    """Whether there is nothing between 0 and 1."""
+    """True: the axis shows no fractions."""
 
     def context(self, data: Sequence[Series]) -> dict[str, str]:
-        """What the component takes."""
+        """The context of Unfold's component."""
         datasets = [
             {"label": name, "data": values, "borderColor": colour, "backgroundColor": colour}
             for (name, colour), values in zip(self.series.items(), data, strict=True)
@@ -69,7 +69,7 @@ CHARTS = {
 
 
 def series(hour: Hour | None) -> dict[str, list[Series]]:
-    """The data of each chart; nothing where it is not known."""
+    """The data of each chart; None for unknown values."""
     if hour is None:
         return {name: [[None] * MINUTES for _ in chart.series] for name, chart in CHARTS.items()}
     return {
@@ -80,7 +80,7 @@ def series(hour: Hour | None) -> dict[str, list[Series]]:
 
 
 def figures(hour: Hour) -> dict[str, str]:
-    """The hour in numbers, in words."""
+    """The figures of the hour as texts."""
     total = hour.total
     first = total.mean_first_token_s
     not_answered = {"refused": total.refused, "failed": total.failed, "cancelled": total.cancelled}
@@ -93,7 +93,7 @@ def figures(hour: Hour) -> dict[str, str]:
 
 
 def charts(data: Mapping[str, Sequence[Series]]) -> dict[str, dict[str, str]]:
-    """What the component takes for each chart."""
+    """The context of Unfold's component for each chart."""
     return {name: chart.context(data[name]) for name, chart in CHARTS.items()}
 
 

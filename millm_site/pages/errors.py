@@ -1,4 +1,4 @@
-"""The pages for what is not there and what may not be done: in the admin's look for whoever is logged in to it."""
+"""The pages of the errors 403 and 404: in the admin's layout for users of the admin, else plain."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -12,12 +12,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    told = str(exception) or f"{request.user} may not do this."
-    return _page(request, 403, "That is not allowed", f"{told} Ask an administrator for the permission.")
+    message = str(exception) or f"{request.user} may not do this."
+    return _page(request, 403, "That is not allowed", f"{message} Ask an administrator for the permission.")
 
 
-def _page(request: HttpRequest, status: int, title: str, told: str) -> HttpResponse:
-    context = {"title": title, "told": told}
+def _page(request: HttpRequest, status: int, title: str, message: str) -> HttpResponse:
+    context = {"title": title, "message": message}
     user = getattr(request, "user", None)
     if user is None or not (user.is_active and user.is_staff):
         return render(request, "millm/error.html", context, status=status)

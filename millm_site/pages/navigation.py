@@ -1,4 +1,4 @@
-"""The admin's sidebar: where people go, and who sees which door."""
+"""The admin's sidebar; each user sees the links to the pages that he may open."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.urls import reverse
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Unfold's navigation; an item is shown to those who may open its page."""
+    """Unfold's SIDEBAR navigation. An item with a permission is shown to users who may open its page."""
     return [
         {
             "items": [
@@ -51,7 +51,7 @@ def _item(title: str, icon: str, url_name: str, permission: Callable[[HttpReques
 
 
 def _listed(title: str, icon: str, model: str) -> Any:
-    """The list of a model."""
+    """The link to the list of a model's rows."""
     app_label, name = model.split(".")
 
     def may_view(request: HttpRequest) -> bool:

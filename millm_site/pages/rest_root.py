@@ -1,4 +1,4 @@
-"""GET /api/: where everything is."""
+"""GET /api/: the URLs of all resources."""
 
 from rest_framework import permissions
 from rest_framework.request import Request
@@ -21,7 +21,7 @@ class RestRoot(APIView):
 
     name = "REST API"
     permission_classes = [permissions.IsAuthenticated]
-    schema = None  # the document describes what is listed here
+    schema = None  # /api/schema describes the resources themselves
 
     def get(self, request: Request) -> Response:
         return Response({resource: reverse(name, request=request) for resource, name in RESOURCES.items()})

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from inference.tests.conftest import Server
-from millm_site.middleware import body_limit
+from millm_site.middleware import body_limit, sender_limit
 from millm_site.models import APIKey
 from millm_site.tests.test_body_limit import CHUNK, DOORS, MIB, Sender
 from millm_site.tests.test_processes import Web
@@ -70,7 +70,7 @@ STRANGERS: list[dict[str, str]] = [{}, {"Authorization": "Bearer no"}, {"Cookie"
 
 
 @pytest.mark.parametrize("path", DOORS)
-@pytest.mark.parametrize("size", [body_limit.UNKNOWN_MAX + 1, None])
+@pytest.mark.parametrize("size", [sender_limit.UNKNOWN_MAX + 1, None])
 def test_of_strangers_no_more_than_a_form_is_taken(server: Server, path: str, size: int | None) -> None:
     for headers in STRANGERS:
         sender = Sender(server, path, size, **headers)
@@ -103,5 +103,5 @@ def test_a_key_that_does_not_work_is_a_strangers(api_key: str, change: dict[str,
         key.user.save()
     authorization = (b"authorization", f"Bearer {api_key}".encode())
     scope = {"type": "http", "method": "POST", "path": "/v1/models", "headers": [authorization]}
-    with pytest.raises(body_limit.UnknownSender):
-        body_limit.limit_for_sender(scope, MIB)
+    with pytest.raises(sender_limit.UnknownSender):
+        sender_limit.limit_for_sender(scope, MIB)

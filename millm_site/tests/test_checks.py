@@ -13,12 +13,12 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.utils import ConnectionHandler
 
-from inference.broker import stream
-from inference.broker.stream import Heartbeat, write_heartbeat
+from inference.broker import connections
+from inference.broker.heartbeats import Heartbeat, write_heartbeat
 from inference.demo.register import register_demo
 from inference.models import LanguageModel
 from inference.tests.conftest import redis_url
-from millm_site import checks, embedded
+from millm_site import addresses, checks
 from millm_site.tests.test_settings import OWN, manage
 from steering.models import SAE
 
@@ -52,19 +52,22 @@ def test_nothing_is_found_where_all_is_well(served: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ([], "Embedded here: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and REDIS_URL"),
-        (["DATABASE_URL"], "Embedded here: Redis. For one machine and one user only. Set REDIS_URL"),
-        (["REDIS_URL"], "Embedded here: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
+        (
+            [],
+            "Embedded servers are used: PostgreSQL and Redis. For one machine and one user only. Set DATABASE_URL and",
+        ),
+        (["DATABASE_URL"], "Embedded servers are used: Redis. For one machine and one user only. Set REDIS_URL"),
+        (["REDIS_URL"], "Embedded servers are used: PostgreSQL. For one machine and one user only. Set DATABASE_URL"),
     ],
 )
 def test_each_embedded_service_is_told(
     served: LanguageModel, settings: Any, monkeypatch: pytest.MonkeyPatch, given: list[str], told: str
 ) -> None:
-    for name in (*embedded.ADDRESSES, embedded.MARK):
+    for name in (*addresses.SERVERS, addresses.MARK):
         monkeypatch.delenv(name)
     for name in given:
         monkeypatch.setenv(name, OWN[name])
-    settings.EMBEDDED = embedded.services()
+    settings.EMBEDDED = addresses.embedded_services()
     assert found()["millm.W002"].startswith(told)
 
 
@@ -93,7 +96,7 @@ def test_a_database_that_is_away_is_told(
 
 def test_a_database_that_is_not_migrated_is_told(served: LanguageModel) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE inference_languagemodel RENAME TO of_another_version")
+        cursor.execute("ALTER TABLE steering_languagemodel RENAME TO of_another_version")
     told = found()
     assert set(told) == {"millm.E003"}
     assert told["millm.E003"].endswith("Run `manage.py migrate`.")
@@ -101,7 +104,7 @@ def test_a_database_that_is_not_migrated_is_told(served: LanguageModel) -> None:
 
 def test_a_broker_that_is_away_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     away = redis.Redis.from_url("unix:///nowhere/redis.sock")
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     assert "Start Redis, or correct REDIS_URL" in found()["millm.E002"]
     away.close()
 
@@ -129,7 +132,7 @@ def test_an_sae_that_does_not_fit_is_told(served: LanguageModel) -> None:
 def test_a_misspelt_variable_is_told(served: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_BATCHSIZE", "8")
     told = found()["millm.W001"]
-    assert told == "INFERENCE_BATCHSIZE is no setting of miLLM. Did you mean INFERENCE_BATCH_SIZE?"
+    assert told == "INFERENCE_BATCHSIZE is not a setting of miLLM. Did you mean INFERENCE_BATCH_SIZE?"
 
 
 def deployed(**env: str) -> set[str]:
@@ -143,7 +146,7 @@ def deployed(**env: str) -> set[str]:
         "SECRET_KEY": "0123456789" * 8,
         "METRICS_TOKEN": "s3cret",
     }
-    done = manage("check", "--deploy", "--fail-level", "ERROR", **own | {embedded.MARK: ""} | env)
+    done = manage("check", "--deploy", "--fail-level", "ERROR", **own | {addresses.MARK: ""} | env)
     assert done.returncode == 0, done.stderr
     return set(re.findall(r"^\S+: \((\w+\.[A-Z]\d+)\)", done.stderr, re.MULTILINE))
 

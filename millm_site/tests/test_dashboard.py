@@ -11,8 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from inference.broker import counters as traffic
-from inference.broker import stream
+from inference.broker import connections, counters, heartbeats
 from inference.models import LanguageModel
 from inference.tests.conftest import free_port, say
 from profiles.models import Profile
@@ -50,9 +49,9 @@ def staff(*permissions: str) -> Client:
 def test_it_shows_what_is_served_and_what_steers(admin_client: Client, profile: Profile) -> None:
     FeatureLabel.objects.create(sae_id="tiny-sae", index=3, label="whales", source="test")
     profile.activate()
-    beat = stream.Heartbeat("one@host:1a2b3c", "tiny", "ready", "cuda:0", 3, 2, 16, 9, 3 * 2**30, 2**31)
-    stream.write_heartbeat(beat)
-    stream.connection.rpush(LanguageModel(name="tiny").queue, "a", "b", "c", "d")
+    beat = heartbeats.Heartbeat("one@host:1a2b3c", "tiny", "ready", "cuda:0", 3, 2, 16, 9, 3 * 2**30, 2**31)
+    heartbeats.write_heartbeat(beat)
+    connections.connection.rpush(LanguageModel(name="tiny").queue, "a", "b", "c", "d")
     told = text(admin_client)
     assert "tiny READY".lower() in told.lower()
     assert "attached at layer 2, 100 features" in told
@@ -87,8 +86,8 @@ def test_a_model_tells_how_far_it_is_and_what_went_wrong(admin_client: Client, m
 
 
 def test_a_worker_that_has_no_model_ready_is_told(admin_client: Client, model: LanguageModel) -> None:
-    stream.write_heartbeat(stream.Heartbeat("w:1", "", "idle", "", 0, 0, 0, 0))
-    assert "No worker has tiny ready" in text(admin_client, PARTS)
+    heartbeats.write_heartbeat(heartbeats.Heartbeat("w:1", "", "idle", "", 0, 0, 0, 0))
+    assert "No worker has loaded tiny" in text(admin_client, PARTS)
 
 
 @pytest.mark.parametrize("path", [PAGE, PARTS])
@@ -96,12 +95,12 @@ def test_redis_away_is_told_in_plain_words(
     admin_client: Client, profile: Profile, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     away = redis.Redis.from_url(f"redis://127.0.0.1:{free_port()}", decode_responses=True)
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     page = admin_client.get(path)
     told = words(page.content.decode())
     assert page.status_code == 200
     assert "Redis does not answer: no request can be answered now" in told
-    assert told.count("not known while Redis is away") == 3
+    assert told.count("unknown while Redis is unavailable") == 3
     assert "tiny" in told
 
 
@@ -150,11 +149,11 @@ def test_a_profile_is_activated_by_its_name_and_deactivated(admin_client: Client
     answer = words(admin_client.post(DEACTIVATE, {"profile": profile.pk}).content.decode())
     assert "No profile is active." in answer
     assert Profile.objects.active() is None
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def test_what_is_refused_is_told_beside_the_field(admin_client: Client, profile: Profile) -> None:
-    other = Profile.objects.create(name="other", model_id="huge", sae_id="tiny-sae", layer=2, steering={1: 1.0})
+    other = Profile.objects.create(name="other", model_id="huge", sae_id="tiny-sae", layer=2, strengths={1: 1.0})
     answer = admin_client.post(ACTIVATE, {"profile": other.name}).content.decode()
     [refusal] = re.findall(r'<div id="dashboard-refusal"[^>]*>(.*?)</div>', answer)
     assert refusal == "other does not fit. It is for the model huge, and tiny is loaded."
@@ -190,7 +189,7 @@ def test_the_offered_profiles_are_few_fit_and_have_the_words(admin_client: Clien
 def test_who_may_see_nothing_sees_no_names(profile: Profile) -> None:
     FeatureLabel.objects.create(sae_id="tiny-sae", index=3, label="whales", source="test")
     profile.activate()
-    stream.write_heartbeat(stream.Heartbeat("w@host:1", "tiny", "ready", "cpu", 0, 0, 16, 0))
+    heartbeats.write_heartbeat(heartbeats.Heartbeat("w@host:1", "tiny", "ready", "cpu", 0, 0, 16, 0))
     client = staff()
     for path in (PAGE, PARTS):
         page = client.get(path).content.decode()
@@ -249,7 +248,7 @@ def test_the_queries_are_few_however_much_there_is(
     for number in range(30):
         profile.duplicate(f"copy {number}")
         FeatureLabel.objects.create(sae_id="tiny-sae", index=number, label="word", source="test")
-        stream.write_heartbeat(stream.Heartbeat(f"w{number}:1", "tiny", "ready", "cpu", 0, 0, 16, 0))
+        heartbeats.write_heartbeat(heartbeats.Heartbeat(f"w{number}:1", "tiny", "ready", "cpu", 0, 0, 16, 0))
     SteeringState.objects.load().replace(dict.fromkeys(range(99), 1.0))
     with django_assert_max_num_queries(MOST_QUERIES) as many:
         admin_client.get(path)
@@ -257,8 +256,8 @@ def test_the_queries_are_few_however_much_there_is(
 
 
 def test_the_charts_have_a_value_for_each_minute(admin_client: Client) -> None:
-    assert traffic.tokens_generated(120)
-    async_to_sync(traffic.request_ended)("refused", first_token_s=None)
+    assert counters.tokens_generated(120)
+    async_to_sync(counters.request_ended)("refused", first_token_s=None)
     page = admin_client.get(PARTS).content.decode()
     [data] = re.findall(r'<script id="dashboard-data" type="application/json">(.*?)</script>', page)
     series = json.loads(data)

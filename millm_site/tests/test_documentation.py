@@ -9,7 +9,8 @@ from pathlib import Path
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
-from bench import table as performance
+from bench.table import PAGE
+from bench.table import page as performance_page
 from millm_site.tests.variables import ROOT, Expression, defaults, read_variables
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -17,7 +18,7 @@ SETTINGS = (ROOT / "docs/settings.md").read_text()
 # Defaults that the table has in words, beside what the code has.
 WORDS = {
     "DATABASE_URL": ("DATABASE_URL", "embedded PostgreSQL"),
-    "REDIS_URL": ("embedded.redis_url()", "embedded Redis, of each machine its own"),
+    "REDIS_URL": ("addresses.redis_url()", "embedded Redis, of each machine its own"),
     "MILLM_HOME": ("CHECKOUT / '.millm'", "`.millm` in the checkout"),
     "MILLM_MODEL_DIRS": ("[str(MILLM_HOME / 'models')]", "`models` in `MILLM_HOME`"),
     "LOG_FORMAT": ("'plain' if 'DATABASE_URL' in EMBEDDED else 'json'", "`plain`"),
@@ -87,7 +88,7 @@ def is_told(name: str, told: str, default: object) -> bool:
 
 
 def test_the_page_of_figures_is_what_the_benchmarks_wrote() -> None:
-    assert performance.PAGE.read_text() == performance.page(), "write it: .venv/bin/python -m bench.table"
+    assert PAGE.read_text() == performance_page(), "write it: .venv/bin/python -m bench.table"
 
 
 # --- commands ---

@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from packaging.requirements import Requirement
 
-from millm_site import embedded
+from millm_site import addresses, embedded
 from millm_site.tests.variables import ROOT
 
 PROGRAM = """
@@ -80,22 +80,22 @@ def test_a_killed_user_does_not_keep_the_servers_for_ever(tmp_path: Path) -> Non
 
 def test_the_secret_key_is_made_once_and_is_the_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLM_HOME", str(tmp_path))
-    assert embedded.secret_key() == embedded.secret_key()
-    assert len(embedded.secret_key()) > 50
+    assert addresses.secret_key() == addresses.secret_key()
+    assert len(addresses.secret_key()) > 50
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
 
 
 def test_celery_gets_the_broker_in_its_own_words() -> None:
-    assert embedded.broker_url("unix:///a/redis.sock?db=3") == "redis+socket:///a/redis.sock?virtual_host=3"
-    assert embedded.broker_url("redis://host:6379/1") == "redis://host:6379/1"
+    assert addresses.broker_url("unix:///a/redis.sock?db=3") == "redis+socket:///a/redis.sock?virtual_host=3"
+    assert addresses.broker_url("redis://host:6379/1") == "redis://host:6379/1"
 
 
-MARKED = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{embedded.MARK!r}])"
+MARKED = f"from millm_site import embedded; import os; embedded.provide(); print(os.environ[{addresses.MARK!r}])"
 
 
 def provided(home: Path, program: str = MARKED, **env: str) -> "subprocess.CompletedProcess[str]":
     """A process that asks for the servers, beside a database of its own."""
-    given = os.environ | {"DATABASE_URL": "postgresql://me@there/db", embedded.MARK: "", "MILLM_HOME": str(home)}
+    given = os.environ | {"DATABASE_URL": "postgresql://me@there/db", addresses.MARK: "", "MILLM_HOME": str(home)}
     return subprocess.run([sys.executable, "-c", program], env=given | env, capture_output=True, text=True, timeout=60)
 
 
@@ -155,7 +155,7 @@ def test_a_folder_of_the_socket_that_somebody_else_made_is_not_taken(
 ) -> None:
     monkeypatch.setenv("MILLM_HOME", str(tmp_path / ("a-very-long-name-" * 7)))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = embedded._redis_socket().parent
+    folder = addresses.redis_socket().parent
     assert folder.parent == tmp_path
     if made == "a link":
         (tmp_path / "theirs").mkdir(0o700)
@@ -167,7 +167,7 @@ def test_a_folder_of_the_socket_that_somebody_else_made_is_not_taken(
         else:
             monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
     with pytest.raises(ImproperlyConfigured, match="with mode 700: remove it, or set MILLM_HOME"):
-        embedded._redis_socket()
+        addresses.redis_socket()
 
 
 @pytest.mark.parametrize("folder", ["home", "a-very-long-name-" * 7])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from environ.fileaware_mapping import FileAwareMapping
 
 from millm_site import environment
 
@@ -68,8 +67,8 @@ WRONG = [
         for one in ("ftp://a", "https://", "a.org", "http://a:x")
     ),
     *(("secret", one, f"characters: {SECRET}") for one in ("short", "with a space", "ünïcödé-key", "tab\there-it-is")),
-    ("folder", "/dev/null/below", "X is '/dev/null/below': expected a folder, or where one can be made"),
-    ("folder", "~nobody-of-that-name/x", "expected a folder, or where one can be made"),
+    ("folder", "/dev/null/below", "X is '/dev/null/below': expected a folder, or a path where one can be created"),
+    ("folder", "~nobody-of-that-name/x", "expected a folder, or a path where one can be created"),
 ]
 RIGHT: list[tuple[str, str, Any]] = [
     *(("boolean", word, True) for word in ("true", "YES", "1", " ")),
@@ -90,11 +89,6 @@ RIGHT: list[tuple[str, str, Any]] = [
     ("secret", "$%&/()=?", "$%&/()=?"),
     ("secret", "", ""),
 ]
-
-
-@pytest.fixture(autouse=True)
-def uncached_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment.env, "ENVIRON", FileAwareMapping(cache=False))
 
 
 @pytest.mark.parametrize(("reader", "value", "told"), WRONG)
@@ -156,9 +150,9 @@ def test_a_wrong_broker_is_told_without_its_password(url: str) -> None:
     [
         (
             "postgresql://me:pw@h:5433/db?sslmode=require",
-            {"HOST": "h", "PORT": 5433, "OPTIONS": {"sslmode": "require"}},
+            {"HOST": "h", "PORT": "5433", "OPTIONS": {"sslmode": "require"}},
         ),
-        ("postgres://me@/db?host=/run/postgresql", {"HOST": "", "OPTIONS": {"host": "/run/postgresql"}}),
+        ("postgres://me@/db?host=/run/postgresql", {"HOST": "/run/postgresql", "OPTIONS": {}}),
         ("postgresql://me@one:5432,two:5433/db", {"HOST": "one,two", "PORT": "5432,5433"}),
     ],
 )
@@ -191,6 +185,5 @@ def test_a_file_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For django-environ it would be the name of another variable, and without it the default."""
     monkeypatch.setenv("X", "$ecret")
     assert environment.text("X", "default") == "$ecret"

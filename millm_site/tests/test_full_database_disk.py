@@ -23,7 +23,7 @@ DISK_MIB = 64
 OPTIONS = "-c listen_addresses='' -c shared_buffers=16MB -c max_wal_size=8MB -c min_wal_size=2MB -c fsync=off"
 WHOLE = """
     SELECT (SELECT count(*) FROM profiles_profile WHERE is_active),
-           (SELECT steering FROM profiles_profile WHERE is_active) = (SELECT values FROM steering_steeringstate),
+           (SELECT strengths FROM profiles_profile WHERE is_active) = (SELECT strengths FROM steering_steeringstate),
            (SELECT version FROM steering_steeringstate) = (SELECT max(version) FROM steering_historicalsteeringstate)
 """
 LAST = """

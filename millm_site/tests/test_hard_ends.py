@@ -42,14 +42,14 @@ def assert_what_steers_is_whole() -> None:
     active, state = Profile.objects.filter(is_active=True), SteeringState.objects.load()
     assert len(active) <= 1
     if active:
-        assert (state.enabled, state.values, state.sae_id) == (True, active[0].steering, active[0].sae_id)
+        assert (state.enabled, state.strengths, state.sae_id) == (True, active[0].strengths, active[0].sae_id)
     kept = SteeringState.history.order_by("-version").first()
-    assert (kept.version, kept.values, kept.enabled) == (state.version, state.values, state.enabled)
+    assert (kept.version, kept.strengths, kept.enabled) == (state.version, state.strengths, state.enabled)
     versions = SteeringState.history.order_by("version").values_list("version", flat=True)
     assert [*versions] == [*range(versions[0], state.version + 1)], "no version is missing, and none is there twice"
     for profile in Profile.objects.all():
         last = profile.history.order_by("-history_id").first()
-        assert (last.is_active, last.steering) == (profile.is_active, profile.steering)
+        assert (last.is_active, last.strengths) == (profile.is_active, profile.strengths)
     ups = Profile.history.filter(history_change_reason="activated").count()
     downs = Profile.history.filter(history_change_reason__startswith="deactivated").count()
     assert ups - downs == len(active)

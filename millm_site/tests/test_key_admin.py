@@ -75,8 +75,8 @@ def test_a_key_works_until_the_end_of_the_day_that_was_chosen(admin_client: Clie
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"expires": "date"}, "Say which date."),
-        ({"expires": "date", "expires_on": "2020-01-31"}, "Got 31 January 2020, expected today or a day to come."),
+        ({"expires": "date"}, "Enter a date."),
+        ({"expires": "date", "expires_on": "2020-01-31"}, "Got 31 January 2020, expected today or a later day."),
         ({"expires": "date", "expires_on": "9999-12-31"}, "Got 31 December 9999, expected an earlier day, or Never."),
         ({"expires": "date", "expires_on": "soon"}, "Enter a valid date."),
         ({"expires_on": "2090-01-01"}, "Got a date and &#x27;Never&#x27;: choose &#x27;On a date&#x27;"),
@@ -120,7 +120,7 @@ def test_a_key_is_renamed_and_ended_by_its_form(admin_client: Client, admin_user
     made, key = APIKey.objects.issue(admin_user, "laptop")
     page = f"{LIST}{made.pk}/change/"
     past = {"name": "desk", "requests_per_minute": "", "expiry_0": "2020-01-01", "expiry_1": "00:00"}
-    assert "expected a time to come" in admin_client.post(page, past).content.decode()
+    assert "expected a later time" in admin_client.post(page, past).content.decode()
     assert admin_client.post(page, {**past, "expiry_0": "2090-01-01"}).status_code == 302
     made.refresh_from_db()
     assert (made.name, made.expiry.year) == ("desk", 2090)

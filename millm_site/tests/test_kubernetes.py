@@ -204,7 +204,7 @@ def test_a_pod_waits_until_the_database_is_migrated_and_says_so(name: str, tmp_p
 
 def test_workers_are_scaled_by_the_list_in_which_redis_keeps_the_queue() -> None:
     """The example has the demo's queue; what no worker takes is counted by LLEN on the queue's name."""
-    from inference.broker import stream
+    from inference.broker import connections
     from inference.tasks import generate
 
     [trigger] = the("ScaledObject")["spec"]["triggers"]
@@ -213,5 +213,5 @@ def test_workers_are_scaled_by_the_list_in_which_redis_keeps_the_queue() -> None
     assert trigger["metadata"]["listName"] == LanguageModel(name="demo").queue
     queue = LanguageModel(name="which no worker has").queue
     sent = [generate.apply_async(args=({"request_id": str(number)},), queue=queue) for number in range(3)]
-    assert stream.connection.llen(queue) == len(sent)
-    stream.connection.delete(queue)
+    assert connections.connection.llen(queue) == len(sent)
+    connections.connection.delete(queue)

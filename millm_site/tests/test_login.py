@@ -17,7 +17,7 @@ from inference.tests.conftest import Server
 
 LOGIN = "/admin/login/?next=/admin/"
 RIGHT = "correct horse battery staple"
-TOO_MANY = "Too many failed logins with this name from here: wait 15 minutes, then try again."
+TOO_MANY = "Too many failed logins with this name from your address: wait 15 minutes, then try again."
 
 
 @pytest.fixture(autouse=True)

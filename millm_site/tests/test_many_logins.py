@@ -17,8 +17,8 @@ from millm_site.accounts import login
 from millm_site.tests.test_login import LOGIN, RIGHT, attempt, is_in, users  # noqa: F401  (a fixture)
 from millm_site.tests.test_processes import Web
 
-FROM_HERE = "Too many failed logins from here: wait 15 minutes, then try again."
-BUSY = "Many logins are tried at once: wait a moment, then try again."
+FROM_HERE = "Too many failed logins from your address: wait 15 minutes, then try again."
+BUSY = "Too many logins at once: wait a moment, then try again."
 TOKEN = "a" * 32
 FORM = {"password": "wrong", "csrfmiddlewaretoken": TOKEN}
 

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from inference.broker import stream
+from inference.broker import heartbeats
 from inference.tests.conftest import Server, free_port
 
 MANAGE = [sys.executable, str(settings.BASE_DIR / "manage.py")]
@@ -125,7 +125,7 @@ def test_the_health_checks_tell_web_and_worker(start: Start, server: Server) -> 
     for words in (["web"], ["web", "--ready"]):
         done = manage("healthcheck", *words, ALLOWED_HOSTS=".example.org", PORT=str(web.port))
         assert done.returncode == 0, done.stderr
-    name = next(beat.worker for beat in stream.live_workers() if beat.status == "ready").split("@")[0]
+    name = next(beat.worker for beat in heartbeats.live_workers() if beat.status == "ready").split("@")[0]
     done = manage("healthcheck", "worker", "--ready", "--name", name)
     assert (done.returncode, done.stdout) == (0, "ready\n"), done.stderr
 
@@ -133,7 +133,7 @@ def test_the_health_checks_tell_web_and_worker(start: Start, server: Server) -> 
 def test_the_health_checks_tell_what_is_wrong(db: None) -> None:
     for words, told in (
         (["web"], "the web does not answer"),
-        (["worker", "--name", "nobody"], "no heartbeat of nobody@"),
+        (["worker", "--name", "nobody"], "no heartbeat from nobody@"),
     ):
         done = manage("healthcheck", *words, PORT=str(free_port()))
         assert (done.returncode, told in done.stderr) == (1, True), done.stderr

@@ -10,7 +10,7 @@ import pytest
 import redis
 from django.db import connection
 
-from inference.broker import stream
+from inference.broker import connections
 from millm_site.accounts import rate_limits
 from millm_site.models import APIKey
 from millm_site.tests.test_api_keys import DOORS, answer_to, told
@@ -80,19 +80,19 @@ def test_each_key_has_its_own_count(api_key: str, clock: Any) -> None:
 def test_the_counts_go_by_themselves(api_key: str, clock: Any) -> None:
     limit(5)
     answer_to(api_key)
-    [counter] = stream.connection.keys("millm:requests:*")
-    assert 60 < stream.connection.ttl(counter) <= 120
+    [counter] = connections.connection.keys("millm:requests:*")
+    assert 60 < connections.connection.ttl(counter) <= 120
 
 
 def test_without_a_limit_nothing_is_counted(api_key: str, clock: Any) -> None:
     answer_to(api_key)
-    assert stream.connection.keys("millm:requests:*") == []
+    assert connections.connection.keys("millm:requests:*") == []
 
 
 def test_without_redis_nobody_is_refused_by_this(api_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(1)
     away = redis.Redis.from_url("unix:///nowhere/redis.sock")
-    monkeypatch.setattr(stream, "connection", away)
+    monkeypatch.setattr(connections, "connection", away)
     began = time.monotonic()
     assert [answer_to(api_key).status_code for _ in range(3)] == [200, 200, 200]
     assert time.monotonic() - began < 5

@@ -14,8 +14,8 @@ import httpx
 import pytest
 import redis
 
-from inference.broker import stream
-from inference.broker.stream import Heartbeat
+from inference.broker import connections, heartbeats
+from inference.broker.heartbeats import Heartbeat
 from inference.models import LanguageModel
 from inference.tests.conftest import redis_url
 from inference.tests.test_load import LONG, wait_for
@@ -140,7 +140,7 @@ class Deployment:
 def deployment(demo: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path)
     with redis.Redis.from_url(BROKER, decode_responses=True) as connection:
-        monkeypatch.setattr(stream, "connection", connection)  # where these workers' heartbeats are
+        monkeypatch.setattr(connections, "connection", connection)  # where these workers' heartbeats are
         yield deployment
         for process in deployment.processes.values():
             process.terminate()
@@ -151,7 +151,7 @@ def deployment(demo: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def names(holds: Callable[[Heartbeat], object]) -> set[str]:
     """Of the workers of whose heartbeats something holds."""
-    return {beat.worker.partition("@")[0] for beat in stream.live_workers() if holds(beat)}
+    return {beat.worker.partition("@")[0] for beat in heartbeats.live_workers() if holds(beat)}
 
 
 def ready() -> set[str]:

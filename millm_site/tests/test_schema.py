@@ -48,7 +48,7 @@ def key(one_connection: None, settings: Any) -> str:
         id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
     )
     model.attach(sae)
-    Profile.objects.create_from(id="prof_1", name="ocean", steering={3: 4.0}).activate()
+    Profile.objects.create_from(id="prof_1", name="ocean", strengths={3: 4.0}).activate()
     owner = get_user_model().objects.create_superuser("root", password="x")
     return str(APIKey.objects.create(owner, name="test")[1])
 

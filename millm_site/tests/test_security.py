@@ -20,7 +20,7 @@ from inference.tests.test_load import wait_for
 from inference.tests.test_logs import CHAT
 from inference.tests.test_logs import ask as chat
 from millm_site.celery import app
-from millm_site.middleware import any_host as probes
+from millm_site.middleware import any_host
 from millm_site.tests.test_processes import Web
 from millm_site.tests.test_settings import manage
 
@@ -132,7 +132,7 @@ def test_an_unknown_host_is_refused() -> None:
 @pytest.mark.parametrize("host", ["10.1.2.3:8000", "web:8000"])
 def test_probes_and_prometheus_may_ask_by_any_address_and_past_the_proxy(settings: Any, host: str) -> None:
     settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["millm.example.org"], True
-    answers = {path: Client().get(path, headers={"Host": host}).status_code for path in probes.PATHS}
+    answers = {path: Client().get(path, headers={"Host": host}).status_code for path in any_host.PATHS}
     assert answers == {"/healthz": 200, "/readyz": 503, "/metrics": 200}
 
 

@@ -12,10 +12,9 @@ import pytest
 import uvicorn
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from environ.fileaware_mapping import FileAwareMapping
 
 from inference.tests.conftest import free_port
-from millm_site import embedded, environment
+from millm_site import addresses, embedded
 from millm_site.tests.variables import FILES, ROOT, read_variables
 
 # Any text can be meant.
@@ -45,11 +44,6 @@ WRONG = {
     "LOG_FORMAT": "xml",
 }
 OWN = {"DATABASE_URL": "postgresql://me@there/db", "REDIS_URL": "redis://there"}
-
-
-@pytest.fixture(autouse=True)
-def uncached_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment.env, "ENVIRON", FileAwareMapping(cache=False))
 
 
 def settings_of(monkeypatch: pytest.MonkeyPatch, **env: str) -> dict[str, Any]:
@@ -100,17 +94,17 @@ def test_an_empty_host_is_this_machine_only(monkeypatch: pytest.MonkeyPatch, giv
 
 
 def test_the_web_serves_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    addresses: list[tuple[str, int]] = []
+    listening: list[tuple[str, int]] = []
 
     def run(_server: uvicorn.Server, sockets: list[socket.socket]) -> None:
         for one in sockets:
             with one:
-                addresses.append(one.getsockname())
+                listening.append(one.getsockname())
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
     settings.HOST, settings.PORT = "127.0.0.9", free_port()
     call_command("run", "web")
-    assert addresses == [("127.0.0.9", settings.PORT)]
+    assert listening == [("127.0.0.9", settings.PORT)]
 
 
 def test_the_health_check_asks_where_the_settings_say(settings: Any) -> None:
@@ -132,7 +126,7 @@ def test_the_health_check_asks_where_the_settings_say(settings: Any) -> None:
     ],
 )
 def test_each_server_is_ours_or_theirs(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], ours: list[str]) -> None:
-    for name in (*embedded.ADDRESSES, embedded.MARK):
+    for name in (*addresses.SERVERS, addresses.MARK):
         monkeypatch.delenv(name)
     read = settings_of(monkeypatch, SECRET_KEY="s" * 50, **given)
     assert read["EMBEDDED"] == ours
@@ -145,7 +139,7 @@ def test_addresses_can_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path
         (tmp_path / name).write_text(f"{value}\n")
         monkeypatch.delenv(name)
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
-    monkeypatch.delenv(embedded.MARK)
+    monkeypatch.delenv(addresses.MARK)
     embedded.provide()
     assert "DATABASE_URL" not in os.environ, "an embedded server was started"
     read = settings_of(monkeypatch, SECRET_KEY="s" * 50)
@@ -175,7 +169,7 @@ def test_a_secret_key_is_made_for_the_embedded_run(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_process_beside_a_database_of_ones_own_does_not_start_without_a_secret_key() -> None:
-    done = manage("run", "web", **OWN, SECRET_KEY="", **{embedded.MARK: ""})
+    done = manage("run", "web", **OWN, SECRET_KEY="", **{addresses.MARK: ""})
     assert done.returncode != 0
     assert "SECRET_KEY is not set: expected a long random text" in done.stderr
 

@@ -12,7 +12,7 @@ READERS = {
     name for name, one in vars(environment).items() if isfunction(one) and one.__module__ == environment.__name__
 }
 READERS = READERS - {"wrong"} | {"get", "getenv"}
-FILES = [ROOT / "millm_site" / name for name in ("settings.py", "embedded.py")]
+FILES = [ROOT / "millm_site" / name for name in ("settings.py", "addresses.py", "embedded.py")]
 # Of tests, and what a process tells its children.
 INTERNAL = {"MILLM_TEST_HOME", "MILLM_EMBEDDED"}
 

@@ -1,11 +1,13 @@
-"""The admin of profiles: the list in list_admin, the form in form_admin, the versions in history_admin."""
+"""The admin of profiles (form, list, import and history pages) and of the live steering.
+From outside: `badges`. Importing this package registers the pages.
+"""
 
 from django.contrib import admin
 
-from profiles.admin import live_page as live_admin  # noqa: F401 - which registers its page
 from profiles.admin.form_page import ProfileFormAdmin
 from profiles.admin.history_page import ProfileHistoryAdmin
 from profiles.admin.list_page import ProfileListAdmin
+from profiles.admin.live_page import LiveSteeringAdmin as LiveSteeringAdmin
 from profiles.models import Profile
 
 

@@ -1,4 +1,4 @@
-"""What the admin shows of a profile at a glance: whether it fits here, and its strongest features."""
+"""Badges of a profile in the admin: the reasons why it does not fit, and its strongest features."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from heapq import nlargest
 
 from profiles.compatibility import reasons
 from profiles.models import Profile
-from steering.models import SAE, FeatureLabel, current_model
+from steering.models import SAE, FeatureLabel, LanguageModel
 
 FEATURES_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A feature; `label` is empty where none is known."""
+    """A feature with its strength; `label` is empty if it is unknown."""
 
     index: int
     strength: float
@@ -25,7 +25,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Badges:
-    """`misfit` says why it does not fit, `more` features are not among `chips`."""
+    """`misfit`: why the profile does not fit; empty if it fits. `more`: the number of features that have no chip."""
 
     misfit: tuple[str, ...]
     chips: tuple[Chip, ...]
@@ -33,19 +33,19 @@ class Badges:
 
 
 def badges(profiles: Iterable[Profile]) -> list[Badges]:
-    """Those of each profile, by a fixed number of queries."""
-    model, sae = current_model(), SAE.objects.attached()
-    strongest = [(profile, _strongest(profile.steering)) for profile in profiles]
+    """The badges of each profile, by a fixed number of queries."""
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
+    strongest = [(profile, _strongest(profile.strengths)) for profile in profiles]
     labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)
     return [
         Badges(
             tuple(reasons(profile, model, sae)),
-            tuple(Chip(i, profile.steering[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
-            len(profile.steering) - len(indices),
+            tuple(Chip(i, profile.strengths[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
+            len(profile.strengths) - len(indices),
         )
         for profile, indices in strongest
     ]
 
 
-def _strongest(steering: Mapping[int, float]) -> list[int]:
-    return nlargest(FEATURES_SHOWN, steering, key=lambda index: abs(steering[index]))
+def _strongest(strengths: Mapping[int, float]) -> list[int]:
+    return nlargest(FEATURES_SHOWN, strengths, key=lambda index: abs(strengths[index]))

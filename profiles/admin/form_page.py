@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -18,12 +17,13 @@ from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
 from steering.fields import FeatureStrengthsField
-from steering.models import SAE, SteeringState, current_model
+from steering.models import SAE, LanguageModel, SteeringState
 
-CHOICES = 200  # names that are offered of what is here; any other can be typed
+CHOICES = 200  # suggested names of models and SAEs; other names can be typed
 TAKE_HERE = mark_safe(
     '<button type="button" class="features-button" x-data x-on:click="$store.profile.takeHere()">'
-    '<span class="material-symbols-outlined" aria-hidden="true">my_location</span>Take what is here now</button>'
+    '<span class="material-symbols-outlined" aria-hidden="true">my_location</span>'
+    "Use the current model and SAE</button>"
 )
 MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"]
 SIDES = [("plain", "Without", "{}"), ("steered", "With these strengths", "strengths")]
@@ -41,25 +41,25 @@ class ProfileFormAdmin(ModelAdmin):
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
         return [
             (None, {"fields": ["name", "description"]}),
-            ("Features", {"fields": ["steering" if may_edit else "feature_table"]}),
+            ("Features", {"fields": ["strengths" if may_edit else "feature_table"]}),
             ("Made for", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
         ]
 
     @admin.display(description="Strengths")
     def feature_table(self, profile: Profile) -> SafeString:
-        """The table for those who may not edit."""
+        """The table for users who may not edit."""
         sae = SAE.objects.filter(pk=profile.sae_id).first()
-        return FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True).render(profile.steering)
+        return FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True).render(profile.strengths)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Any:
         return [*super().get_readonly_fields(request, obj), "feature_table"]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        """Of activate and deactivate, the one that there is something to do for."""
+        """All actions but activate for the active profile, all but deactivate for another."""
         active = Profile.objects.filter(pk=unquote(object_id), is_active=True).exists()
         needless = "profiles_profile_activate" if active else "profiles_profile_deactivate"
-        return [one for one in super().get_actions_detail(request, object_id) if one.action_name != needless]
+        return [action for action in super().get_actions_detail(request, object_id) if action.action_name != needless]
 
     def get_form(self, request: HttpRequest, obj: Profile | None = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -67,7 +67,7 @@ class ProfileFormAdmin(ModelAdmin):
         return form
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """A new profile starts from what is here: the current model, the attached SAE, the live steering."""
+        """A new profile starts with the current model, the attached SAE and the live steering."""
         return {**Profile.objects.defaults(), **super().get_changeform_initial_data(request)}
 
     def get_urls(self) -> list[URLPattern]:
@@ -75,20 +75,20 @@ class ProfileFormAdmin(ModelAdmin):
         return [path("compatibility/", view, name="profiles_profile_compatibility"), *super().get_urls()]
 
     def compatibility_view(self, request: HttpRequest) -> JsonResponse:
-        """Whether a profile like the one in the query could steer here, and what is here."""
+        """Answer why a profile with the query's fields could not steer now, and the current model and SAE."""
         if not (self.has_view_permission(request) or self.has_add_permission(request)):
             raise PermissionDenied
         profile = _made_for(request.GET, _number(request.GET.get("feature")) or 0)
         sae = SAE.objects.filter(pk=profile.sae_id).first()
         known: dict[str, Any] = {"sae_id": sae.id, "d_sae": sae.d_sae} if sae else {}
-        if sae and sae.hook_name:  # its files are here
+        if sae and sae.hook_name:  # the SAE's files have been read
             known |= {"layer": sae.layer, "sae_fingerprint": sae.fingerprint}
         return JsonResponse(_compatibility(profile) | {"sae": known})
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """What was entered for a profile that was deleted meanwhile is not lost: it is that of a new one."""
+        """Save the entered fields as a new profile if the edited profile was deleted meanwhile."""
         if request.method == "POST" and object_id and self.has_add_permission(request):
             object_id = object_id if Profile.objects.filter(pk=unquote(object_id)).exists() else None
         response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
@@ -96,19 +96,19 @@ class ProfileFormAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Profile, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if obj.is_active and "steering" in form.changed_data:
-            self.message_user(request, f"{obj} is active: what you have saved steers every request from now on.")
+        if obj.is_active and "strengths" in form.changed_data:
+            self.message_user(request, f"{obj} is active: the saved strengths steer every request from now on.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         form, saved = context["adminform"].form, context["original"]
-        editable = "steering" in form.fields
+        editable = "strengths" in form.fields
         entered = {name: form[name].value() if editable else getattr(saved, name) for name in MADE_FOR}
-        features = indices(form["steering"].value()) if editable else saved.steering
-        context["media"] += FeatureStrengthsWidget().media  # a viewer's form has no field with it
-        models: Any = apps.get_model("inference", "LanguageModel")
+        features = indices(form["strengths"].value()) if editable else saved.strengths
+        context["media"] += FeatureStrengthsWidget().media  # a viewer's form has no field that adds it
+        models = LanguageModel.objects.order_by("-is_current", "name")
         context |= {
             "tryit_sides": SIDES,
-            "known_models": models.objects.order_by("-is_current", "name").values_list("name", flat=True)[:CHOICES],
+            "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),
             "history_url": saved and reverse("admin:profiles_profile_history", args=[quote(saved.pk)]),
@@ -123,9 +123,9 @@ class ProfileFormAdmin(ModelAdmin):
 
 
 def _made_for(given: Mapping[str, Any], feature: int) -> Profile:
-    """A profile with these fields, as they were typed, and with this feature."""
-    fields = {name: str(given.get(name) or "").replace("\0", "") for name in MADE_FOR}
-    return Profile(**fields | {"layer": _number(given.get("layer"))}, steering={feature: 1.0})
+    """A profile with these fields as typed, and with this feature."""
+    fields = {name: str(given.get(name) or "") for name in MADE_FOR}
+    return Profile(**fields | {"layer": _number(given.get("layer"))}, strengths={feature: 1.0})
 
 
 def _number(text: Any) -> int | None:
@@ -133,8 +133,8 @@ def _number(text: Any) -> int | None:
 
 
 def _compatibility(profile: Profile) -> dict[str, Any]:
-    """What is here, and why `profile` does not fit it."""
-    model, sae = current_model(), SAE.objects.attached()
+    """The current model and SAE (`here`), and the `reasons` why `profile` does not fit them."""
+    model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     here = {
         "model_id": model.name if model else "",
         "sae_id": sae.id if sae else "",

@@ -1,4 +1,4 @@
-"""The admin's form of a profile: what the model refuses is an error beside its field."""
+"""The admin's form of a profile. It shows a refusal of the model beside its field."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from profiles.errors import StaleProfile
 from profiles.managers import CONTENT
 from profiles.models import Profile
 from steering.admin.widgets import FeatureTable, validation_error
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SAE
 
 
 class ProfileForm(forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
-    """The state of the profile that the form was made from: who saves, changes that one and no other."""
+    """The state of the profile that the user saw. Saving is refused if the profile has another state by then."""
     user: Any = None
-    """Who edits; set by the admin."""
+    """The user who edits; set by the admin."""
     stale: StaleProfile | None = None
-    """Why nothing was saved, where the profile is another one by now."""
+    """The error if nothing was saved because the profile was changed meanwhile."""
 
     class Meta:
         model = Profile
@@ -27,16 +27,19 @@ class ProfileForm(forms.ModelForm[Profile]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "steering" not in self.fields:  # a viewer's
+        if "strengths" not in self.fields:  # a viewer's
             return
         self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
         sae_id = self["sae_id"].value() or ""
         sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None
         for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
             self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
-        self.fields["steering"].label = "Strengths"
         self.fields["description"].widget.attrs["rows"] = 3
-        self.fields["steering"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+        self.fields["strengths"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+
+    def add_prefix(self, field_name: str) -> str:
+        """The name in the page: strengths are `steering` there, as in REST and in files."""
+        return super().add_prefix("steering" if field_name == "strengths" else field_name)
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -47,7 +50,7 @@ class ProfileForm(forms.ModelForm[Profile]):
         return cleaned
 
     def _check_seen(self) -> None:
-        """Refuse to overwrite another state than the one the form was made from, or the one it has warned of."""
+        """Refuse to overwrite a state of the profile that the user saw neither in the form nor in its warning."""
         seen = [self.data[name] for name in ("opened", "overwrite") if name in self.data]
         try:
             self.instance.check_seen(seen)
@@ -60,6 +63,7 @@ class ProfileForm(forms.ModelForm[Profile]):
             setattr(self.instance, name, self.cleaned_data[name])
         try:
             self.instance.check_rules()
-        except SteeringError as error:
+        except Refused as error:
             field = str(error.details.get("field", "")).split(".")[0]
+            field = "strengths" if field == "steering" else field
             self.add_error(field if field in self.fields else None, validation_error(error))

@@ -1,4 +1,4 @@
-"""The versions in the admin: listed with what each changed, compared, restored. No version is ever edited."""
+"""The history in the admin: lists, compares and restores versions. Versions are never edited."""
 
 from typing import Any, ClassVar
 
@@ -17,42 +17,43 @@ from profiles.api.history import known
 from profiles.diff import differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSuchVersion, SteeringError
+from steering.errors import NoSuchVersion, Refused
 
 NOW = "now"
-FEATURES_SHOWN = 12  # of a version's differences in the list; the comparison has them all
+FEATURES_SHOWN = 12  # changed features that the list shows per version; the comparison shows all
 
 
 class HistoryAdmin(ModelAdmin):
-    """A model's versions: the pages under `<id>/history/`."""
+    """The pages of a row's versions, under `<id>/history/`."""
 
     compared: ClassVar[dict[str, str]]
-    """The fields whose differences are shown, and how they are called."""
-    strengths: ClassVar[str]
-    """The attribute that has {feature index: strength}."""
+    """{name of a compared field: its title}."""
     number: ClassVar[str]
-    """The attribute that a version is called by."""
+    """The attribute that identifies a version to users."""
     versions_per_page = 25
     comparison = "admin/profiles/history/compare.html"
 
     def versions(self, pk: str) -> QuerySet[Any]:
-        """The versions of the row, the latest first. Raises Http404 where it never was."""
+        """The versions of the row, the latest first. Raises Http404 if the row never existed."""
         raise NotImplementedError
 
     def version(self, pk: str, number: int) -> Any:
-        """Raises NoSuchVersion."""
+        """The version of this number. Raises NoSuchVersion."""
         raise NotImplementedError
 
     def now(self, pk: str) -> Any:
-        """The row as it is, None where it is deleted."""
+        """The row as it is now; None if it is deleted."""
         raise NotImplementedError
 
     def restore(self, pk: str, number: int) -> str:
-        """By the model's method; returns what is other than in the version, in words. Raises SteeringError."""
+        """Restore the version. Returns how the row differs from the version, as a part of a sentence.
+
+        Raises Refused.
+        """
         raise NotImplementedError
 
     def steers_at_once(self, now: Any, past: Any) -> str:
-        """What restoring `past` does to what steers, in words; empty where it does nothing."""
+        """The effect of restoring `past` on the live steering, as a sentence; empty if there is none."""
         raise NotImplementedError
 
     def has_restore_permission(self, request: HttpRequest, now: Any) -> bool:
@@ -68,42 +69,43 @@ class HistoryAdmin(ModelAdmin):
         ]
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """The versions, each with what it changed."""
+        """The list of versions, each with its changes."""
         pk = unquote(object_id)
         rows, now = self.versions(pk), self._seen(request, pk)
         page = Paginator(rows, self.versions_per_page).get_page(request.GET.get("page"))
-        shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])  # with the one before the last one
+        # One version more than the page shows, to compare the page's last version with.
+        shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])
         versions, before = shown[: len(page)], [*shown[1:], None]
-        told = differences(zip(before, versions, strict=False), self.compared, self.strengths, FEATURES_SHOWN)
+        changes = differences(zip(before, versions, strict=False), self.compared, FEATURES_SHOWN)
         context = {
             **self._context(request, pk, now),
             "page": page,
             "page_range": page.paginator.get_elided_page_range(page.number),
             "versions": [
                 (getattr(version, self.number), version, old and getattr(old, self.number), difference)
-                for version, old, difference in zip(versions, before, told, strict=False)
+                for version, old, difference in zip(versions, before, changes, strict=False)
             ],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/profiles/history/list.html", context)
 
     def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What differs from one version, or from nothing, to another, or to now."""
+        """The differences from one version (or from nothing) to another version (or to the row as it is now)."""
         pk = unquote(object_id)
         self.versions(pk)
         now, sides = self._seen(request, pk), [request.GET.get("from", ""), request.GET.get("to", NOW)]
         context = {**self._context(request, pk, now), "from": sides[0], "to": sides[1]}
         try:
-            before = self._side(pk, now, sides[0]) if sides[0] else None  # all of a version differs from nothing
+            before = self._side(pk, now, sides[0]) if sides[0] else None  # None: show the whole version as added
             after = self._side(pk, now, sides[1])
-        except SteeringError as error:
+        except Refused as error:
             return TemplateResponse(request, self.comparison, {**context, "error": str(error)}, status=error.status)
         restorable = [int(side) for side in dict.fromkeys(sides) if side.isdecimal() and context["may_restore"]]
         context |= {"restorable": restorable, **self._comparison(before, after)}
         return TemplateResponse(request, self.comparison, context)
 
     def restore_view(self, request: HttpRequest, object_id: str, number: int) -> HttpResponse:
-        """Restore; what steers at once is shown first, and to be confirmed."""
+        """Restore a version; if it steers at once, the user sees the comparison first and confirms."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         pk = unquote(object_id)
@@ -117,15 +119,15 @@ class HistoryAdmin(ModelAdmin):
             if warning and "confirmed" not in request.POST:
                 context = {**self._context(request, pk, now), "warning": warning, "restored": number}
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
-            other = self.restore(pk, number)
-        except SteeringError as error:
+            difference = self.restore(pk, number)
+        except Refused as error:
             self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
         else:
-            self.message_user(request, f"Version {number} is restored{other}.", messages.SUCCESS)
+            self.message_user(request, f"Version {number} is restored{difference}.", messages.SUCCESS)
         return redirect(self._url("", quote(pk)))
 
     def _seen(self, request: HttpRequest, pk: str) -> Any:
-        """The row as it is, for those who may see it."""
+        """The row as it is now. Raises PermissionDenied if the user may not view it."""
         now = self.now(pk)
         if not self.has_view_permission(request, now):
             raise PermissionDenied
@@ -139,7 +141,7 @@ class HistoryAdmin(ModelAdmin):
         return self.version(pk, int(side))
 
     def _comparison(self, before: Any, after: Any) -> dict[str, Any]:
-        [difference] = differences([(before, after)], self.compared, self.strengths)
+        [difference] = differences([(before, after)], self.compared)
         return {"before": before, "after": after, "difference": difference}
 
     def _url(self, page: str, *args: Any) -> str:
@@ -162,7 +164,7 @@ class HistoryAdmin(ModelAdmin):
 
 
 class ProfileHistoryAdmin(HistoryAdmin):
-    """The versions of profiles, and the deleted profiles, which their versions bring back."""
+    """The versions of profiles, and the list of deleted profiles, which can be restored from their versions."""
 
     compared: ClassVar[dict[str, str]] = {
         "name": "name",
@@ -172,7 +174,6 @@ class ProfileHistoryAdmin(HistoryAdmin):
         "layer": "layer",
         "sae_fingerprint": "SAE fingerprint",
     }
-    strengths = "steering"
     number = "history_id"
     deleted_per_page = 50
 
@@ -198,16 +199,16 @@ class ProfileHistoryAdmin(HistoryAdmin):
         return "" if restored.name == name else f" as {restored.name}: another profile is named {name}"
 
     def steers_at_once(self, now: Profile | None, past: Any) -> str:
-        if now is None or not now.is_active or now.steering == past.steering:
+        if now is None or not now.is_active or now.strengths == past.strengths:
             return ""
-        return f"{now} is active: its strengths of this version steer every request at once."
+        return f"{now} is active: the strengths of this version steer every request at once."
 
     def has_restore_permission(self, request: HttpRequest, now: Any) -> bool:
-        """Who brings a deleted profile back, adds one."""
+        """Restoring a deleted profile needs the permission to add one too."""
         return super().has_restore_permission(request, now) and (now is not None or self.has_add_permission(request))
 
     def deleted_view(self, request: HttpRequest) -> HttpResponse:
-        """The profiles that are no more; they are not counted, since there may be very many."""
+        """The list of deleted profiles. They are not counted, since there may be very many."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         search, number = request.GET.get("q", ""), request.GET.get("page", "")

@@ -1,4 +1,4 @@
-"""The admin's page that imports profiles: a text or a file, then what it would do, then that and nothing else."""
+"""The admin's import page: the user gives a text or a file, sees a preview, and imports exactly that."""
 
 import hashlib
 import json
@@ -22,17 +22,17 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminRadioSelectWid
 
 from profiles.admin.badges import Badges, badges
 from profiles.diff import Difference, differences
-from profiles.files.transfer import Imported, ProfileFile, Refused
+from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
 from profiles.managers import CONTENT, OnConflict
 from profiles.models import Profile
-from steering.errors import SteeringError
+from steering.errors import Refused
 
-SHOWN = 200  # of what a file holds; what is refused comes first
-OVERHEAD = 1024  # bytes of the request that are not the text
+SHOWN = 200  # profiles in the preview; refused ones come first
+OVERHEAD = 1024  # bytes of the request beside the text
 CONFLICTS = [
     ("fail", "Refuse the whole file"),
-    ("rename", "Import it under a free name, such as “ocean (2)”"),
-    ("replace", "Replace the profile here; it stays active if it is"),
+    ("rename", "Import under a free name, such as “ocean (2)”"),
+    ("replace", "Replace the existing profile; an active profile stays active"),
 ]
 COMPARED = {
     "description": "description",
@@ -44,7 +44,7 @@ COMPARED = {
 
 
 class ImportForm(forms.Form):
-    """`profile_file` is what the text or the file holds."""
+    """A valid form has `profile_file`, the parsed text or file."""
 
     text = forms.CharField(
         required=False,
@@ -52,7 +52,7 @@ class ImportForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(
             {"rows": 14, "spellcheck": "false", "autocomplete": "off", "placeholder": '{"version": "1.0", …}'}
         ),
-        help_text="One profile or a bundle, as miLLM exports them, or a cluster definition or bundle of miStudio.",
+        help_text="A profile or a bundle exported by miLLM, or a cluster definition or bundle of miStudio.",
     )
     file = forms.FileField(
         required=False,
@@ -60,7 +60,7 @@ class ImportForm(forms.Form):
         widget=UnfoldAdminFileFieldWidget({"accept": ".json,application/json"}),
     )
     on_conflict = forms.ChoiceField(
-        label="For a name that exists here",
+        label="If a name exists",
         choices=CONFLICTS,
         initial="fail",
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
@@ -75,7 +75,7 @@ class ImportForm(forms.Form):
         text, upload = self.cleaned_data.get("text", ""), self.cleaned_data.get("file")
         if upload and text:
             self.add_error(
-                "file", f"Got a text and {upload.name}, expected one of them: clear the text, or choose none."
+                "file", f"Got a text and {upload.name}, expected only one of them: clear the text, or choose no file."
             )
         elif upload:
             self._read(upload)
@@ -86,10 +86,10 @@ class ImportForm(forms.Form):
         return self.cleaned_data
 
     def _read(self, upload: UploadedFile) -> None:
-        """The file's text, in the place of a pasted one: there it is kept where it is refused."""
+        """Put the file's text into the text field, where a refused text is shown again."""
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE - OVERHEAD
         content = upload.read(limit + 1)
-        # A browser sends a text with two bytes for the end of a line.
+        # A browser sends each end of a line in a text as two bytes.
         if len(content) + content.count(b"\n") > limit:
             got, most = filesizeformat(upload.size or 0), filesizeformat(limit)
             self.add_error("file", f"{upload.name} has {got}, expected at most {most}: split it into several files.")
@@ -105,28 +105,28 @@ class ImportForm(forms.Form):
     def _parse(self) -> None:
         try:
             self.profile_file = ProfileFile.loads(self.cleaned_data["text"])
-        except SteeringError as error:
+        except Refused as error:
             self.add_error("text", str(error))
 
 
 @dataclass(frozen=True)
 class Previewed:
-    """What would become of one profile of a file."""
+    """The planned import of one profile of a file."""
 
     name: str
-    planned: Imported | Refused
+    planned: Imported | RefusedProfile
     badges: Badges | None = None
     difference: Difference | None = None
     steers: bool = False
 
     @property
     def outcome(self) -> str:
-        return "refused" if isinstance(self.planned, Refused) else self.planned.outcome
+        return "refused" if isinstance(self.planned, RefusedProfile) else self.planned.outcome
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What would become of a file; `more` of its profiles are not among `shown`."""
+    """The planned import of a file; `more` is the number of profiles that are not in `shown`."""
 
     shown: list[Previewed]
     more: int
@@ -139,27 +139,27 @@ class Preview:
 
 
 def preview(file: ProfileFile, on_conflict: OnConflict) -> Preview:
-    planned = Profile.objects.plan_import(file, on_conflict)
+    plan = Profile.objects.plan_import(file, on_conflict)
     names = [fields["name"].strip() for _, fields in file.profiles]
-    refused = [Previewed(one.name, one) for one in planned if isinstance(one, Refused)]
-    imported = [(name, one) for name, one in zip(names, planned, strict=True) if isinstance(one, Imported)]
+    refused = [Previewed(result.name, result) for result in plan if isinstance(result, RefusedProfile)]
+    imported = [(name, result) for name, result in zip(names, plan, strict=True) if isinstance(result, Imported)]
     shown = [*refused[:SHOWN], *_described(imported[: max(0, SHOWN - len(refused))])]
-    counts = Counter("refused" if isinstance(one, Refused) else one.outcome for one in planned)
-    return Preview(shown, len(planned) - len(shown), dict(counts), _digest([one for _, one in imported]))
+    counts = Counter("refused" if isinstance(result, RefusedProfile) else result.outcome for result in plan)
+    return Preview(shown, len(plan) - len(shown), dict(counts), _digest([result for _, result in imported]))
 
 
 def _described(imported: Sequence[tuple[str, Imported]]) -> Iterable[Previewed]:
-    made = badges([one.profile for _, one in imported])
-    changed = differences([(one.before or one.profile, one.profile) for _, one in imported], COMPARED)
-    for (name, one), its_badges, difference in zip(imported, made, changed, strict=True):
-        steers = one.profile.is_active and any(difference.features)
-        yield Previewed(name, one, its_badges, difference if one.before else None, steers)
+    all_badges = badges([result.profile for _, result in imported])
+    changes = differences([(result.before or result.profile, result.profile) for _, result in imported], COMPARED)
+    for (name, result), profile_badges, difference in zip(imported, all_badges, changes, strict=True):
+        steers = result.profile.is_active and any(difference.features)
+        yield Previewed(name, result, profile_badges, difference if result.before else None, steers)
 
 
 def _digest(imported: Iterable[Imported]) -> str:
-    """Another string where an import does something else."""
-    told = [[one.outcome, _content(one.profile), one.before and _content(one.before)] for one in imported]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    """A hash of all that an import does. Two imports with equal digests do the same."""
+    effects = [[one.outcome, _content(one.profile), one.before and _content(one.before)] for one in imported]
+    return hashlib.sha256(json.dumps(effects).encode()).hexdigest()
 
 
 def _content(profile: Profile) -> list[Any]:
@@ -167,20 +167,20 @@ def _content(profile: Profile) -> list[Any]:
 
 
 def import_as_seen(file: ProfileFile, on_conflict: OnConflict, seen: str) -> list[Imported] | None:
-    """Import where that does what the preview `seen` showed; else None, and nothing is changed."""
+    """Import if the effect equals the preview whose digest is `seen`; else change nothing and return None."""
     try:
         with transaction.atomic():
-            made = Profile.objects.import_file(file, on_conflict)
-            if _digest(made) != seen:
+            imported = Profile.objects.import_file(file, on_conflict)
+            if _digest(imported) != seen:
                 transaction.set_rollback(True)
                 return None
-    except SteeringError:  # the preview, which is made again, shows it where it belongs
+    except Refused:  # the page makes the preview again, which shows the refusal beside its profile
         return None
-    return made
+    return imported
 
 
 def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
-    """The form; posted, with the preview below; its button `import` imports."""
+    """The page: the form, after a POST the preview below it. The preview's button `import` imports."""
     may_replace = request.user.has_perm("profiles.change_profile")
     sent = request.method == "POST"
     if sent and "edit" not in request.POST:
@@ -198,17 +198,17 @@ def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         on_conflict: Any = form.cleaned_data["on_conflict"]
         if "import" in request.POST:
-            made = import_as_seen(form.profile_file, on_conflict, request.POST.get("seen", ""))
-            if made is not None:
-                page.message_user(request, told(made), messages.SUCCESS)
+            imported = import_as_seen(form.profile_file, on_conflict, request.POST.get("seen", ""))
+            if imported is not None:
+                page.message_user(request, _success(imported), messages.SUCCESS)
                 return redirect("admin:profiles_profile_changelist")
             context["is_another"] = True
         context |= {"preview": preview(form.profile_file, on_conflict), "notes": form.profile_file.notes}
     return TemplateResponse(request, "admin/profiles/profile/import.html", context)
 
 
-def told(made: Sequence[Imported]) -> str:
-    counts = Counter(one.outcome for one in made)
+def _success(imported: Sequence[Imported]) -> str:
+    counts = Counter(result.outcome for result in imported)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    names = ", ".join(one.profile.name for one in made[:5]) + (", …" if len(made) > 5 else "")
-    return f"Imported: {outcomes} ({names})." if made else "The file holds no profiles: nothing was imported."
+    names = ", ".join(result.profile.name for result in imported[:5]) + (", …" if len(imported) > 5 else "")
+    return f"Imported: {outcomes} ({names})." if imported else "The file has no profiles: nothing was imported."

@@ -1,4 +1,4 @@
-"""The filters of the admin's list of profiles. None reads the table for its choices: there may be very many models."""
+"""Filters of the admin's list of profiles. None of them reads its choices from the table, which may be very large."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, FieldTextFilter, Ra
 from unfold.contrib.filters.forms import HorizontalRadioForm
 
 from profiles.models import Profile
-from steering.models import SAE, current_model
+from steering.models import SAE, LanguageModel
 
 
 class PartFilter(FieldTextFilter):
-    """By a part of the field; Unfold's own takes an empty box for a condition, which rows without a value fail."""
+    """Filters by a part of the field. Unfold's filter takes an empty box for a condition that drops empty values."""
 
     used_parameters: dict[str, Any]
 
@@ -45,7 +45,7 @@ class FitsFilter(RadioFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
         if self.value() not in {"yes", "no"}:
             return queryset
-        fitting = Profile.objects.fitting(current_model(), SAE.objects.attached())
+        fitting = Profile.objects.fitting(LanguageModel.objects.current(), SAE.objects.attached())
         return queryset & fitting if self.value() == "yes" else queryset.exclude(pk__in=fitting.values("pk"))
 
 

@@ -1,4 +1,4 @@
-"""The list of profiles in the admin, and what can be done from it."""
+"""The list of profiles in the admin, and its actions."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
@@ -31,14 +30,14 @@ from profiles.admin.list_filters import LIST_FILTERS
 from profiles.errors import ProfileNotFound
 from profiles.files import transfer
 from profiles.models import Profile
-from steering.admin.actions import posted_action
+from steering.admin.actions import page_before, posted_action
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.models import SteeringState
 
 DELETED_SHOWN = 100
-# Unfold renders a template for each of these cells, which a page of rows makes slow.
+# Rendered once: Unfold renders a template for each cell, which is slow for a page of rows.
 CHECKBOX = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 TWO_LINES = (
     '<span class="flex flex-col text-right lg:text-left"><strong class="block font-normal">{}</strong>'
@@ -48,7 +47,7 @@ FEATURE = re.compile(r"feature:([0-9]{1,10})\Z", re.IGNORECASE)
 
 
 class FirstPageFirst(Paginator[Any]):
-    """Counts only where the first page does not hold all: of a search, either is a scan of the table."""
+    """Counts only if the first page does not hold all rows: in a search, counting and reading each scan the table."""
 
     @cached_property
     def first(self) -> list[Any]:
@@ -68,15 +67,15 @@ class FirstPageFirst(Paginator[Any]):
 
 class ProfileChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
-        """The page's profiles, each with what is asked once for all of them."""
+        """The page's profiles, each with its badges, which are queried once for all of them."""
         self.result_list: Any
         super().get_results(request)
         if not self.query and not self.has_active_filters:
             self.full_result_count = self.result_count  # else Unfold's heading offers to show all
         rows: list[Any] = list(self.result_list if self.multi_page else self.paginator.object_list)
         state = SteeringState.objects.load()
-        for row, made in zip(rows, badges(rows), strict=True):
-            row.badges, row.differs = made, row.is_active and row.differs_from(state)
+        for row, row_badges in zip(rows, badges(rows), strict=True):
+            row.badges, row.differs = row_badges, row.is_active and row.differs_from(state)
         self.result_list = rows
 
 
@@ -89,8 +88,8 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     paginator = FirstPageFirst
     list_max_show_all = 0
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # each would be counted
-    sortable_by = ["titled", "updated"]  # those that an index has in order
+    show_facets = admin.ShowFacets.NEVER  # facets count rows
+    sortable_by = ["titled", "updated"]  # the columns that have an index
     search_fields = ["name", "description"]
     search_help_text = "Name, description, or feature:123"
     actions = ["export_selected", "deactivate_selected"]
@@ -101,12 +100,12 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
         return ProfileChangeList
 
     def find(self, request: HttpRequest, queryset: QuerySet[Profile], search_term: str) -> Found:
-        """`feature:123` finds the profiles that steer feature 123; other words are in the name or the description."""
+        """`feature:123` finds profiles that steer feature 123; other words match the name or the description."""
         found: Any = queryset
         words = []
         for word in search_term.split():
-            if asked := FEATURE.match(word):
-                found = found.with_feature(int(asked[1]))
+            if match := FEATURE.match(word):
+                found = found.with_feature(int(match[1]))
             else:
                 words.append(word)
         return super().find(request, found, " ".join(words))
@@ -145,8 +144,10 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     # --- actions of a row ---
 
     def has_create_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """`has_add_permission` for actions of an object. A permission by its full name Unfold looks up in its checks,
-        which run before there are tables."""
+        """`has_add_permission` under the name that Unfold derives from `permissions=["create"]`.
+
+        Unfold looks up a permission given by its full name in its system checks, which run before there are tables.
+        """
         return bool(self.has_add_permission(request))
 
     def has_activate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -158,7 +159,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
 
     @posted_action("Deactivate", permissions=["activate"], icon="stop")
     def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._do(request, object_id, Profile.deactivate, "{} is not active; nothing steers by it.")
+        return self._do(request, object_id, Profile.deactivate, "{} is no longer active: it steers nothing.")
 
     @posted_action("Duplicate", permissions=["create"], icon="content_copy")
     def duplicate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -173,15 +174,16 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
             return _back(request)
         return transfer.download(transfer.document(profile), profile.name)
 
-    def _do(self, request: HttpRequest, object_id: str, do: Callable[[Profile], Any], told: str) -> HttpResponse:
-        """`told` has places for the profile that was made, where one was, and for the one of the row."""
+    def _do(self, request: HttpRequest, object_id: str, do: Callable[[Profile], Any], success: str) -> HttpResponse:
+        """Call `do` with the row's profile. `success` has a `{}` for its result, if any, and one for the profile."""
         try:
             profile = _named_in_url(object_id)
-            made = do(profile)
-        except SteeringError as error:
+            created = do(profile)
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            self.message_user(request, format_html(told, *map(_link, filter(None, [made, profile]))), messages.SUCCESS)
+            links = map(_link, filter(None, [created, profile]))
+            self.message_user(request, format_html(success, *links), messages.SUCCESS)
         return _back(request)
 
     # --- actions of the list ---
@@ -194,13 +196,13 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     def save_live(self, request: HttpRequest) -> HttpResponse:
         try:
             profile = Profile.objects.save_current(name=Profile.objects.free_name("live steering"))
-        except SteeringError as error:
+        except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
             return _back(request)
         self.message_user(request, f"The live steering is saved as {profile}: give it a name.", messages.SUCCESS)
         return redirect("admin:profiles_profile_change", quote(profile.pk))
 
-    # --- actions on the selected ---
+    # --- actions on selected rows ---
 
     @admin.action(description="Export as one file", permissions=["view"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> HttpResponse:
@@ -213,28 +215,28 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
             self.message_user(request, "None of the selected profiles is active.", messages.WARNING)
             return
         active.deactivate()
-        self.message_user(request, f"{active} is not active; nothing steers by it.", messages.SUCCESS)
+        self.message_user(request, f"{active} is no longer active: it steers nothing.", messages.SUCCESS)
 
     # --- deletion ---
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What the confirmation names: nothing hangs on a profile, and of very many the first are named."""
-        profiles = objs if isinstance(objs, QuerySet) else Profile.objects.filter(pk__in=[one.pk for one in objs])
+        """The first DELETED_SHOWN profiles and the number of the others. No other row depends on a profile."""
+        profiles = objs if isinstance(objs, QuerySet) else Profile.objects.filter(pk__in=[row.pk for row in objs])
         count = profiles.count()
         named: list[Any] = [_link(profile) for profile in profiles[:DELETED_SHOWN]]
         if count > len(named):
             named.append(f"and {count - len(named)} more")
         if active := profiles.filter(is_active=True).first():
-            told = format_html(
-                "<strong>{} is the active profile: it is deactivated first, and nothing steers then.</strong>", active
+            warning = format_html(
+                "<strong>{} is the active profile: it is deactivated first, then nothing steers.</strong>", active
             )
-            named.insert(0, told)
+            named.insert(0, warning)
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return named, {self.opts.verbose_name_plural: count}, refused, []
 
 
 def _named_in_url(object_id: str) -> Profile:
-    """By its id as a row's link has it, or as the admin quotes it in the addresses of its pages."""
+    """The profile by its id as in a row's link, or as the admin quotes it in the URLs of its pages."""
     try:
         return Profile.objects.with_id(object_id)
     except ProfileNotFound:
@@ -248,8 +250,4 @@ def _link(profile: Profile) -> SafeString:
 
 
 def _back(request: HttpRequest) -> HttpResponse:
-    """To the page of this server that the action was posted from, else to the list."""
-    page = request.headers.get("Referer", "")
-    if url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure()):
-        return redirect(page)
-    return redirect("admin:profiles_profile_changelist")
+    return redirect(page_before(request, reverse("admin:profiles_profile_changelist")))

@@ -1,4 +1,4 @@
-"""The page of the live steering: what steers now, changed on the spot. Here, since it knows the active profile."""
+"""The page of the live steering, which can be changed there. It is in this app since it shows the active profile."""
 
 from typing import Any, ClassVar
 
@@ -14,27 +14,27 @@ from django.urls import URLPattern, path
 
 from profiles.admin.form_page import SIDES
 from profiles.admin.history_page import HistoryAdmin
+from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.live import live_steering
-from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
-from steering.errors import StaleSteering, SteeringError
+from steering.errors import Refused, StaleSteering
 from steering.models import SAE, SteeringState
 from steering.strict_json import loads
 
 
 class Action(forms.Form):
-    """A change that the page posts; `permission` is needed for it."""
+    """A change that the page posts; it needs `permission`."""
 
     permission: ClassVar[str] = "steering.change_steeringstate"
 
     def do(self) -> str:
-        """Do it, and say what was done, in a few words. Raises SteeringError."""
+        """Do the change and return a short message of it. Raises Refused."""
         raise NotImplementedError
 
 
 class OnShownSAE(Action):
-    """A change of features, which are those of the SAE that the page shows ("" for none)."""
+    """A change of features. It is refused if the attached SAE is not the SAE that the page shows ("" for none)."""
 
     sae = forms.CharField(required=False)
 
@@ -43,12 +43,12 @@ class OnShownSAE(Action):
         state, sae = SteeringState.objects.lock(), SAE.objects.attached()
         shown, attached = self.cleaned_data["sae"], sae.pk if sae else ""
         if shown != attached:
-            told = f"{attached or 'no SAE'} is attached by now, and the page showed {shown or 'none'}"
-            raise StaleSteering(f"{told}: look again at what steers")
+            change = f"the attached SAE changed from {shown or 'none'} to {attached or 'none'}"
+            raise StaleSteering(f"{change}: check the live steering, then try again")
         return self.change(state)
 
     def change(self, state: SteeringState) -> str:
-        """`do`, under the lock."""
+        """Do the change under the lock of the live steering; else as `do`."""
         raise NotImplementedError
 
 
@@ -59,7 +59,7 @@ class SetFeatures(OnShownSAE):
         try:
             return loads(self.cleaned_data["features"])
         except ValueError as error:
-            raise ValidationError(f"got no JSON: {error}") from error
+            raise ValidationError(f"this is not JSON: {error}") from error
 
     def change(self, state: SteeringState) -> str:
         state.set_features(self.cleaned_data["features"])
@@ -134,10 +134,9 @@ ACTIONS: dict[str, type[Action]] = {
 
 @admin.register(SteeringState)
 class LiveSteeringAdmin(HistoryAdmin):
-    """One row: the list is its page."""
+    """The admin of the one row of live steering; its page stands in place of the list."""
 
     compared: ClassVar[dict[str, str]] = {"enabled": "steering", "sae_id": "SAE"}
-    strengths = "values"
     number = "version"
 
     def get_urls(self) -> list[URLPattern]:
@@ -155,7 +154,7 @@ class LiveSteeringAdmin(HistoryAdmin):
         return False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """The page itself."""
+        """The page of the live steering."""
         self._check_may_view(request)
         live = live_steering()
         may = {name.replace("-", "_"): request.user.has_perm(action.permission) for name, action in ACTIONS.items()}
@@ -178,18 +177,18 @@ class LiveSteeringAdmin(HistoryAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """There is no form: the page has what there is to change."""
+        """Redirect to the page: the row has no form."""
         if request.method != "GET":
             return HttpResponseNotAllowed(["GET"])
         return redirect("admin:steering_steeringstate_changelist")
 
     def state_view(self, request: HttpRequest) -> HttpResponse:
-        """What the page shows, asked for every few seconds."""
+        """The state that the page shows; its script requests it every few seconds."""
         self._check_may_view(request)
         return JsonResponse(live_steering())
 
     def do_view(self, request: HttpRequest, action: str) -> HttpResponse:
-        """Do one of ACTIONS; the answer is the new state, or why nothing was changed."""
+        """Do one of ACTIONS. The answer is the new state, or the reason why nothing was changed."""
         if action not in ACTIONS:
             raise Http404
         if request.method != "POST":
@@ -199,11 +198,11 @@ class LiveSteeringAdmin(HistoryAdmin):
             raise PermissionDenied
         form = ACTIONS[action](request.POST)
         if not form.is_valid():
-            field, [told, *_] = next(iter(form.errors.items()))
-            return JsonResponse({"detail": f"{field}: {told}", "field": field}, status=400)
+            field, [message, *_] = next(iter(form.errors.items()))
+            return JsonResponse({"detail": f"{field}: {message}", "field": field}, status=400)
         try:
             done = form.do()
-        except SteeringError as error:
+        except Refused as error:
             return JsonResponse({"detail": str(error), "code": error.code, **error.details}, status=error.status)
         return JsonResponse({**live_steering(), "done": done})
 
@@ -221,7 +220,7 @@ class LiveSteeringAdmin(HistoryAdmin):
         return SteeringState.objects.past(number)
 
     def _context(self, request: HttpRequest, pk: str, now: Any) -> dict[str, Any]:
-        """Without the row among the breadcrumbs: its page is that of the model."""
+        """The context without `original`, so that the breadcrumbs have no link to the row's form."""
         return {**super()._context(request, pk, now), "original": None}
 
     def now(self, pk: str) -> SteeringState:
@@ -232,6 +231,6 @@ class LiveSteeringAdmin(HistoryAdmin):
         return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
-        if past.enabled and past.values:
+        if past.enabled and past.strengths:
             return "The features of this version steer every request at once."
-        return "This version steers nothing: with it, requests are answered unsteered at once."
+        return "This version steers nothing: requests are answered unsteered at once."

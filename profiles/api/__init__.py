@@ -1,1 +1,3 @@
-"""REST of profiles, under /api/profiles. From outside: the views, by `profiles.urls`."""
+"""REST of profiles, under /api/profiles.
+From outside: the views, by `profiles.urls`.
+"""

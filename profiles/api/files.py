@@ -1,4 +1,4 @@
-"""Files of profiles through REST."""
+"""Import and export of profile files through REST."""
 
 from typing import Any, get_args
 
@@ -29,7 +29,7 @@ ON_CONFLICT = OpenApiParameter(
     "on_conflict",
     enum=get_args(OnConflict),
     default="fail",
-    description="For a name that exists: refuse the file, take a free name, or give that profile the new content.",
+    description="If a name exists: refuse the file, use a free name, or give the existing profile the new content.",
 )
 FILE = {
     "version": "1.0",
@@ -47,7 +47,7 @@ FILE = {
     "exported_from": "miLLM v0.1.0",
 }
 FILE_SCHEMA = OpenApiResponse({"type": "object", "additionalProperties": True}, "The file", [OpenApiExample("1", FILE)])
-NAME = OpenApiParameter("name", str, many=True, description="Only the profiles of these names.")
+NAME = OpenApiParameter("name", str, many=True, description="Only profiles with these names.")
 
 
 class TransferActions:
@@ -68,30 +68,30 @@ class TransferActions:
     )
     @action(detail=False, methods=["post"], url_path="import")
     def import_(self, request: Request) -> Response:
-        """Create the profiles of a file, all or none: one profile is answered with it, a bundle with `results`."""
+        """Import all profiles of a file, or none. The answer is the profile, or for a bundle `results`."""
         on_conflict: Any = request.query_params.get("on_conflict", "fail")
         if on_conflict not in get_args(OnConflict):
             expected = ", ".join(get_args(OnConflict))
             raise ValidationError({"on_conflict": [f"Got {on_conflict!r}, expected one of {expected}."]})
         if on_conflict == "replace" and not request.user.has_perm("profiles.change_profile"):
-            raise PermissionDenied("To replace profiles needs the permission profiles.change_profile.")
+            raise PermissionDenied("Replacing profiles needs the permission profiles.change_profile.")
         file = ProfileFile.parse(request.data)
-        made = Profile.objects.import_file(file, on_conflict)
-        return Response(_told(made, file, request.user), status=status.HTTP_201_CREATED)
+        imported = Profile.objects.import_file(file, on_conflict)
+        return Response(_answer(imported, file, request.user), status=status.HTTP_201_CREATED)
 
     @extend_schema(
         parameters=[NAME], responses={200: FILE_SCHEMA, **errors(400, 404)}, operation_id="profiles_export_all"
     )
     @action(detail=False, url_path="export", pagination_class=None)
     def export_many(self, request: Request) -> HttpResponse:
-        """All profiles, or those that the filters and `name` choose, in one file."""
+        """One file of all profiles, or of the profiles that match the filters and `name`."""
         view: Any = self
         names = request.query_params.getlist("name")
         chosen = view.filter_queryset(Profile.objects.all())
         if names:
-            chosen = chosen.filter(name__in=[name for name in names if "\0" not in name])
+            chosen = chosen.filter(name__in=names)
             if missing := sorted(set(names) - {profile.name for profile in chosen}):
-                raise ProfileNotFound(f"there is no profile {missing[0]!r} among those that the filters choose")
+                raise ProfileNotFound(f"there is no profile {missing[0]!r} among the profiles that match the filters")
         return transfer.download(transfer.bundle(chosen), "profiles")
 
     @extend_schema(responses={200: FILE_SCHEMA, **errors(404)})
@@ -103,14 +103,12 @@ class TransferActions:
         return transfer.download(transfer.document(profile), profile.name)
 
 
-def _told(made: list[Imported], file: ProfileFile, user: Any) -> dict[str, Any]:
-    for imported in made:
-        imported.profile.outcome = imported.outcome  # type: ignore[attr-defined]
-    notes = list(file.notes)
-    if file.is_bundle:
-        return {"count": len(made), "results": [_json(one, user) for one in made], "notes": notes}
-    return {**_json(made[0], user), "notes": notes}
+def _answer(imported: list[Imported], file: ProfileFile, user: Any) -> dict[str, Any]:
+    results = [_json(result, user) for result in imported]
+    content = {"count": len(results), "results": results} if file.is_bundle else results[0]
+    return {**content, "notes": list(file.notes)}
 
 
 def _json(imported: Imported, user: Any) -> dict[str, Any]:
+    imported.profile.outcome = imported.outcome  # type: ignore[attr-defined]
     return visible(user, Profile, ImportedSerializer(imported.profile).data, "id", "name", "outcome")

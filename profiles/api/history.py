@@ -27,29 +27,29 @@ AGAINST = OpenApiParameter(
     "against", str, required=True, description="Another profile's id, or the number of a version of this profile."
 )
 VERSION = OpenApiParameter(
-    "version", int, description="The version of this profile to compare; by default, as it is now."
+    "version", int, description="The version of this profile to compare; by default the profile as it is now."
 )
 NUMBER = OpenApiParameter("version", int, "path")
 PROFILE_ID = OpenApiParameter("id", str, "path")
 
 
 class MayRestore(ModelPermissions):
-    """To restore is to change, whatever the method."""
+    """Restoring needs the permission to change, though it is a POST."""
 
     perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.change_%(model_name)s"]}
 
 
 class HistoryActions:
-    """The actions of ProfileViewSet on versions; they reach deleted profiles too."""
+    """The actions of ProfileViewSet on versions. They work on deleted profiles too."""
 
     @extend_schema(
         parameters=[PROFILE_ID], responses={200: VersionSerializer(many=True), **errors(400, 404)}, filters=False
     )
     @action(detail=True, pagination_class=Pages)
     def history(self, request: Request, pk: str) -> Response:
-        """The versions of the profile, the latest first; what each one was has `history/{version}`."""
+        """The versions of the profile, the latest first. `history/{version}` has the content of a version."""
         view: Any = self
-        versions = Profile.history.filter(id=known(pk)).select_related("history_user").defer("description", "steering")
+        versions = Profile.history.filter(id=known(pk)).select_related("history_user").defer("description", "strengths")
         page = view.paginate_queryset(versions)
         answer: Response = view.get_paginated_response(VersionSerializer(page, many=True).data)
         return answer
@@ -59,7 +59,7 @@ class HistoryActions:
     )
     @action(detail=True, url_path="history/(?P<version>[0-9]{1,19})", url_name="version", pagination_class=None)
     def version(self, request: Request, pk: str, version: str) -> Response:
-        """One version, with what the profile was."""
+        """One version, with its content."""
         return Response(WholeVersionSerializer(Profile.objects.version(known(pk), int(version))).data)
 
     @extend_schema(
@@ -67,11 +67,11 @@ class HistoryActions:
     )
     @action(detail=True, methods=["post"], permission_classes=[MayRestore])
     def restore(self, request: Request, pk: str) -> Response:
-        """Bring the profile back to one of its versions, or back from deletion."""
+        """Restore a version of the profile, also of a deleted profile."""
         body = RestoreSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         if not Profile.objects.filter(pk=known(pk)).exists() and not request.user.has_perm("profiles.add_profile"):
-            raise PermissionDenied("To restore a deleted profile needs the permission profiles.add_profile.")
+            raise PermissionDenied("Restoring a deleted profile needs the permission profiles.add_profile.")
         view: Any = self
         answer: Response = view.answer(Profile.objects.restore(pk, body.validated_data["version"]))
         return answer
@@ -79,7 +79,7 @@ class HistoryActions:
     @extend_schema(parameters=[PROFILE_ID, AGAINST, VERSION], responses={200: DiffSerializer, **errors(400, 404)})
     @action(detail=True)
     def diff(self, request: Request, pk: str) -> Response:
-        """What changes from the profile, or one of its versions, to `against`."""
+        """The differences from the profile, or one of its versions, to `against`."""
         against, version = request.query_params.get("against"), request.query_params.get("version")
         if not against:
             raise ValidationError({"against": ["This parameter is required: a profile's id or a version's number."]})
@@ -95,7 +95,7 @@ class HistoryActions:
 
 
 def known(pk: str) -> str:
-    """The id of a profile that is here or was. Raises ProfileNotFound."""
+    """Return `pk`, the id of an existing or a deleted profile. Raises ProfileNotFound."""
     if not ID.match(pk) or not (Profile.objects.filter(pk=pk).exists() or Profile.history.filter(id=pk).exists()):
-        raise ProfileNotFound(f"there is and was no profile {pk!r}")
+        raise ProfileNotFound(f"there is no profile {pk!r}, and there was none")
     return pk

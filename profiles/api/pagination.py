@@ -1,4 +1,4 @@
-"""A page of profiles says which one is active."""
+"""Pages of profiles, with the id of the active profile."""
 
 from typing import Any
 

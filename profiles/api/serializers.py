@@ -2,10 +2,9 @@
 
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from profiles.managers import DESCRIPTION_LENGTH, NAME_LENGTH
+from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
 from steering.api.label_serializers import Labels
 from steering.api.serializers import FeatureStrengths, StrictMixin
@@ -15,8 +14,8 @@ VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 
 class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
-    steering = FeatureStrengths(required=False)
-    labels = Labels("steering")
+    steering = FeatureStrengths(source="strengths", required=False)
+    labels = Labels()
 
     class Meta:
         model = Profile
@@ -39,12 +38,12 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
         extra_kwargs: ClassVar[dict[str, Any]] = {"name": {"validators": []}}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if self.instance is not None and not self.partial and "steering" not in attrs:
+        if self.instance is not None and not self.partial and "strengths" not in attrs:
             raise serializers.ValidationError({"steering": ["This field is required to replace a profile."]})
         return attrs
 
     def update(self, instance: Profile, validated_data: dict[str, Any]) -> Profile:
-        """PATCH changes what is given; PUT replaces: what it leaves out is as in a new profile."""
+        """PATCH changes the given fields. PUT replaces the profile: other fields get the values of a new profile."""
         if not self.partial:
             validated_data = {"description": None, **Profile.objects.defaults(), **validated_data}
         return super().update(instance, validated_data)
@@ -54,7 +53,7 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
 
 
 class ProfileNameSerializer(StrictMixin):
-    """The new profile of `save-current`."""
+    """Name and description of the profile that `save-current` creates."""
 
     name = serializers.CharField(max_length=NAME_LENGTH)
     description = serializers.CharField(
@@ -63,11 +62,13 @@ class ProfileNameSerializer(StrictMixin):
 
 
 class DuplicateSerializer(StrictMixin):
-    name = serializers.CharField(max_length=NAME_LENGTH, required=False, help_text="By default a free one like it.")
+    name = serializers.CharField(
+        max_length=NAME_LENGTH, required=False, help_text="By default a free name like the original's."
+    )
 
 
 class ImportedSerializer(ProfileSerializer):
-    """A profile that an import made."""
+    """A profile that an import created, replaced or found unchanged."""
 
     outcome = serializers.ChoiceField(choices=["created", "renamed", "replaced", "unchanged"], read_only=True)
 
@@ -75,7 +76,9 @@ class ImportedSerializer(ProfileSerializer):
         fields = [*ProfileSerializer.Meta.fields, "outcome"]
 
 
-Notes = serializers.ListField(child=serializers.CharField(), help_text="What the file has and the profile has not.")
+Notes = serializers.ListField(
+    child=serializers.CharField(), help_text="The parts of the file that the profiles do not keep."
+)
 
 
 class ImportedFileSerializer(ImportedSerializer):
@@ -95,13 +98,8 @@ class ImportedBundleSerializer(serializers.Serializer[Any]):
     notes = Notes
 
 
-@extend_schema_field({"type": "object", "additionalProperties": True})
-class Document(serializers.JSONField):
-    """The JSON of a file."""
-
-
 class VersionedProfile(serializers.ModelSerializer[Any]):
-    steering = FeatureStrengths()
+    steering = FeatureStrengths(source="strengths")
 
     class Meta:
         model = Profile
@@ -111,15 +109,15 @@ class VersionedProfile(serializers.ModelSerializer[Any]):
 
 
 class VersionSerializer(serializers.Serializer[Any]):
-    """One version of a profile in the list: who made it so, and without what it was, which may be large."""
+    """One version of a profile in a list: its author and reason, without its content, which may be large."""
 
     version = serializers.IntegerField(source="history_id")
     type = serializers.SerializerMethodField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
     at = serializers.DateTimeField(source="history_date")
-    user = serializers.SerializerMethodField(help_text="The user, while there is one of that id.")
+    user = serializers.SerializerMethodField(help_text="The user; null if the user was deleted.")
     door = serializers.ChoiceField(choices=Door.choices)
-    agent = serializers.CharField(help_text="Who it was, in words: the user's name, and the API key.")
+    agent = serializers.CharField(help_text="The author as text: the user's name and the API key.")
     name = serializers.CharField()
     is_active = serializers.BooleanField()
 
@@ -131,7 +129,7 @@ class VersionSerializer(serializers.Serializer[Any]):
 
 
 class WholeVersionSerializer(VersionSerializer):
-    """The same, with what the profile was."""
+    """One version of a profile, with its content."""
 
     profile = VersionedProfile(source="*")
 
@@ -153,7 +151,7 @@ class FeatureDifference(serializers.Serializer[Any]):
 
 
 class DiffSerializer(serializers.Serializer[Any]):
-    """What differs; a feature that one side has not is null there."""
+    """The differences of two profiles. A feature that one of them lacks is null on that side."""
 
     changed = FieldDifference(many=True)
     features = FeatureDifference(many=True)

@@ -26,8 +26,10 @@ from steering.api.permissions import ModelPermissions, visible
 from steering.api.schema import errors
 from steering.models import SteeringState
 
-IF_MATCH = OpenApiParameter("If-Match", str, "header", description="An ETag that GET gave; 412 where it is stale.")
-CLEAR_STEERING = OpenApiParameter("clear_steering", bool, default=True, description="Whether nothing steers then.")
+IF_MATCH = OpenApiParameter(
+    "If-Match", str, "header", description="An ETag from a GET; 412 if the profile changed since."
+)
+CLEAR_STEERING = OpenApiParameter("clear_steering", bool, default=True, description="Clear the live steering too.")
 
 
 class MayActivate(permissions.BasePermission):
@@ -48,7 +50,7 @@ class MayActivate(permissions.BasePermission):
     destroy=extend_schema(parameters=[IF_MATCH], responses={204: None, **errors(400, 404, 412)}),
 )
 class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Profile]):
-    """Named steerings. A change takes the lock of what steers first, so it sees the profile as it is."""
+    """Profiles: named steerings. A change locks the live steering first, then reads the profile."""
 
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
@@ -60,7 +62,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     ordering_fields = ["name", "created_at", "updated_at", "model_id", "sae_id", "layer"]
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A profile of the given steering, or without `steering` of the live one."""
+        """Create a profile from the given steering, or without `steering` from the live steering."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(body.save(), status.HTTP_201_CREATED)
@@ -68,7 +70,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         profile = self.get_object()
         answer = self.answer(profile)
-        # 304 where If-None-Match has the ETag; a plain response passes through
+        # 304 if If-None-Match has the ETag. Django's function wants a plain response, and returns it unchanged.
         conditional: Any = get_conditional_response(request._request, etag=answer["ETag"], response=answer)
         return answer if conditional is None else conditional
 
@@ -97,7 +99,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     @extend_schema(request=ProfileNameSerializer, responses={201: ProfileSerializer, **errors(400, 409)})
     @action(detail=False, methods=["post"], url_path="save-current")
     def save_current(self, request: Request) -> Response:
-        """The live steering as a new profile."""
+        """Save the live steering as a new profile."""
         body = ProfileNameSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(Profile.objects.save_current(**body.validated_data), status.HTTP_201_CREATED)
@@ -105,7 +107,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     @extend_schema(request=None, responses={200: ProfileSerializer, **errors(404, 409)})
     @action(detail=True, methods=["post"], permission_classes=[MayActivate])
     def activate(self, request: Request, pk: str) -> Response:
-        """Steer everybody by this profile."""
+        """Activate the profile: it steers every request that selects no steering."""
         with transaction.atomic():
             profile = self.get_object_to_change()
             profile.activate()
@@ -116,7 +118,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     )
     @action(detail=True, methods=["post"], permission_classes=[MayActivate])
     def deactivate(self, request: Request, pk: str) -> Response:
-        """End its being active; by default what steers now ends with it."""
+        """Deactivate the profile; by default the live steering is cleared too."""
         clear_steering = query_flag(request, "clear_steering", default=True)
         with transaction.atomic():
             profile = self.get_object_to_change()
@@ -126,7 +128,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     @extend_schema(request=DuplicateSerializer, responses={201: ProfileSerializer, **errors(400, 404, 409)})
     @action(detail=True, methods=["post"])
     def duplicate(self, request: Request, pk: str) -> Response:
-        """A copy, under `name` or a free name like this profile's."""
+        """Copy the profile under `name`, or under a free name like the original's."""
         body = DuplicateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(self.get_object().duplicate(body.validated_data.get("name")), status.HTTP_201_CREATED)
@@ -135,7 +137,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
         return Profile.objects.with_id(str(self.kwargs["pk"]))
 
     def get_object_to_change(self) -> Profile:
-        """The profile under the lock of what steers. Raises StaleProfile where If-Match names another state of it."""
+        """Lock the live steering and load the profile. Raises StaleProfile if If-Match names another state of it."""
         SteeringState.objects.lock()
         profile = self.get_object()
         given = self.request.headers.get("If-Match")
@@ -144,11 +146,11 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
             if not tags:
                 raise ValidationError({"If-Match": [f'Got {given}, expected an ETag in quotes, or "*".']})
             if tags != ["*"] and etag(self.get_serializer(profile).data) not in tags:
-                raise StaleProfile(f"{profile} is another than If-Match says: read it again")
+                raise StaleProfile(f"{profile} has changed since the ETag in If-Match: read it again")
         return profile
 
     def answer(self, profile: Profile, code: int = status.HTTP_200_OK) -> Response:
-        """The profile with its ETag; for who may not view it its id and name."""
+        """The profile with its ETag; only id and name if the user may not view profiles."""
         data = ProfileSerializer(profile).data
         shown = visible(self.request.user, Profile, data, "id", "name")
         return Response(shown, status=code, headers={"ETag": etag(data)})
@@ -160,7 +162,7 @@ def etag(data: Mapping[str, Any]) -> str:
 
 
 def query_flag(request: Request, name: str, *, default: bool) -> bool:
-    """A boolean of the query string, which is `true` or `false`."""
+    """A boolean parameter of the query string, `true` or `false`. Raises ValidationError."""
     given = request.query_params.get(name)
     if given is None:
         return default

@@ -1,3 +1,3 @@
-"""The profile file: what is written, and the forms of other programs that are read.
-From outside: `transfer`.
+"""Profile files: the format that miLLM writes, and the formats of other programs that it reads.
+From outside: `transfer`; the lengths of texts in `formats`.
 """

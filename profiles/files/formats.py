@@ -1,6 +1,6 @@
-"""The forms of profile files that are read, as strict pydantic models.
+"""The formats of profile files, as strict pydantic models.
 
-A field with `exclude=True` is known and has no place in a profile: `ignored` names it.
+A field with `exclude=True` is known but is not kept in a profile: `ignored` names it.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ Description = Annotated[StrictStr, Field(max_length=DESCRIPTION_LENGTH)] | None
 Layer = Annotated[StrictInt, Field(ge=0, lt=2**31)] | None
 
 
-def _within_bound(features: Any) -> Any:
-    """Refuse too many features before any of them is looked at."""
+def _within_limit(features: Any) -> Any:
+    """Refuse too many features before pydantic validates each of them."""
     most = settings.STEERING_MAX_FEATURES
     if isinstance(features, dict | list) and len(features) > most:
         raise ValueError(f"got {len(features)} features, expected at most {most}")
     return features
 
 
-Bounded = BeforeValidator(_within_bound)
-Strengths = Annotated[dict[StrictStr, Any], Bounded]
-# The first error is reported and no other: pydantic would collect one for each element of a list.
+WithinLimit = BeforeValidator(_within_limit)
+Strengths = Annotated[dict[StrictStr, Any], WithinLimit]
+# Only the first error is reported: pydantic would collect one for each element of a list.
 FirstError = Field(fail_fast=True)
 
 
@@ -37,8 +37,8 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     def ignored(self, path: str = "") -> Iterator[str]:
-        """Which fields of the file have no place in a profile, each once, however often it is there."""
-        yield from dict.fromkeys(f"{found}: has no place in a profile, is left out" for found in self._ignored(path))
+        """One note for each field of the file that a profile does not keep."""
+        yield from dict.fromkeys(f"{found}: a profile does not keep this field" for found in self._ignored(path))
 
     def _ignored(self, path: str) -> Iterator[str]:
         for name, field in type(self).model_fields.items():
@@ -50,25 +50,25 @@ class Part(BaseModel):
                     yield from part._ignored(f"{here}[]." if isinstance(value, list) else f"{here}.")
 
 
-class Form(Part):
+class Document(Part):
     """A whole file."""
 
-    several: ClassVar[str] = ""
-    """The field that has the profiles, where there may be several."""
+    bundle_field: ClassVar[str] = ""
+    """The field that holds the list of profiles; empty if the file is one profile."""
 
     def profiles(self) -> Iterator[Located]:
-        """Each profile's path in the file and its fields by the names of `Profile`; strengths are not checked yet."""
+        """Yield each profile's path in the file and its fields by `Profile`'s names. The strengths are not checked."""
         raise NotImplementedError
 
 
 class Stamp(Part):
-    """When and by what a file was written, which the next export says anew."""
+    """The time and the program that wrote the file. An import ignores both; an export writes new ones."""
 
     exported_at: Text = None
     exported_from: Text = None
 
 
-# --- ours ---
+# --- miLLM ---
 
 
 class Content(Part):
@@ -88,11 +88,11 @@ class Content(Part):
             "sae_id": self.sae,
             "sae_fingerprint": self.sae_fingerprint,
             "layer": self.layer,
-            "steering": self.steering,
+            "strengths": self.steering,
         }
 
 
-class ProfileForm(Form, Stamp):
+class ProfileDocument(Document, Stamp):
     version: Literal["1.0"]
     type: Literal["millm_profile"]
     profile: Content
@@ -101,11 +101,11 @@ class ProfileForm(Form, Stamp):
         yield ("profile",), self.profile.fields()
 
 
-class BundleForm(Form, Stamp):
-    several = "profiles"
+class BundleDocument(Document, Stamp):
+    bundle_field = "profiles"
     version: Literal["1.0"]
     type: Literal["millm_profile_bundle"]
-    # `profiles` in the file, which here is the method of every form
+    # The file's `profiles`; here this is the name of a method.
     contents: Annotated[list[Content], FirstError] = Field(alias="profiles")
 
     def profiles(self) -> Iterator[Located]:
@@ -116,8 +116,8 @@ class BundleForm(Form, Stamp):
 # --- the miLLM backend and its user interface ---
 
 
-class Flat(Form, Stamp):
-    """What the answers of the miLLM backend have besides, and a new profile gets anew."""
+class FlatBase(Document, Stamp):
+    """A profile as the miLLM backend answers it. A new profile gets an id, dates and counts of its own."""
 
     version: Literal["1.0"] = "1.0"
     name: Name
@@ -129,14 +129,14 @@ class Flat(Form, Stamp):
     updated_at: Ignored = None
 
 
-class FlatForm(Flat):
+class FlatDocument(FlatBase):
     model_id: Text = None
     sae_id: Text = None
     layer: Layer = None
     steering: Strengths
 
     def profiles(self) -> Iterator[Located]:
-        content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "steering": self.steering}
+        content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "strengths": self.steering}
         yield (), {"name": self.name, "description": self.description, "sae_fingerprint": "", **content}
 
 
@@ -157,6 +157,7 @@ class Feature(Part):
 
 
 def refuse_repeated(indices: list[int]) -> None:
+    """Raises ValueError, which pydantic reports with the field."""
     seen: set[int] = set()
     for index in indices:
         if index in seen:
@@ -164,10 +165,12 @@ def refuse_repeated(indices: list[int]) -> None:
         seen.add(index)
 
 
-class InterfaceForm(Flat):
+class InterfaceDocument(FlatBase):
+    """A profile as the user interface of miLLM exports it."""
+
     model: ModelReference | None = None
     sae: SAEReference | None = None
-    features: Annotated[list[Feature], FirstError, Bounded]
+    features: Annotated[list[Feature], FirstError, WithinLimit]
 
     @field_validator("features")
     @classmethod
@@ -185,7 +188,7 @@ class InterfaceForm(Flat):
                 "sae_id": self.sae.repo_id if self.sae else None,
                 "sae_fingerprint": "",
                 "layer": self.sae.layer if self.sae else None,
-                "steering": {str(feature.index): feature.strength for feature in self.features},
+                "strengths": {str(feature.index): feature.strength for feature in self.features},
             },
         )
 
@@ -222,12 +225,12 @@ class Member(Part):
 
 
 class Budget(Part):
-    # How the allocation was computed travels in a miStudio file too; only its result, the strengths, steers.
+    # A miStudio file also holds how the strengths were computed; only the strengths are imported.
     model_config = ConfigDict(extra="allow")
     intensity: Annotated[float, Field(ge=0, le=2, strict=True)] = 1.0
 
 
-class Cluster(Form):
+class Cluster(Document):
     kind: Literal["mistudio.cluster-definition", "mistudio.cluster-definition/v1"] = "mistudio.cluster-definition"
     schema_version: Literal["1"] = "1"
     name: Name
@@ -235,7 +238,7 @@ class Cluster(Form):
     display_token: Ignored = None
     model: ClusterModel = ClusterModel()
     sae: ClusterSAE = ClusterSAE()
-    members: Annotated[list[Member], FirstError, Bounded] = Field(min_length=1)
+    members: Annotated[list[Member], FirstError, WithinLimit] = Field(min_length=1)
     budget: Budget | None = None
     provenance: Ignored = None
 
@@ -256,17 +259,17 @@ class Cluster(Form):
             "sae_id": self.sae.mistudio_sae_id or self.sae.sae_id,
             "sae_fingerprint": "",
             "layer": self.sae.layer,
-            "steering": {str(member.feature_idx): self._strength(member) for member in self.members},
+            "strengths": {str(member.feature_idx): self._strength(member) for member in self.members},
         }
 
     def _strength(self, member: Member) -> float:
-        """A negative strength as it is, else `sign × strength`; times the intensity of the budget."""
+        """`sign × strength`, or a negative strength as it is, times the intensity of the budget."""
         signed = member.strength if member.strength < 0 else member.sign * member.strength
         return signed * (self.budget.intensity if self.budget else 1.0)
 
 
-class ClusterBundle(Form):
-    several = "definitions"
+class ClusterBundle(Document):
+    bundle_field = "definitions"
     kind: Literal["mistudio.cluster-bundle", "mistudio.cluster-bundle/v1"]
     schema_version: Literal["1"] = "1"
     definitions: Annotated[list[Cluster], FirstError] = Field(min_length=1)
@@ -276,7 +279,7 @@ class ClusterBundle(Form):
             yield ("definitions", str(i)), cluster.fields()
 
 
-FORMS: dict[str, dict[str, type[Form]]] = {
-    "type": {"millm_profile": ProfileForm, "millm_profile_bundle": BundleForm},
+DOCUMENTS: dict[str, dict[str, type[Document]]] = {
+    "type": {"millm_profile": ProfileDocument, "millm_profile_bundle": BundleDocument},
     "kind": {"mistudio.cluster-definition": Cluster, "mistudio.cluster-bundle": ClusterBundle},
 }

@@ -1,9 +1,9 @@
-"""The profile file: what is written, and the forms of other programs that are read.
+"""Reads and writes profile files.
 
-Written is the format of the specification, with `sae_fingerprint` as the one addition. Read, besides that: the flat
-form of the miLLM backend, the form of its user interface, and miStudio's cluster definitions and bundles
-(https://github.com/hitsainet/miStudio, docs/schemas/cluster-definition-v1.json). A field that no form knows is refused
-by its path; what a form knows and a profile has no place for is named in the notes of the import.
+miLLM writes the format of the specification, with `sae_fingerprint` as the one addition. It also reads the flat format
+of the miLLM backend, the format of that backend's user interface, and miStudio's cluster definitions and bundles
+(https://github.com/hitsainet/miStudio, docs/schemas/cluster-definition-v1.json). An unknown field is refused by its
+path; a known field that a profile does not keep is named in the notes of the import.
 """
 
 import json
@@ -18,20 +18,20 @@ from django.utils.http import content_disposition_header
 from pydantic import ValidationError
 
 from profiles.errors import InvalidProfileFile
-from profiles.files.formats import FORMS, FlatForm, Form, InterfaceForm
+from profiles.files.formats import DOCUMENTS, Document, FlatDocument, InterfaceDocument
 from steering import strict_json
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 if TYPE_CHECKING:
     from profiles.models import Profile
 
-MAX_PROFILES = 1000  # of one file: an import holds the lock of the steering
-ZEROS_NAMED = 10  # features of strength 0 of each profile, in the notes
+MAX_PROFILES = 1000  # in one file: an import holds the lock of the steering
+ZEROS_NAMED = 10  # features of strength 0 that a note names per profile
 
 
 @dataclass(frozen=True)
 class ProfileFile:
-    """The profiles of one file, each with its path there and the fields of `Profile`; what was left out, in words."""
+    """The profiles of one file, as (path in the file, fields of `Profile`); `notes` name what is left out."""
 
     profiles: tuple[tuple[str, dict[str, Any]], ...]
     notes: tuple[str, ...]
@@ -39,7 +39,7 @@ class ProfileFile:
 
     @classmethod
     def loads(cls, text: str | bytes, most: int | None = MAX_PROFILES) -> "ProfileFile":
-        """The file in a JSON text; `most` None: of any number of profiles. Raises InvalidProfileFile."""
+        """Parse a JSON text of at most `most` profiles (None: any number). Raises InvalidProfileFile."""
         try:
             return cls.parse(strict_json.loads(text), most)
         except ValueError as error:
@@ -47,36 +47,36 @@ class ProfileFile:
 
     @classmethod
     def parse(cls, document: object, most: int | None = MAX_PROFILES) -> "ProfileFile":
-        """The file in a JSON value. Raises InvalidProfileFile with the path of the first field that is wrong."""
+        """Parse a JSON value. Raises InvalidProfileFile with the path of the first wrong field."""
         path, content = _unwrap(document)
-        kind = _form_of(content)
-        _check_number(content.get(kind.several), most)
+        document_type = _document_type(content)
+        _check_number(content.get(document_type.bundle_field), most)
         try:
-            form = kind.model_validate(content)
+            parsed = document_type.model_validate(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(f"{part:.100}" if isinstance(part, str) else str(part) for part in (*path, *first["loc"]))
             raise InvalidProfileFile(f"{where}: {first['msg']}", field=where) from error
-        return cls._of(path, form)
+        return cls._of(path, parsed)
 
     @classmethod
-    def _of(cls, path: list[str], form: Form) -> "ProfileFile":
-        notes = list(form.ignored())
+    def _of(cls, path: list[str], document: Document) -> "ProfileFile":
+        notes = list(document.ignored())
         profiles = []
-        for own_path, fields in form.profiles():
+        for own_path, fields in document.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            if zeros := [index for index, strength in fields["steering"].items() if strength == 0]:
+            if zeros := [index for index, strength in fields["strengths"].items() if strength == 0]:
                 notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
         _refuse_repeated_names(profiles)
-        return cls(tuple(profiles), tuple(notes), bool(form.several))
+        return cls(tuple(profiles), tuple(notes), bool(document.bundle_field))
 
 
 @dataclass(frozen=True)
 class Imported:
     """A profile that an import made, or would make; `outcome` is created, renamed, replaced or unchanged.
 
-    `before` is the one that had the name, as it was, where it was replaced or is the same.
+    `before` is a copy of the existing profile of that name, if the outcome is replaced or unchanged.
     """
 
     profile: "Profile"
@@ -85,15 +85,15 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedProfile:
     """A profile of a file that an import would refuse."""
 
     name: str
-    error: SteeringError
+    error: Refused
 
 
 def _unwrap(document: object) -> tuple[list[str], Any]:
-    """The document inside `{"success": true, "data": …}`, where it is one, and its path."""
+    """The path and the content of the profile document, taken out of `{"success": true, "data": …}` if it is in one."""
     if not isinstance(document, Mapping):
         raise InvalidProfileFile(f"the file: got {type(document).__name__}, expected an object", field=None)
     if "success" not in document:
@@ -101,36 +101,37 @@ def _unwrap(document: object) -> tuple[list[str], Any]:
     unknown = sorted(set(document) - {"success", "data", "error"})
     if unknown or document["success"] is not True or document.get("error") or "data" not in document:
         where = unknown[0][:100] if unknown else "success"
-        raise InvalidProfileFile(f"{where}: expected an answer with success true and data, and no more", field=where)
+        raise InvalidProfileFile(f"{where}: expected an answer with success true and data only", field=where)
     if not isinstance(document["data"], Mapping):
         raise InvalidProfileFile("data: expected an object", field="data")
     return ["data"], document["data"]
 
 
 def _check_number(profiles: object, most: int | None) -> None:
-    """Refuse too many profiles before one of them is looked at."""
+    """Refuse too many profiles before pydantic validates any of them."""
     if most is not None and isinstance(profiles, list) and len(profiles) > most:
-        told = f"the file: got {len(profiles):,} profiles, expected at most {most:,}"
-        raise InvalidProfileFile(f"{told}: split it, or use `manage.py import_profiles`", field=None)
+        number = f"the file: got {len(profiles):,} profiles, expected at most {most:,}"
+        raise InvalidProfileFile(f"{number}: split it, or use `manage.py import_profiles`", field=None)
 
 
-def _form_of(document: Mapping[str, Any]) -> type[Form]:
+def _document_type(content: Mapping[str, Any]) -> type[Document]:
     for field in ("type", "kind"):
-        if field in document:
-            kind = str(document[field]).removesuffix("/v1")
-            if kind not in FORMS[field]:
-                expected = " or ".join(FORMS[field])
-                raise InvalidProfileFile(f"{field}: got {document[field]!r:.100}, expected {expected}", field=field)
-            return FORMS[field][kind]
-    if "features" in document:
-        return InterfaceForm
-    if "steering" in document:
-        return FlatForm
-    raise InvalidProfileFile("type: this is no profile file: expected type, kind, steering or features", field="type")
+        if field in content:
+            name = str(content[field]).removesuffix("/v1")
+            if name not in DOCUMENTS[field]:
+                expected = " or ".join(DOCUMENTS[field])
+                raise InvalidProfileFile(f"{field}: got {content[field]!r:.100}, expected {expected}", field=field)
+            return DOCUMENTS[field][name]
+    if "features" in content:
+        return InterfaceDocument
+    if "steering" in content:
+        return FlatDocument
+    message = "type: this is not a profile file: expected type, kind, steering or features"
+    raise InvalidProfileFile(message, field="type")
 
 
 def _named(indices: list[str]) -> str:
-    """`feature 9 has`, or of several the first ones."""
+    """`feature 9 has`, or `features 1, 2, … have` with the first ZEROS_NAMED indices."""
     if len(indices) == 1:
         return f"feature {indices[0]} has"
     return f"features {', '.join(indices[:ZEROS_NAMED])}{' …' if len(indices) > ZEROS_NAMED else ''} have"
@@ -158,12 +159,12 @@ def bundle(profiles: "Iterable[Profile]") -> dict[str, Any]:
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """A document as the text of a file: a line for each feature, so that two versions can be compared."""
+    """A document as the text of a file, one line per feature, so that two versions can be compared."""
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def download(document: Mapping[str, Any], name: str) -> HttpResponse:
-    """A document as a file to keep, with a name that every file system takes."""
+    """A document as the answer to a download, with a file name that every file system accepts."""
     safe = "".join(character if character.isalnum() or character in " ._-()" else "_" for character in name).strip(". ")
     disposition = content_disposition_header(True, f"{safe or 'profile'}.json") or "attachment"
     headers = {"Content-Disposition": disposition}
@@ -177,7 +178,7 @@ def _content(profile: "Profile") -> dict[str, Any]:
         "model": profile.model_id,
         "sae": profile.sae_id,
         "layer": profile.layer,
-        "steering": {str(index): strength for index, strength in profile.steering.items()},
+        "steering": {str(index): strength for index, strength in profile.strengths.items()},
         "sae_fingerprint": profile.sae_fingerprint,
     }
 

@@ -37,7 +37,7 @@ def sae(model: LanguageModel) -> SAE:
 
 @pytest.fixture
 def profile(sae: SAE) -> Profile:
-    return Profile.objects.create_from(name="ocean", steering={3: 4.0, 7: -1.5})
+    return Profile.objects.create_from(name="ocean", strengths={3: 4.0, 7: -1.5})
 
 
 @pytest.fixture

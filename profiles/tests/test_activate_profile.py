@@ -3,7 +3,8 @@
 import pytest
 from rest_framework.test import APIClient
 
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
+from profiles.current import detach_sae
 from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
@@ -16,22 +17,22 @@ def live() -> SteeringState:
 def test_activation_replaces_the_live_steering_and_enables_it(profile: Profile) -> None:
     live().replace({1: 1.0}, enabled=False)
     profile.activate()
-    assert (live().values, live().enabled) == ({3: 4.0, 7: -1.5}, True)
+    assert (live().strengths, live().enabled) == ({3: 4.0, 7: -1.5}, True)
     assert Profile.objects.active() == profile
     assert not profile.differs_from(live())
 
 
 def test_only_one_profile_is_active(profile: Profile) -> None:
-    other = Profile.objects.create_from(name="space", steering={1: 1.0})
+    other = Profile.objects.create_from(name="space", strengths={1: 1.0})
     profile.activate()
     other.activate()
     assert list(Profile.objects.filter(is_active=True)) == [other]
-    assert live().values == {1: 1.0}
+    assert live().strengths == {1: 1.0}
 
 
 def test_every_difference_is_named(client: APIClient, model: LanguageModel, sae: SAE) -> None:
     foreign = Profile.objects.create(
-        name="foreign", model_id="gpt2", sae_id="other", layer=7, sae_fingerprint="b" * 64, steering={100: 1.0}
+        name="foreign", model_id="gpt2", sae_id="other", layer=7, sae_fingerprint="b" * 64, strengths={100: 1.0}
     )
     answer = client.post(f"/api/profiles/{foreign.pk}/activate")
     assert (answer.status_code, answer.json()["code"]) == (409, "profile_incompatible")
@@ -59,14 +60,14 @@ def test_an_incompatible_activation_leaves_the_active_profile_active(profile: Pr
     with pytest.raises(IncompatibleProfile):
         foreign.activate()
     assert Profile.objects.active() == profile
-    assert live().values == profile.steering
+    assert live().strengths == profile.strengths
 
 
 def test_deactivation_clears_the_live_steering(client: APIClient, profile: Profile) -> None:
     profile.activate()
     answer = client.post(f"/api/profiles/{profile.pk}/deactivate")
     assert answer.json()["is_active"] is False
-    assert (live().values, live().enabled) == ({}, False)
+    assert (live().strengths, live().enabled) == ({}, False)
     missing = client.get("/api/profiles/active")
     assert (missing.status_code, missing.json()["code"]) == (404, "no_active_profile")
 
@@ -75,12 +76,12 @@ def test_deactivation_can_leave_the_live_steering(client: APIClient, profile: Pr
     profile.activate()
     client.post(f"/api/profiles/{profile.pk}/deactivate?clear_steering=false")
     assert Profile.objects.active() is None
-    assert (live().values, live().enabled) == (profile.steering, True)
+    assert (live().strengths, live().enabled) == (profile.strengths, True)
     assert client.post(f"/api/profiles/{profile.pk}/deactivate?clear_steering=maybe").status_code == 400
 
 
 def test_deactivating_an_inactive_profile_changes_nothing(profile: Profile) -> None:
-    other = Profile.objects.create_from(name="space", steering={1: 1.0})
+    other = Profile.objects.create_from(name="space", strengths={1: 1.0})
     other.activate()
     version = live().version
     profile.deactivate()
@@ -100,7 +101,7 @@ def test_detaching_the_sae_and_changing_the_model_deactivate(profile: Profile, s
     profile.activate()
     detach_sae()
     assert Profile.objects.active() is None
-    assert live().values == {}
+    assert live().strengths == {}
     model.attach(sae)
     profile.activate()
     other = LanguageModel.objects.create(name="other", source="/o", d_model=8, num_layers=2, context_length=64)

@@ -19,7 +19,7 @@ LIVE = "/admin/steering/steeringstate/"
 @pytest.fixture
 def gone(sae: SAE) -> Profile:
     """A profile that was deleted."""
-    made = Profile.objects.create(name="gone", steering={1: 1.0})
+    made = Profile.objects.create(name="gone", strengths={1: 1.0})
     pk = made.pk
     made.delete()
     return Profile(pk=pk)

@@ -27,7 +27,7 @@ def manage(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]
 @pytest.fixture
 def profiles(transactional_db: None) -> list[Profile]:
     steering = {3: 4.0, 7: -1.5}
-    return [Profile.objects.create(name=name, model_id="m", steering=steering) for name in ("ocean", "space")]
+    return [Profile.objects.create(name=name, model_id="m", strengths=steering) for name in ("ocean", "space")]
 
 
 def test_a_profile_goes_through_a_pipe_and_comes_back(profiles: list[Profile]) -> None:
@@ -40,7 +40,7 @@ def test_a_profile_goes_through_a_pipe_and_comes_back(profiles: list[Profile]) -
     assert dry.stderr == "1 profile would be imported.\n"
     imported = manage("import_profiles", "-", "--on-conflict", "rename", stdin=exported.stdout)
     assert imported.stdout.split("\t")[:2] == ["renamed", "ocean (2)"]
-    assert Profile.objects.get(name="ocean (2)").steering == {3: 4.0, 7: -1.5}
+    assert Profile.objects.get(name="ocean (2)").strengths == {3: 4.0, 7: -1.5}
 
 
 def test_several_files_are_imported_all_or_none(profiles: list[Profile], tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_profiles_are_activated_listed_and_deactivated(profiles: list[Profile]) 
     model.attach(sae)
     Profile.objects.filter(name="ocean").update(sae_id="s", layer=2)
     assert manage("activate_profile", "ocean").returncode == 0
-    assert SteeringState.objects.load().values == {3: 4.0, 7: -1.5}
+    assert SteeringState.objects.load().strengths == {3: 4.0, 7: -1.5}
     listed = manage("list_profiles").stdout.splitlines()
     assert listed[0].split("\t") == ["ocean", "True", "2", "m", "s", "2", profiles[0].pk]
     assert [json.loads(line)["name"] for line in manage("list_profiles", "--active", "--json").stdout.splitlines()] == [

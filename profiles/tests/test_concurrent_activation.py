@@ -12,7 +12,7 @@ from steering.models import SAE
 
 SNAPSHOT = """
     SELECT (SELECT count(*) FROM profiles_profile WHERE is_active),
-           (SELECT steering FROM profiles_profile WHERE is_active) = (SELECT values FROM steering_steeringstate)
+           (SELECT strengths FROM profiles_profile WHERE is_active) = (SELECT strengths FROM steering_steeringstate)
 """
 
 
@@ -24,7 +24,7 @@ def test_exactly_one_profile_is_active_and_steers_at_every_moment() -> None:
         id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
     )
     model.attach(sae)
-    profiles = [Profile.objects.create_from(name=f"p{i}", steering={i: 1.0 + i}) for i in range(20)]
+    profiles = [Profile.objects.create_from(name=f"p{i}", strengths={i: 1.0 + i}) for i in range(20)]
     profiles[0].activate()
     done, seen = threading.Event(), []
 

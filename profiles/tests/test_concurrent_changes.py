@@ -25,7 +25,7 @@ def profile() -> Profile:
         id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
     )
     model.attach(sae)
-    return Profile.objects.create_from(name="ocean", steering={3: 4.0})
+    return Profile.objects.create_from(name="ocean", strengths={3: 4.0})
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_edits_of_different_fields_are_both_kept(profile: Profile, user: Any) ->
         )
         assert statuses == [200, 200]
         profile.refresh_from_db()
-        assert (profile.description, profile.steering) == (f"d{i}", {5: 1.0 + i})
+        assert (profile.description, profile.strengths) == (f"d{i}", {5: 1.0 + i})
 
 
 def test_an_edit_during_an_activation_steers(profile: Profile, user: Any) -> None:
@@ -96,7 +96,7 @@ def test_an_edit_during_an_activation_steers(profile: Profile, user: Any) -> Non
         )
         assert statuses == [200, 200, 200]
         profile.refresh_from_db()
-        live = SteeringState.objects.load().values
+        live = SteeringState.objects.load().strengths
         assert live in ({5: 1.0 + i}, {5: 1.0 + i, 7: 1.0})
 
 

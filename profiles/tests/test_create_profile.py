@@ -17,7 +17,7 @@ def test_given_steering_is_kept_with_integer_keys_and_without_zeros(client: APIC
     assert answer.status_code == 201
     assert answer.json()["steering"] == {"3": 4.0, "7": -1.5}
     profile = Profile.objects.get(pk=answer.json()["id"])
-    assert profile.steering == {3: 4.0, 7: -1.5}
+    assert profile.strengths == {3: 4.0, 7: -1.5}
     assert profile.name == "ocean"
 
 

@@ -16,19 +16,19 @@ def test_editing_the_active_profile_steers_at_once(client: APIClient, profile: P
     profile.activate()
     answer = client.patch(f"/api/profiles/{profile.pk}", {"steering": {"3": 9.0}})
     assert answer.json()["steering"] == {"3": 9.0}
-    assert live().values == {3: 9.0}
+    assert live().strengths == {3: 9.0}
 
 
 def test_editing_an_inactive_profile_steers_nothing(client: APIClient, profile: Profile) -> None:
     client.patch(f"/api/profiles/{profile.pk}", {"steering": {"3": 9.0}})
-    assert live().values == {}
+    assert live().strengths == {}
 
 
 def test_a_new_description_leaves_a_hand_changed_live_steering(client: APIClient, profile: Profile) -> None:
     profile.activate()
     live().set_features({8: 1.0})
     client.patch(f"/api/profiles/{profile.pk}", {"description": "waves"})
-    assert live().values == {3: 4.0, 7: -1.5, 8: 1.0}
+    assert live().strengths == {3: 4.0, 7: -1.5, 8: 1.0}
 
 
 def test_the_active_profile_cannot_be_made_incompatible(client: APIClient, profile: Profile) -> None:
@@ -62,7 +62,7 @@ def test_is_active_cannot_be_written(client: APIClient, profile: Profile) -> Non
 def test_deleting_the_active_profile_deactivates_it(client: APIClient, profile: Profile) -> None:
     profile.activate()
     assert client.delete(f"/api/profiles/{profile.pk}").status_code == 204
-    assert (live().values, live().enabled) == ({}, False)
+    assert (live().strengths, live().enabled) == ({}, False)
     assert client.get(f"/api/profiles/{profile.pk}").status_code == 404
 
 
@@ -73,7 +73,7 @@ def test_deleting_many_deactivates_too(profile: Profile) -> None:
 
 
 def test_the_list_has_pages_and_the_active_id(client: APIClient, profile: Profile) -> None:
-    Profile.objects.create_from(name="space", steering={})
+    Profile.objects.create_from(name="space", strengths={})
     profile.activate()
     page = client.get("/api/profiles?page_size=1").json()
     assert (page["count"], len(page["results"]), page["active_profile_id"]) == (2, 1, profile.pk)

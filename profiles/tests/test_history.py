@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from inference.models import detach_sae
 from millm_site.models import APIKey
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -72,7 +72,7 @@ def test_a_version_is_restored_and_steers_when_active(client: APIClient, profile
     profile.activate()
     restored = client.post(f"{URL}/{profile.pk}/restore", {"version": first}).json()
     assert (restored["name"], restored["steering"]) == ("ocean", {"3": 4.0, "7": -1.5})
-    assert SteeringState.objects.load().values == {3: 4.0, 7: -1.5}
+    assert SteeringState.objects.load().strengths == {3: 4.0, 7: -1.5}
     assert history(client, profile)[0]["reason"] == f"version {first} restored"
 
 
@@ -80,7 +80,7 @@ def test_a_deleted_profile_comes_back_under_its_id(client: APIClient, profile: P
     client.delete(f"{URL}/{profile.pk}")
     version = history(client, profile)[0]["version"]
     assert client.post(f"{URL}/{profile.pk}/restore", {"version": version}).json()["id"] == profile.pk
-    assert Profile.objects.get(name="ocean").steering == {3: 4.0, 7: -1.5}
+    assert Profile.objects.get(name="ocean").strengths == {3: 4.0, 7: -1.5}
 
 
 @pytest.mark.parametrize("version", [0, 10**12, -1, "x", None, 2**63, True])
@@ -90,7 +90,7 @@ def test_a_version_that_is_none_is_refused(client: APIClient, profile: Profile, 
 
 
 def test_another_profiles_version_is_not_restored(client: APIClient, profile: Profile) -> None:
-    other = Profile.objects.create_from(name="space", steering={1: 1.0})
+    other = Profile.objects.create_from(name="space", strengths={1: 1.0})
     version = history(client, other)[0]["version"]
     answer = client.post(f"{URL}/{profile.pk}/restore", {"version": version})
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_version")
@@ -99,13 +99,13 @@ def test_another_profiles_version_is_not_restored(client: APIClient, profile: Pr
 def test_a_version_whose_name_is_taken_is_restored_under_a_free_one(client: APIClient, profile: Profile) -> None:
     version = history(client, profile)[0]["version"]
     client.delete(f"{URL}/{profile.pk}")
-    Profile.objects.create_from(name="ocean", steering={})
+    Profile.objects.create_from(name="ocean", strengths={})
     restored = client.post(f"{URL}/{profile.pk}/restore", {"version": version})
     assert (restored.status_code, restored.json()["id"], restored.json()["name"]) == (200, profile.pk, "ocean (2)")
 
 
 def test_profiles_and_versions_are_compared(client: APIClient, profile: Profile) -> None:
-    other = Profile.objects.create_from(name="space", steering={3: 1.0, 9: 2.0})
+    other = Profile.objects.create_from(name="space", strengths={3: 1.0, 9: 2.0})
     first = history(client, profile)[0]["version"]
     difference = client.get(f"{URL}/{profile.pk}/diff?against={other.pk}").json()
     assert difference["features"] == [
@@ -155,7 +155,7 @@ def test_a_live_version_of_another_sae_is_not_restored(client: APIClient, profil
     model.attach(other)
     answer = client.post("/api/steering/restore", {"version": 1})
     assert (answer.status_code, answer.json()["code"]) == (409, "steering_unavailable")
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def test_the_live_steering_says_whether_it_equals_the_active_profile(client: APIClient, profile: Profile) -> None:
@@ -181,4 +181,4 @@ def test_activating_what_steers_already_changes_nothing(profile: Profile) -> Non
     assert (profile.history.count(), SteeringState.objects.load().version) == (versions, version)
     SteeringState.objects.load().set_features({3: 1.0})
     profile.activate()
-    assert SteeringState.objects.load().values == profile.steering
+    assert SteeringState.objects.load().strengths == profile.strengths

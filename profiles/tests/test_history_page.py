@@ -38,7 +38,7 @@ def text(html: str) -> str:
 def changed(profile: Profile) -> Profile:
     """A profile whose second version has another name and other strengths."""
     FeatureLabel.objects.create(sae_id="tiny-sae", index=3, label="whales", source="test")
-    profile.name, profile.steering = "sea", {3: 5.5, 9: 1.0}
+    profile.name, profile.strengths = "sea", {3: 5.5, 9: 1.0}
     profile.save(reason="tried it")
     return profile
 
@@ -70,7 +70,7 @@ def test_thousands_of_versions_come_in_pages_of_few_queries(
     first = Profile.history.get(id=profile.pk)
     versions = []
     for i in range(3000):
-        first.pk, first.steering = None, {3: float(i), i % 100: 1.0}
+        first.pk, first.strengths = None, {3: float(i), i % 100: 1.0}
         versions.append(Profile.history.model(**{f.attname: getattr(first, f.attname) for f in first._meta.fields}))
     Profile.history.bulk_create(versions)
     for page in ("", "?page=60", "?page=121", "?page=nonsense"):
@@ -86,7 +86,7 @@ def test_two_versions_are_compared_and_one_with_now_or_with_nothing(admin_client
         page = text(admin_client.get(url(changed, f"compare/?{query}")).content.decode())
         assert '4 <span class="for-screen-readers">to</span><span aria-hidden="true">→</span> 5.5' in page
         assert "removed: feature" in page
-    assert "the two are the same" in admin_client.get(url(changed, f"compare/?from={second}")).content.decode()
+    assert "There are no differences" in admin_client.get(url(changed, f"compare/?from={second}")).content.decode()
     everything = admin_client.get(url(changed, f"compare/?to={first}")).content.decode()
     assert everything.count("added: feature") == 2
     assert "<ins>tiny-sae</ins>" in everything
@@ -103,7 +103,7 @@ def test_a_version_is_restored_and_the_history_says_so(admin_client: Client, cha
     first = numbers(changed)[0]
     assert f"Version {first} is restored" in restore(admin_client, changed, first)
     changed.refresh_from_db()
-    assert (changed.name, changed.steering) == ("ocean", {3: 4.0, 7: -1.5})
+    assert (changed.name, changed.strengths) == ("ocean", {3: 4.0, 7: -1.5})
     assert changed.history.first().door == "admin"
 
 
@@ -115,9 +115,9 @@ def test_restoring_the_active_profile_asks_first_since_it_steers_at_once(
     page = restore(admin_client, changed, first)
     assert "steer every request at once" in page
     assert "removed: feature" in page
-    assert SteeringState.objects.load().values == {3: 5.5, 9: 1.0}
+    assert SteeringState.objects.load().strengths == {3: 5.5, 9: 1.0}
     restore(admin_client, changed, first, confirmed="1")
-    assert SteeringState.objects.load().values == {3: 4.0, 7: -1.5}
+    assert SteeringState.objects.load().strengths == {3: 4.0, 7: -1.5}
 
 
 def test_a_version_that_no_longer_fits_the_active_profile_is_refused(admin_client: Client, profile: Profile) -> None:
@@ -167,7 +167,7 @@ def test_without_the_permission_to_view_there_is_no_history(viewer: Client, chan
 
 
 def test_deleted_profiles_are_listed_found_and_brought_back(admin_client: Client, changed: Profile) -> None:
-    other = Profile.objects.create_from(name="space", steering={1: 1.0})
+    other = Profile.objects.create_from(name="space", strengths={1: 1.0})
     other.delete()
     Profile.objects.filter(pk=changed.pk).delete()
     assert reverse("admin:profiles_profile_deleted") == DELETED
@@ -179,7 +179,7 @@ def test_deleted_profiles_are_listed_found_and_brought_back(admin_client: Client
     number = numbers(changed)[-1]
     assert url(changed, f"{number}/restore/") in found
     assert "is restored" in restore(admin_client, changed, number)
-    assert Profile.objects.get(pk=changed.pk).steering == {3: 5.5, 9: 1.0}
+    assert Profile.objects.get(pk=changed.pk).strengths == {3: 5.5, 9: 1.0}
     assert 'aria-label="sea"' not in admin_client.get(DELETED).content.decode()
 
 
@@ -196,7 +196,7 @@ def test_the_history_of_a_deleted_profile_restores_any_version(admin_client: Cli
     gone = Profile(pk=pk)
     page = admin_client.get(url(gone)).content.decode()
     assert "ocean is deleted" not in page
-    assert "sea is deleted: restore the version that is to come back" in page
+    assert "sea is deleted. Restore a version" in page
     restore(admin_client, gone, numbers(gone)[0])
     assert Profile.objects.get(pk=pk).name == "ocean"
 
@@ -206,12 +206,12 @@ def test_a_deleted_profile_whose_name_is_taken_comes_back_under_a_free_one(
 ) -> None:
     pk = profile.pk
     profile.delete()
-    Profile.objects.create_from(name="ocean", steering={})
+    Profile.objects.create_from(name="ocean", strengths={})
     number = numbers(Profile(pk=pk))[-1]
     page = restore(admin_client, Profile(pk=pk), number)
     assert f"Version {number} is restored as ocean (2): another profile is named ocean." in page
     assert Profile.objects.get(pk=pk).name == "ocean (2)"
-    assert Profile.objects.get(name="ocean").steering == {}
+    assert Profile.objects.get(name="ocean").strengths == {}
 
 
 def test_who_may_not_add_profiles_brings_none_back(viewer: Client, profile: Profile) -> None:

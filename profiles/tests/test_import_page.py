@@ -57,7 +57,7 @@ def test_a_file_is_taken_as_well_as_a_text(admin_client: Client, sae: SAE) -> No
     answer = preview(admin_client, "", file=upload)
     assert outcomes(answer) == [("created", "new")]
     confirm(admin_client, answer)
-    assert Profile.objects.get().steering == {7: 1.5}
+    assert Profile.objects.get().strengths == {7: 1.5}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_text_is_told_beside_it(admin_client: Client, sae: SAE
 
 def test_of_text_and_file_one_is_taken(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, json.dumps(FILE), file=SimpleUploadedFile("a.json", b"{}"))
-    assert "expected one of them" in answer.context["form"].errors["file"][0]
+    assert "expected only one of them" in answer.context["form"].errors["file"][0]
     assert answer.context["form"]["text"].value() == json.dumps(FILE)
 
 
@@ -145,7 +145,7 @@ def test_a_name_that_exists_is_renamed_also_where_the_file_has_the_free_name(adm
 
 def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sae: SAE) -> None:
     FeatureLabel.objects.create(sae=sae, index=7, label="waves", source="s")
-    old = Profile.objects.create_from(name="new", description="old words", steering={7: 4.0, 8: 1.0})
+    old = Profile.objects.create_from(name="new", description="old words", strengths={7: 4.0, 8: 1.0})
     old.activate()
     answer = preview(admin_client, json.dumps(FILE), "replace")
     [one] = answer.context["preview"].shown
@@ -158,22 +158,22 @@ def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sa
     confirm(admin_client, answer)
     old.refresh_from_db()
     assert old.is_active
-    assert SteeringState.objects.load().values == {7: 1.5}
+    assert SteeringState.objects.load().strengths == {7: 1.5}
 
 
 def test_what_is_left_out_and_what_does_not_fit_is_told(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, json.dumps(changed(CLUSTER, model={"hf_id": "gpt2"})))
     shown = unescape(answer.content.decode())
-    assert "members[].label: has no place in a profile" in shown
+    assert "members[].label: a profile does not keep this field" in shown
     assert "It is for the model gpt2, and tiny is loaded." in shown
 
 
 @pytest.mark.parametrize("meanwhile", ["edit", "delete", "create"])
 def test_what_changed_since_the_preview_is_previewed_again(admin_client: Client, sae: SAE, meanwhile: str) -> None:
-    new = Profile.objects.create_from(name="new", steering={1: 1.0})
+    new = Profile.objects.create_from(name="new", strengths={1: 1.0})
     answer = preview(admin_client, bundle(CONTENT, changed(CONTENT, name="other")), "replace")
     if meanwhile == "edit":
-        new.steering = {1: 2.0}
+        new.strengths = {1: 2.0}
         new.save()
     elif meanwhile == "delete":
         new.delete()
@@ -181,7 +181,7 @@ def test_what_changed_since_the_preview_is_previewed_again(admin_client: Client,
         Profile.objects.create(name="other")
     before = list(Profile.objects.values())
     answer = confirm(admin_client, answer)
-    assert "since the preview something changed" in answer.content.decode()
+    assert "something has changed since the preview" in answer.content.decode()
     assert list(Profile.objects.values()) == before
     assert "Imported" in confirm(admin_client, answer).content.decode()
 
@@ -215,21 +215,21 @@ def test_a_preview_asks_for_what_it_shows_once(
     from profiles.admin.import_page import _described
     from profiles.files.transfer import Imported
 
-    made = [Profile(name=str(i), sae_id=sae.pk, steering={i: 1.0}) for i in range(50)]
+    made = [Profile(name=str(i), sae_id=sae.pk, strengths={i: 1.0}) for i in range(50)]
     with django_assert_max_num_queries(4):
         list(_described([(one.name, Imported(one, "replaced", made[0])) for one in made]))
 
 
 def test_an_empty_bundle_offers_nothing(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, bundle())
-    assert "The file holds no profiles" in answer.content.decode()
+    assert "The file has no profiles" in answer.content.decode()
     assert 'name="import"' not in answer.content.decode()
 
 
 def test_who_may_not_change_profiles_is_not_offered_to_replace_them(sae: SAE) -> None:
     Profile.objects.create(name="new", description="precious")
     user = user_with("view_profile", "add_profile")
-    assert "Replace the profile" not in user.get(URL).content.decode()
+    assert "Replace the existing profile" not in user.get(URL).content.decode()
     answer = preview(user, json.dumps(FILE), "replace")
     assert "replace is not one of the available choices" in answer.context["form"].errors["on_conflict"][0]
     assert preview(user, json.dumps(FILE), "replace", **{"import": "1"}).status_code == 200

@@ -47,11 +47,11 @@ def test_as_many_features_as_a_profile_may_have_are_read(settings: Any, most: in
     began = time.perf_counter()
     file = ProfileFile.parse(changed(INTERFACE, features=FEATURES[:most]))
     assert time.perf_counter() - began < 5
-    assert len(file.profiles[0][1]["steering"]) == most
+    assert len(file.profiles[0][1]["strengths"]) == most
 
 
 def test_an_error_does_not_repeat_a_long_value(db: None) -> None:
     for steering in ({"1": "x" * 100_000}, {"x" * 100_000: 1}):
         with pytest.raises(InvalidSteering) as refused:
-            Profile(name="long", steering=steering).save()
+            Profile(name="long", strengths=steering).save()
         assert len(str(refused.value)) < 300

@@ -11,9 +11,9 @@ URL = "/api/profiles"
 
 @pytest.fixture
 def profiles(sae: SAE) -> list[Profile]:
-    ocean = Profile.objects.create_from(name="Ocean", description="waves 100%", steering={3: 1.0, 7: 2.0})
-    space = Profile.objects.create_from(name="space", description="stars", steering={7: 1.0}, layer=1)
-    other = Profile.objects.create_from(name="wave", sae_id="other", model_id="gpt2", steering={70: 1.0})
+    ocean = Profile.objects.create_from(name="Ocean", description="waves 100%", strengths={3: 1.0, 7: 2.0})
+    space = Profile.objects.create_from(name="space", description="stars", strengths={7: 1.0}, layer=1)
+    other = Profile.objects.create_from(name="wave", sae_id="other", model_id="gpt2", strengths={70: 1.0})
     space.layer = sae.layer
     space.save()
     ocean.activate()
@@ -77,7 +77,7 @@ def test_a_page_that_is_not_there_is_not_found(client: APIClient, profile: Profi
 
 def test_equal_rows_keep_their_order_from_page_to_page(client: APIClient, sae: SAE) -> None:
     for i in range(9):
-        Profile.objects.create_from(name=f"p{i}", steering={})
+        Profile.objects.create_from(name=f"p{i}", strengths={})
     pages = [client.get(f"{URL}?ordering=layer&page_size=3&page={page}").json()["results"] for page in (1, 2, 3)]
     assert len({profile["id"] for page in pages for profile in page}) == 9
 
@@ -95,7 +95,7 @@ def test_the_filter_by_feature_can_use_its_index(profiles: list[Profile]) -> Non
 
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = Profile.objects.filter(steering__has_key="7").order_by().explain()
+        plan = Profile.objects.filter(strengths__has_key="7").order_by().explain()
     assert "profile_features" in plan
 
 

@@ -20,7 +20,7 @@ def test_a_profile_is_created_and_the_form_starts_from_what_is_here(admin_client
     page = admin_client.get(f"{LIST}add/").content.decode()
     assert 'value="tiny-sae"' in page
     assert admin_client.post(f"{LIST}add/", form()).status_code == 302
-    assert Profile.objects.get(name="n").steering == {3: 2.5}
+    assert Profile.objects.get(name="n").strengths == {3: 2.5}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_profile_is_created_and_the_form_starts_from_what_is_here(admin_client
     [
         ({"steering": '{"100": 1.0}'}, "feature 100 is out of range"),
         ({"steering": '{"3": "a"}'}, "expected a finite number"),
-        ({"steering": "{"}, "Enter a valid JSON"),
+        ({"steering": "{"}, "Enter valid JSON"),
         ({"name": "ocean"}, "already exists"),
     ],
 )

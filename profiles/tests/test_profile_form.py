@@ -10,7 +10,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from inference.models import LanguageModel, detach_sae
+from inference.models import LanguageModel
+from profiles.current import detach_sae
 from profiles.models import Profile
 from profiles.tests.conftest import FINGERPRINT
 from profiles.tests.test_profile_admin import LIST, form
@@ -31,7 +32,7 @@ def page(client: Client, profile: Profile) -> str:
 
 def entered(profile: Profile, **changes: str) -> dict[str, str]:
     """What the form of `profile`, opened now, posts."""
-    saved = {"name": profile.name, "steering": json.dumps(profile.steering), "opened": profile.state}
+    saved = {"name": profile.name, "steering": json.dumps(profile.strengths), "opened": profile.state}
     return form(**saved | changes)
 
 
@@ -88,7 +89,7 @@ def test_an_active_profile_says_that_saving_steers_at_once(admin_client: Client,
     assert "Activate" in page(admin_client, profile)
     profile.activate()
     shown = page(admin_client, profile)
-    assert "strengths that you save steer at once" in shown
+    assert "Saved strengths steer at once" in shown
     assert "/deactivate/" in shown
     assert "/activate/" not in shown
     SteeringState.objects.load().set_features({9: 1.0})
@@ -107,7 +108,7 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
     admin_client: Client, profile: Profile, django_assert_max_num_queries: Any
 ) -> None:
     FeatureLabel.objects.create(sae_id="tiny-sae", index=3, label="whales", source="s")
-    Profile.objects.filter(pk=profile.pk).update(steering={str(index): 1.0 for index in range(100)})
+    Profile.objects.filter(pk=profile.pk).update(strengths={str(index): 1.0 for index in range(100)})
     with django_assert_max_num_queries(16):
         assert "whales" in page(admin_client, profile)
 
@@ -118,8 +119,8 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
 def test_saving_the_active_profile_steers_at_once(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, steering='{"5": 6.5}'), follow=True)
-    assert "what you have saved steers every request" in answer.content.decode()
-    assert SteeringState.objects.load().values == {5: 6.5}
+    assert "the saved strengths steer every request" in answer.content.decode()
+    assert SteeringState.objects.load().strengths == {5: 6.5}
 
 
 def test_an_active_profile_cannot_be_saved_for_another_sae(admin_client: Client, profile: Profile) -> None:
@@ -158,7 +159,7 @@ def test_an_activation_meanwhile_counts_since_saving_would_steer(admin_client: C
     mine = entered(profile, steering='{"9": 9}')
     profile.activate()
     assert CHANGED in admin_client.post(url(profile), mine).content.decode()
-    assert SteeringState.objects.load().values == {3: 4.0, 7: -1.5}
+    assert SteeringState.objects.load().strengths == {3: 4.0, 7: -1.5}
 
 
 def test_who_was_told_of_a_change_may_overwrite_it_and_no_later_one(admin_client: Client, profile: Profile) -> None:
@@ -190,7 +191,7 @@ def test_a_viewer_sees_the_features_and_no_control(staff: Callable[..., Client],
     client = staff("view_profile")
     shown = page(client, profile)
     assert '"read_only": true' in shown
-    for control in ("Paste a list", "Take what is here now", 'name="steering"', 'value="Save"', "/activate/"):
+    for control in ("Paste a list", "Use the current model and SAE", 'name="steering"', 'value="Save"', "/activate/"):
         assert control not in shown
     assert "Try it" in shown
 

@@ -18,12 +18,12 @@ FEATURES = {1: 1.0, 2: -8.0, 3: 2.5, 4: 4.0, 5: 0.5, 6: 6.0}
 
 @pytest.fixture
 def ocean(sae: SAE) -> Profile:
-    return Profile.objects.create_from(name="ocean", description="Talks about the sea.", steering=FEATURES)
+    return Profile.objects.create_from(name="ocean", description="Talks about the sea.", strengths=FEATURES)
 
 
 @pytest.fixture
 def foreign(sae: SAE) -> Profile:
-    return Profile.objects.create(name="foreign", model_id="gpt2", sae_id="other", layer=7, steering={6: 1.0})
+    return Profile.objects.create(name="foreign", model_id="gpt2", sae_id="other", layer=7, strengths={6: 1.0})
 
 
 def page(client: Client, query: str = "") -> str:
@@ -100,7 +100,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
             name=f"p{number}",
             model_id=f"m{number % 9}",
             sae_id=sae.pk if number % 2 else "other",
-            steering={number: 1.0},
+            strengths={number: 1.0},
         )
         FeatureLabel.objects.create(sae=sae, index=number, label="l", source="s")
     profile.description = "edited"
@@ -152,7 +152,7 @@ def test_it_is_searched_filtered_and_ordered(
     here = {"model_id": "tiny", "sae_id": "tiny-sae", "layer": 2}
     Profile.objects.create(name="other weights", sae_fingerprint="b" * 64, **here)
     SAE.objects.update(d_sae=1000)
-    Profile.objects.create(name="too wide", steering={100: 1.0}, **here)
+    Profile.objects.create(name="too wide", strengths={100: 1.0}, **here)
     SAE.objects.update(d_sae=100)
     assert names(admin_client, query) == found
 
@@ -176,7 +176,7 @@ def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign
     for number, changes in enumerate([{}, {"sae_fingerprint": ""}, *others]):
         for index in (None, 99, 100):
             steering = {} if index is None else {index: 1.0, 7: 1.0}
-            Profile.objects.create(name=f"{number}-{index}", **{**here, **changes, "steering": steering})
+            Profile.objects.create(name=f"{number}-{index}", **{**here, **changes, "strengths": steering})
     SAE.objects.update(d_sae=100)
     model, attached = sae_and_model()
     fitting = set(Profile.objects.fitting(model, attached))
@@ -187,9 +187,9 @@ def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign
 
 
 def sae_and_model() -> tuple[Any, SAE | None]:
-    from steering.models import current_model
+    from steering.models import LanguageModel
 
-    return current_model(), SAE.objects.attached()
+    return LanguageModel.objects.current(), SAE.objects.attached()
 
 
 # --- actions of a row ---
@@ -198,7 +198,7 @@ def sae_and_model() -> tuple[Any, SAE | None]:
 def test_a_profile_is_activated_and_deactivated(admin_client: Client, ocean: Profile) -> None:
     assert "is active and steers every request" in do(admin_client, ocean, "activate").content.decode()
     assert Profile.objects.active() == ocean
-    assert "is not active" in do(admin_client, ocean, "deactivate").content.decode()
+    assert "is no longer active" in do(admin_client, ocean, "deactivate").content.decode()
     assert Profile.objects.active() is None
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_activated_is_told(admin_client: Client, foreign: Profile
 
 def test_a_copy_has_a_free_name(admin_client: Client, ocean: Profile) -> None:
     assert "ocean (2)" in do(admin_client, ocean, "duplicate").content.decode()
-    assert Profile.objects.get(name="ocean (2)").steering == ocean.steering
+    assert Profile.objects.get(name="ocean (2)").strengths == ocean.strengths
 
 
 def test_who_acts_on_a_filtered_page_is_back_on_it(admin_client: Client, ocean: Profile) -> None:
@@ -253,7 +253,7 @@ def test_the_live_steering_is_saved_as_a_profile(admin_client: Client, sae: SAE)
     SteeringState.objects.load().replace({5: 2.0})
     answer = admin_client.post(f"{LIST}save_live/", follow=True)
     assert "give it a name" in answer.content.decode()
-    assert Profile.objects.get(name="live steering").steering == {5: 2.0}
+    assert Profile.objects.get(name="live steering").strengths == {5: 2.0}
     SAE.objects.update(is_attached=False)
     answer = admin_client.post(f"{LIST}save_live/", follow=True)
     assert "no SAE is attached" in answer.content.decode()

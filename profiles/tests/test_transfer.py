@@ -67,7 +67,7 @@ def test_every_form_of_millm_is_read(client: APIClient, sae: SAE, file: dict[str
     assert (answer.json()["name"], answer.json()["outcome"]) == ("new", "created")
     profile = Profile.objects.get(name="new")
     assert (profile.description, profile.model_id, profile.sae_id, profile.layer) == ("d", "tiny", "tiny-sae", 2)
-    assert profile.steering == {7: 1.5}
+    assert profile.strengths == {7: 1.5}
 
 
 def test_a_cluster_of_mistudio_is_read_with_its_signs_and_intensity(client: APIClient, sae: SAE) -> None:
@@ -154,7 +154,7 @@ def test_a_name_that_exists_fails_is_renamed_or_is_replaced(client: APIClient, p
     assert (renamed["name"], renamed["outcome"]) == ("ocean (2)", "renamed")
     replaced = client.post(f"{URL}/import?on_conflict=replace", file).json()
     assert (replaced["id"], replaced["outcome"], replaced["is_active"]) == (profile.pk, "replaced", True)
-    assert SteeringState.objects.load().values == {7: 1.5}
+    assert SteeringState.objects.load().strengths == {7: 1.5}
 
 
 def test_a_long_name_is_renamed_within_its_limit(client: APIClient, sae: SAE) -> None:
@@ -211,7 +211,7 @@ def test_the_file_is_exactly_the_specified_one(client: APIClient, profile: Profi
 
 def test_all_or_chosen_profiles_are_exported_and_come_back(client: APIClient, profile: Profile) -> None:
     for name in ("space", "forest"):
-        Profile.objects.create_from(name=name, steering={1: 1.0})
+        Profile.objects.create_from(name=name, strengths={1: 1.0})
     everything = client.get(f"{URL}/export").content
     assert [one["name"] for one in json.loads(everything)["profiles"]] == ["forest", "ocean", "space"]
     chosen = json.loads(client.get(f"{URL}/export?name=space&name=ocean").content)

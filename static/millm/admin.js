@@ -1,18 +1,18 @@
-/* On every page of the admin. */
+/* Shared by all pages of the admin. */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
   millm.csrfToken = () => {
-    // The cookie first: it is new after a login in another tab, and the page's field is not.
+    // The cookie first: after a login in another tab the cookie is new, the page's field is not.
     const cookie = document.cookie.split("; ").find((one) => one.startsWith("csrftoken="));
     if (cookie) return decodeURIComponent(cookie.slice("csrftoken=".length));
     const field = document.querySelector("[name=csrfmiddlewaretoken]");
     return field ? field.value : "";
   };
 
-  /* Send `fields` to `url` as a form does, and go where the answer leads. */
+  /* Post `fields` to `url` as a form, and follow the redirect. */
   millm.post = (url, fields = {}) => {
     const form = document.createElement("form");
     form.method = "post";
@@ -28,7 +28,7 @@ window.millm = window.millm || {};
     form.submit();
   };
 
-  /* Unfold shows its actions as links: those that change something (steering.admin.actions) are posted. */
+  /* Unfold shows actions as links. Actions that change something (steering.admin.actions) are posted. */
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-post]");
     if (!link) return;
@@ -36,7 +36,7 @@ window.millm = window.millm || {};
     millm.post(link.href);
   });
 
-  /* The menu of a row (unfold/helpers/actions_row.html) opens below its button, or above it where there is more room. */
+  /* The menu of a row (unfold/helpers/actions_row.html) opens below its button, or above it if there is more room. */
   document.addEventListener(
     "beforetoggle",
     (event) => {

@@ -3,17 +3,17 @@ document.addEventListener("alpine:init", () => {
   "use strict";
 
   Alpine.data("copyable", () => ({
-    told: "",
+    status: "",
 
     async copy() {
       const source = this.$refs.text;
       if (navigator.clipboard) {
         await navigator.clipboard.writeText(source.textContent);
-        this.told = "Copied.";
+        this.status = "Copied.";
       } else {
-        // Browsers have no clipboard for pages that came over plain HTTP from another machine.
+        // Browsers give no clipboard to pages over plain HTTP from another machine.
         window.getSelection().selectAllChildren(source);
-        this.told = document.execCommand("copy") ? "Copied." : "Selected: press Ctrl+C.";
+        this.status = document.execCommand("copy") ? "Copied." : "Selected: press Ctrl+C.";
       }
     },
   }));

@@ -1,4 +1,4 @@
-/* What SAEs a repository or a folder holds, beside the form that registers one of them. */
+/* The list of SAEs in a repository or a folder, beside the form that registers one of them. */
 document.addEventListener("alpine:init", () => {
   "use strict";
 
@@ -11,7 +11,7 @@ document.addEventListener("alpine:init", () => {
   }
 
   Alpine.data("catalogue", () => ({
-    found: null, // as /api/saes/catalogue has them, each with the text that a search looks at
+    found: null, // the answer of /api/saes/catalogue; each SAE has a `text` for the search
     query: "",
     chosen: null,
     looking: false,
@@ -24,7 +24,7 @@ document.addEventListener("alpine:init", () => {
     forget() {
       this.found = this.chosen = null;
       this.refusal = this.query = "";
-      this.asked?.abort();
+      this.request?.abort();
       this.looking = false;
     },
 
@@ -32,12 +32,12 @@ document.addEventListener("alpine:init", () => {
       this.forget();
       const source = this.field("source").value.trim();
       if (!source) {
-        this.refusal = "Say first where to look: a hub id or a folder.";
+        this.refusal = "Enter a hub id or a folder first.";
         this.field("source").focus();
         return;
       }
       const own = new AbortController();
-      this.asked = own;
+      this.request = own;
       this.looking = true;
       try {
         const query = new URLSearchParams({ source, revision: this.field("revision").value.trim() });
@@ -56,8 +56,8 @@ document.addEventListener("alpine:init", () => {
 
     async refused(answer) {
       try {
-        const told = await answer.json();
-        return String(told.detail || Object.values(told).flat().join(" ")).replace(/^source: /, "");
+        const errors = await answer.json();
+        return String(errors.detail || Object.values(errors).flat().join(" ")).replace(/^source: /, "");
       } catch {
         return `The server answered ${answer.status}.`;
       }
@@ -91,13 +91,14 @@ document.addEventListener("alpine:init", () => {
 
     get heading() {
       const count = this.found?.length;
-      return count ? `${count} SAE${count === 1 ? "" : "s"} inside: choose one` : "No SAE that can be read is inside";
+      return count ? `${count} SAE${count === 1 ? "" : "s"} inside: choose one` : "No readable SAE is inside";
     },
 
-    get told() {
+    get message() {
       const count = this.matching.length;
-      if (!this.found?.length) return "Read are SAELens, Gemma Scope, Llama Scope, sparsify and dictionary_learning.";
-      if (count > SHOWN) return `The first ${SHOWN} of ${count} are shown: search for less.`;
+      if (!this.found?.length)
+        return "Readable formats: SAELens, Gemma Scope, Llama Scope, sparsify and dictionary_learning.";
+      if (count > SHOWN) return `The first ${SHOWN} of ${count} are shown: narrow the search.`;
       return this.query ? `${count} found.` : "";
     },
 

@@ -4,10 +4,10 @@
  *   { headers: Headers, ms }                 when the answer begins; ms since the request was sent
  *   { text, finish_reason, ms, chunk }       for each chunk of choice 0
  *   { usage: { prompt_tokens, completion_tokens, total_tokens }, ms }   before the end
- * and throws millm.ChatError (message in plain words, status, code) for whatever goes wrong, also in mid-stream.
- * Aborting `signal` ends it by an AbortError, and leaving the loop ends it too: the server stops generating then.
+ * and throws millm.ChatError (message, status, code) on any error, also in mid-stream.
+ * Aborting `signal` ends it with an AbortError; leaving the loop ends it too. The server then stops generating.
  *
- * millm.steeredBy(headers) says what steered it: { profile: its name or "", steering: its fingerprint or "none" }.
+ * millm.steeredBy(headers) is the answer's steering: { profile: its name or "", steering: its fingerprint or "none" }.
  */
 window.millm = window.millm || {};
 
@@ -28,13 +28,13 @@ window.millm = window.millm || {};
     try {
       error = JSON.parse(text).error;
     } catch {
-      /* a page, not OpenAI's error: of a proxy, say */
+      /* not OpenAI's error, but a page, such as one of a proxy */
     }
     if (error) return new millm.ChatError(error.message, response.status, error.code);
     return new millm.ChatError(`The server answered ${response.status}.`, response.status, null);
   }
 
-  /* What `promise` gives; what breaks on the way to the server, as a ChatError. */
+  /* The result of `promise`; a lost connection is thrown as a ChatError. */
   async function reached(promise, message) {
     try {
       return await promise;
@@ -62,7 +62,7 @@ window.millm = window.millm || {};
         }
       }
     } finally {
-      if (!done) reader.cancel().catch(() => {}); // it is broken already, or nobody reads on
+      if (!done) reader.cancel().catch(() => {}); // the stream is broken, or nobody reads it any more
     }
   }
 

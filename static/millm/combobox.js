@@ -1,8 +1,8 @@
-/* A combobox: a text field with a list of what a search finds, as a part of an Alpine component.
+/* A combobox: a text field with a list of search results, as a part of an Alpine component.
  * https://www.w3.org/WAI/ARIA/apg/patterns/combobox/
  *
- * The component has `find(text, signal)`, which returns the new `found` (the options) and `at` (the marked one, -1: none),
- * and whatever else of the component a search changes. A newer search, or the end of the list, drops what `find` returns.
+ * The component has `find(text, signal)`, which returns the new `found` (the options), `at` (the index of the marked
+ * option, -1: none) and other changed properties. A newer search, or closing the list, drops the result of `find`.
  */
 window.millm = window.millm || {};
 
@@ -25,7 +25,7 @@ window.millm = window.millm || {};
       if (!own.signal.aborted) Object.assign(this, changes);
     },
 
-    /* Search once no more is typed. */
+    /* Search after the user stops typing. */
     searchSoon(text) {
       this.stopSearch();
       this.searchTimer = setTimeout(() => this.search(text), TYPING_MS);
@@ -43,7 +43,7 @@ window.millm = window.millm || {};
       this.hint = "";
     },
 
-    /* Mark the next option (1) or the one before (-1); `wraps`: from the last to the first too. */
+    /* Mark the next option (1) or the previous one (-1); with `wraps`, the first follows the last. */
     move(step, wraps = true) {
       const last = this.found.length - 1;
       if (last < 0) return;

@@ -1,4 +1,4 @@
-/* The part of the feature table (features.js) that reads labels: of rows that have none yet, and those a search finds. */
+/* The part of the feature table (features.js) that requests labels: of rows without one, and of a search. */
 window.millm = window.millm || {};
 
 ((millm) => {
@@ -11,7 +11,7 @@ window.millm = window.millm || {};
   millm.featureLabels = () => ({
     ...millm.combobox(), // its options are {index, label}
     query: "",
-    searched: "", // what the offered ones were found for
+    searched: "", // the text that the options were found for
     refusal: "",
 
     searchable() {
@@ -25,7 +25,7 @@ window.millm = window.millm || {};
       return (await response.json()).results;
     },
 
-    /* The labels of rows for which none was asked, all that were added within a moment at once. */
+    /* Request the labels of new rows; one request for all rows that were added within a moment. */
     fetchLabels() {
       if (!this.searchable()) return;
       clearTimeout(this.labelTimer);
@@ -43,7 +43,7 @@ window.millm = window.millm || {};
             labels.forEach(({ index, label }) => (this.labels[index] = label));
           }
         } catch {
-          this.tell("The labels could not be read.");
+          this.announce("The labels could not be read.");
         }
       }, TYPING_MS);
     },
@@ -66,7 +66,7 @@ window.millm = window.millm || {};
         const found = labels.filter(({ index }, at) => labels.findIndex((other) => other.index === index) === at);
         return { found, searched: query, at: this.isIndex(query) || !found.length ? -1 : 0 };
       } catch {
-        return { refusal: "The labels could not be searched; an index can be added all the same." };
+        return { refusal: "The search of labels failed; you can still add an index." };
       }
     },
 
@@ -82,7 +82,7 @@ window.millm = window.millm || {};
       );
     },
 
-    /* Enter in the box: the offered feature that is chosen, or the index that was typed, maybe with its strength. */
+    /* Enter in the box: add the chosen option, or the typed index, maybe with its strength. */
     addTyped() {
       const query = this.query.trim();
       if (this.at >= 0) {
@@ -113,15 +113,15 @@ window.millm = window.millm || {};
       this.refusal = "";
       this.close();
       if (there && text === undefined) {
-        this.tell(`Feature ${index} is in the table already.`);
+        this.announce(`Feature ${index} is in the table already.`);
         this.$nextTick(() => this.rowElement(index).querySelector("input").focus());
         return;
       }
       this.put([[index, text ?? "1"]]);
-      this.tell(`Feature ${index} ${there ? "changed" : "added"}.`);
+      this.announce(`Feature ${index} ${there ? "changed" : "added"}.`);
     },
 
-    /* A list that is pasted into the box is shown in the field for lists. */
+    /* A list pasted into the box opens the field for lists. */
     pastedIntoBox(event) {
       const text = event.clipboardData.getData("text");
       if (!/\n\s*\S|^\s*\{/.test(text)) return;

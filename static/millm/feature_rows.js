@@ -1,4 +1,4 @@
-/* The rows of the feature table (features.js). Painted by hand: as an Alpine template each takes milliseconds. */
+/* The rows of the feature table (features.js). They are no Alpine template, which takes milliseconds for each row. */
 window.millm = window.millm || {};
 
 ((millm) => {
@@ -26,7 +26,7 @@ window.millm = window.millm || {};
       return Object.assign(element, { parts, painted: "" });
     }
 
-    /* A bar from zero, in the middle, to the strength; a slider clamps a value that comes before its range. */
+    /* Paint the bar from zero (in the middle) to the strength. The range is set before the value, which it clamps. */
     function paintSlider(slider, strength, range) {
       if (slider.matches("input")) {
         Object.assign(slider, { min: -range, max: range, step: range / 100 });
@@ -37,14 +37,14 @@ window.millm = window.millm || {};
       slider.style.setProperty("--to", `${50 + 50 * Math.max(0, share)}%`);
     }
 
-    /* A slider stays at the last strength that could be one: in live steering that one steers on. */
+    /* A slider stays at the last valid strength, which still steers on the page of the live steering. */
     function paint(element, { text }, label, error, range, most) {
       const { parts } = element;
       const strength = millm.parseNumber(text);
       if (Math.abs(strength) <= most) element.kept = strength;
       parts.label.textContent = parts.label.title = label;
       paintSlider(parts.slider, element.kept || 0, range);
-      parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider itself rounds to its steps
+      parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider's own value is rounded to its steps
       if (!parts.box) parts.strength.textContent = text;
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
@@ -55,7 +55,7 @@ window.millm = window.millm || {};
     return {
       rowElement: (index) => elements.get(index),
 
-      /* An effect: what it reads, paints again when it changes. */
+      /* An Alpine effect: it runs again when a property that it reads changes. */
       paintRows(body, template) {
         const { rows, labels, range } = this;
         const [id, error] = [this.$root.id, this.judge()];

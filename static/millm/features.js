@@ -1,23 +1,23 @@
-/* The table of features and their strengths: one value, set by a slider or in a number box.
+/* The table of features and their strengths, which are set by a slider or a number box.
  *
- * A page shows it by `{% include "millm/features.html" with features=... %}`, where `features` is what
- * `steering.admin.widgets.FeatureTable.context()` gives; a form field has it by `FeatureStrengthsWidget`. Either needs
- * `FeatureStrengthsWidget().media`. Options, in the JSON beside it:
- *   strengths {index: strength}; of a form field its textarea has them, which gets the JSON of each change
+ * A page includes it by `{% include "millm/features.html" with features=... %}`, where `features` is the result of
+ * `steering.admin.widgets.FeatureTable.context()`; a form field uses `FeatureStrengthsWidget`. Both need
+ * `FeatureStrengthsWidget().media`. Options, in the JSON beside the table:
+ *   strengths {index: strength}; a form field has them in its textarea, where each change is written as JSON
  *   labels {index: text}, errors {index: text}
- *   sae, d_sae: the SAE that these are features of ("" and null where it is not here: then nothing is searched)
- *   search: whether this user may read labels from /api/saes/<sae>/labels
- *   read_only: without controls
+ *   sae, d_sae: the SAE of the features ("" and null if it is unknown: then nothing is searched)
+ *   search: true if the user may read labels from /api/saes/<sae>/labels
+ *   read_only: true: without controls
  *   max_strength, max_features
  *
- * The element (x-data="featureTable") sends, and it bubbles:
- *   features-changed  detail {strengths, valid, committed}: what steers, without zeros and without rows that have an
- *                     error (`valid` is false then); `committed` is false while a slider is dragged or a box typed in
- * and takes, by element.dispatchEvent(new CustomEvent(name, {detail})):
- *   features-set      {strengths, labels?}: show these; they are a step that can be undone; nothing is sent
- *   features-sae      {sae, d_sae}: the features are of this SAE now
- *   features-refused  {errors: {index: text}}: what the server refused, shown beside the rows until these change
- * Alpine.$data(element).detail() is the detail of features-changed now.
+ * The element (x-data="featureTable") dispatches an event that bubbles:
+ *   features-changed  detail {strengths, valid, committed}: the strengths without zeros and without rows that have an
+ *                     error (`valid` is then false); `committed` is false while a slider is dragged or a box typed in
+ * It listens to events, by element.dispatchEvent(new CustomEvent(name, {detail})):
+ *   features-set      {strengths, labels?}: show these; one step of undo; no event is dispatched
+ *   features-sae      {sae, d_sae}: the features now belong to this SAE
+ *   features-refused  {errors: {index: text}}: refusals of the server, shown beside the rows until the rows change
+ * Alpine.$data(element).detail() is the current detail of features-changed.
  */
 window.millm = window.millm || {};
 
@@ -31,13 +31,13 @@ window.millm = window.millm || {};
 
   function featureTable() {
     return {
-      rows: [], // {index, text}, both as they were typed
+      rows: [], // {index, text}, both as typed
       labels: {},
       refused: {},
       options: {},
       range: 10,
-      told: "",
-      broken: false, // the field has something that is no object: it is edited as text
+      status: "", // for screen readers
+      broken: false, // true: the field's text is not a JSON object, and is edited as text
       past: [],
       future: [],
       pasting: false,
@@ -61,7 +61,7 @@ window.millm = window.millm || {};
         try {
           value = JSON.parse(text || "{}");
         } catch {
-          /* told by `broken` */
+          /* shown by `broken` */
         }
         this.broken = value === null || typeof value !== "object" || Array.isArray(value);
         if (this.broken) return;
@@ -79,7 +79,7 @@ window.millm = window.millm || {};
         this.fetchLabels();
       },
 
-      /* The rows without Alpine's proxies, for what reads all of them. */
+      /* The rows without Alpine's proxies, which slow down loops over all rows. */
       plain() {
         return Alpine.raw(this.rows);
       },
@@ -95,14 +95,14 @@ window.millm = window.millm || {};
         this.fetchLabels();
       },
 
-      /* What the form posts: numbers, and whatever is none as it was typed. */
+      /* The JSON that the form posts: numbers, and other texts as typed. */
       json() {
         const value = ({ text }, number = parse(text)) => JSON.stringify(Number.isNaN(number) ? text : number);
         const fields = this.plain().map((row) => `${JSON.stringify(row.index)}: ${value(row)}`);
         return `{${fields.join(", ")}}`;
       },
 
-      /* A function that says what is wrong with a row, "" where nothing is. */
+      /* A function that returns the error of a row, "" if there is none. */
       judge() {
         const { d_sae, max_strength } = this.options;
         const refused = { ...this.refused };
@@ -122,7 +122,7 @@ window.millm = window.millm || {};
         return this.rows.length > max_features ? `${this.rows.length} features: expected at most ${max_features}` : "";
       },
 
-      /* --- changes: each ends in changed(), which writes the field, remembers the step, and tells the page --- */
+      /* --- changes: each calls changed(), which writes the field, keeps a step of undo and dispatches the event --- */
       changed(committed = true, step = "") {
         if (this.field) this.field.value = this.json();
         if (committed) {
@@ -140,7 +140,7 @@ window.millm = window.millm || {};
         return { strengths: Object.fromEntries(entries), valid, committed };
       },
 
-      /* Steps of the same slider that follow quickly, as by its arrow keys, are one. */
+      /* Quick steps of the same slider, such as by its arrow keys, are one step of undo. */
       remember(step) {
         const next = this.snapshot();
         if (next === this.now) return;
@@ -157,16 +157,16 @@ window.millm = window.millm || {};
       },
 
       redo() {
-        this.travel(this.future, this.past, "Done again.");
+        this.travel(this.future, this.past, "Redone.");
       },
 
-      travel(from, to, told) {
+      travel(from, to, message) {
         if (!from.length) return;
         to.push(this.now);
         this.now = from.pop();
         this.step = "";
         this.show(this.now);
-        this.tell(told);
+        this.announce(message);
         this.changed();
       },
 
@@ -196,14 +196,14 @@ window.millm = window.millm || {};
       remove(row) {
         const at = this.rows.indexOf(row);
         this.rows.splice(at, 1);
-        this.tell(`Feature ${row.index} removed.`);
+        this.announce(`Feature ${row.index} removed.`);
         this.changed();
         const next = this.rows[Math.min(at, this.rows.length - 1)];
         const focused = () => (next ? this.rowElement(next.index).querySelector("[data-part=remove]") : this.$refs.add);
         this.$nextTick(() => focused().focus());
       },
 
-      /* Entries [index, text] into the table: new ones at its end, the strength of those that are there changed. */
+      /* Put entries [index, text] into the table: append new rows, change the strength of existing ones. */
       put(entries) {
         const old = new Map(this.rows.map((row) => [row.index, row]));
         const added = entries.filter(([index]) => !old.has(index));
@@ -215,7 +215,7 @@ window.millm = window.millm || {};
         this.fetchLabels();
         const kept = entries.length - added.length;
         const done = [added.length && `${added.length} added`, kept && `${kept} changed`].filter(Boolean).join(", ");
-        this.tell(`${done}.`);
+        this.announce(`${done}.`);
         if (entries.length)
           this.$nextTick(() => this.rowElement(entries.at(-1)[0]).scrollIntoView({ block: "nearest" }));
       },
@@ -225,7 +225,7 @@ window.millm = window.millm || {};
         this.problems = problems;
         if (problems.length) return;
         if (!entries.length) {
-          this.problems = [{ line: 1, told: "nothing is here: expected lines like 123: 4.0" }];
+          this.problems = [{ line: 1, message: "the list is empty: expected lines like 123: 4.0" }];
           return;
         }
         this.put(entries);
@@ -242,7 +242,7 @@ window.millm = window.millm || {};
 
       async copy() {
         await navigator.clipboard.writeText(this.rows.map((row) => `${row.index}: ${row.text}\n`).join(""));
-        this.tell("Copied.");
+        this.announce("Copied.");
       },
 
       sort(by) {
@@ -257,7 +257,7 @@ window.millm = window.millm || {};
         return this.sorted.endsWith(by) ? (up ? "ascending" : "descending") : "none";
       },
 
-      /* --- from the page --- */
+      /* --- events from the page --- */
       set({ strengths, labels = {} }) {
         Object.assign(this.labels, labels);
         Object.keys(labels).forEach((index) => this.asked.add(index));
@@ -279,18 +279,18 @@ window.millm = window.millm || {};
         this.fetchLabels();
       },
 
-      /* --- what is seen --- */
-      tell(told) {
-        this.told = told;
+      /* --- display --- */
+      announce(message) {
+        this.status = message;
       },
 
-      /* The sliders' range: wide enough for the largest strength, and wider once that comes near its end. */
-      fit(anew = false) {
+      /* The range of all sliders: it contains the largest strength, and grows when a strength comes near its end. */
+      fit(isFresh = false) {
         const { max_strength } = this.options;
         const sizes = this.plain().map((row) => Math.abs(parse(row.text)));
         const largest = Math.max(0, ...sizes.filter((size) => size <= max_strength));
-        const old = anew ? 0 : this.range;
-        const wanted = largest > old * 0.95 ? millm.roundUp(largest * (anew ? 1.5 : 1.9)) : old || 10;
+        const old = isFresh ? 0 : this.range;
+        const wanted = largest > old * 0.95 ? millm.roundUp(largest * (isFresh ? 1.5 : 1.9)) : old || 10;
         this.range = Math.min(max_strength, wanted);
       },
 

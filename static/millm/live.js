@@ -1,7 +1,7 @@
-/* The page of the live steering: what is set, is posted; what others change, appears.
+/* The page of the live steering: it posts the user's changes, and shows the changes of other users.
  *
- * The server's state (profiles.live.live_steering) is `live`. The table (features.js) shows `wanted`, which is made from
- * `base`: a change posts only what differs between these two, so that changes of others to other features are kept.
+ * The server's state (profiles.live.live_steering) is `live`. The table (features.js) shows `wanted`, which is an edited
+ * `base`. A change posts only the differences of the two, so that changes of others to other features are kept.
  */
 window.millm = window.millm || {};
 
@@ -15,7 +15,7 @@ window.millm = window.millm || {};
     return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
   };
 
-  /* From `before` to `after`, as the server takes it: a strength of 0 removes a feature. */
+  /* The changes from `before` to `after` in the server's format: a strength of 0 removes a feature. */
   function changes(before, after) {
     const gone = Object.keys(before).filter((index) => !(index in after));
     const set = Object.entries(after).filter(([index, strength]) => before[index] !== strength);
@@ -25,21 +25,21 @@ window.millm = window.millm || {};
   function liveSteering() {
     return {
       live: JSON.parse(document.getElementById("live-state").textContent),
-      told: "",
+      status: "",
       problem: "",
       name: "",
       nameError: "",
       queue: Promise.resolve(), // posts, one after the other
       waiting: 0,
-      moving: false, // a slider is dragged, or a box typed in
-      invalid: false, // a row has a mistake
-      setting: false, // the table is being told, and tells it back
-      posted: 0, // counts posts: an older answer to a poll is not shown
+      moving: false, // true while a slider is dragged or a box typed in
+      invalid: false, // true: a row has an error
+      setting: false, // true while this script sets the table, whose events are then ignored
+      posted: 0, // counts posts, so that an older answer to a poll is not shown
 
       init() {
         this.base = this.wanted = this.live.values;
-        this.sae = this.live.sae; // that of the table
-        this.tell(this.live);
+        this.sae = this.live.sae; // the SAE of the table's features
+        this.updateTryIt(this.live);
         millm.poll(() => this.refresh(), POLL_MS);
       },
 
@@ -53,14 +53,14 @@ window.millm = window.millm || {};
         this.apply();
       },
 
-      /* A slider that is put back where it was, and a box that is left as it was, end without a change. */
+      /* A slider that is moved back, or a box that is left unchanged, ends without a change. */
       letGo({ type }) {
         const typing = type === "pointerup" && document.activeElement?.matches("input:not([type=range])");
         if (!typing) this.moving = false;
       },
 
       async apply() {
-        if (this.waiting) return; // what waits ends here again
+        if (this.waiting) return; // the waiting change calls this function when it ends
         const sent = this.wanted;
         const features = changes(this.base, sent);
         const sae = this.sae?.id ?? "";
@@ -85,8 +85,7 @@ window.millm = window.millm || {};
         );
       },
 
-      /* The try-it. */
-      tell({ model, sae }) {
+      updateTryIt({ model, sae }) {
         const reasons = [model ? "" : "No model is loaded.", sae ? "" : "No SAE is attached."].filter(Boolean);
         Object.assign(Alpine.store("profile"), { reasons, here: { model_id: model } });
       },
@@ -95,7 +94,7 @@ window.millm = window.millm || {};
       show(state) {
         const saeChanged = JSON.stringify(state.sae) !== JSON.stringify(this.sae);
         this.live = state;
-        this.tell(state);
+        this.updateTryIt(state);
         const editing = this.moving || this.invalid || !same(this.base, this.wanted);
         if (!editing && (saeChanged || !same(state.values, this.wanted))) this.setTable(state);
       },
@@ -107,12 +106,12 @@ window.millm = window.millm || {};
           if (posted !== this.posted) return;
           const { version, changed } = state;
           if (version > this.live.version)
-            this.told = `Changed meanwhile, version ${version}: ${changed.reason}, by ${changed.by}.`;
+            this.status = `Changed by ${changed.by}, version ${version}: ${changed.reason}.`;
           this.show(state);
           if (this.lost) this.problem = "";
           this.lost = Alpine.store("profile").unreachable = false;
         } catch (error) {
-          this.problem = `${error.message} Shown is version ${this.live.version}.`;
+          this.problem = `${error.message} This page shows version ${this.live.version}.`;
           this.lost = Alpine.store("profile").unreachable = true;
         }
       },
@@ -125,7 +124,7 @@ window.millm = window.millm || {};
           const refused = response.redirected || response.status === 403;
           throw new Error(
             refused
-              ? "Your session has ended, or you may not do this: reload the page."
+              ? "Your session has ended, or you lack the permission: reload the page."
               : `The server answered ${response.status}.`,
           );
         }
@@ -134,7 +133,7 @@ window.millm = window.millm || {};
         return body;
       },
 
-      /* Post `action`, after what is posted already: the new state, or null where it was refused. */
+      /* Post `action` after earlier posts have ended. Returns the new state, or null if it was refused. */
       post(action, fields) {
         this.waiting += 1;
         this.queue = this.queue.then(() => this.send(action, fields()));
@@ -150,10 +149,10 @@ window.millm = window.millm || {};
             headers: { "X-CSRFToken": millm.csrfToken(), Accept: "application/json" },
             body: new URLSearchParams(fields),
           });
-          this.told = `${state.done}, version ${state.version}.`;
+          this.status = `${state.done}, version ${state.version}.`;
           return state;
         } catch (error) {
-          this.told = "";
+          this.status = "";
           this.refusedField = error.field;
           this.problem = `Not done: ${error.message}`;
           return null;
@@ -191,7 +190,7 @@ window.millm = window.millm || {};
         }
       },
 
-      /* --- words --- */
+      /* --- display --- */
       icon() {
         return { steered: "tune", unsteered: "do_not_disturb_on", refused: "error" }[this.live.outcome.kind];
       },
@@ -202,7 +201,7 @@ window.millm = window.millm || {};
     };
   }
 
-  /* What tryit.js asks for: why nothing can be tried, and which model answers. */
+  /* The store that tryit.js reads: the reasons why it is blocked, and the model that answers. */
   millm.featureTable = () => document.querySelector("[x-data=featureTable]");
   const store = { reasons: [], unreachable: false, here: {}, async check() {} };
 

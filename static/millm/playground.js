@@ -21,12 +21,12 @@ window.millm = window.millm || {};
 
     return {
       ...storage.load(defaults),
-      ...millm.answerTold,
+      ...millm.answerTexts,
       now,
       running: [false, false],
       isEditing: false,
-      aside: "", // what was typed before an edit
-      removed: null, // turns that "Undo" brings back
+      aside: "", // the draft while a message is edited
+      removed: null, // the turns that "Undo" restores
       notice: "",
       status: "", // for screen readers
 
@@ -43,17 +43,17 @@ window.millm = window.millm || {};
       keep() {
         const { settings, choices, compares, showsSettings, draft, turns } = this;
         const isKept = storage.save({ settings, choices, compares, showsSettings, draft, turns });
-        if (!isKept) this.notice = "This conversation is too long for the browser to keep it whole after a reload.";
+        if (!isKept) this.notice = "This conversation is too long: the browser keeps only a part of it after a reload.";
       },
 
-      // --- what is served ---
+      // --- the served model and the steerings ---
 
-      /* Ask what is served and steers now; `search` is for the profiles. Raises ChatError. */
+      /* Request the served model, the live steering and the profiles that `search` finds. Throws ChatError. */
       async refresh(search = "") {
         const { model } = this.now;
         this.now = await millm.playgroundNow(search);
         if (model && this.now.model && this.now.model !== model) {
-          this.notice = `${model} is not served any more: ${this.now.model} is, and answers from now on.`;
+          this.notice = `${model} is no longer served: ${this.now.model} answers from now on.`;
         }
         return this.now;
       },
@@ -81,17 +81,17 @@ window.millm = window.millm || {};
         return lines.map((line) => line.replaceAll("\\n", "\n"));
       },
 
-      get settingsTold() {
+      get settingsSummary() {
         const { temperature, top_p, max_tokens, seed, system } = this.settings;
-        const told = [`temperature ${temperature}`, `top p ${top_p}`, `up to ${max_tokens} tokens`, `seed ${seed}`];
-        return [this.now.model, ...told, system.trim() && "system prompt"].filter(Boolean).join(" · ");
+        const sampling = [`temperature ${temperature}`, `top p ${top_p}`, `up to ${max_tokens} tokens`, `seed ${seed}`];
+        return [this.now.model, ...sampling, system.trim() && "system prompt"].filter(Boolean).join(" · ");
       },
 
       shown() {
         return this.compares ? [0, 1] : [0];
       },
 
-      /* All of a pane's request but its messages. */
+      /* A pane's request without its messages. */
       request(index) {
         const { temperature, top_p, max_tokens, seed, frequency_penalty, presence_penalty } = this.settings;
         const { kind, name } = this.choices[index];
@@ -105,7 +105,7 @@ window.millm = window.millm || {};
         };
       },
 
-      /* The request that made a pane's answer to a turn. What it has not answered it is not told again. */
+      /* The request of a pane's answer to a turn. It leaves out earlier messages that the pane has not answered. */
       body(index, turn) {
         const { request, system } = turn.answers[index];
         const { model, ...options } = request;
@@ -118,7 +118,7 @@ window.millm = window.millm || {};
         return { model, messages: [...messages, { role: "user", content: turn.text }], ...options };
       },
 
-      /* Let these panes answer the last turn, anew where they have. */
+      /* Make these panes answer the last turn, also if they have answered before. */
       async answer(indices) {
         if (this.isRunning || !this.turns.length || !(await this.settingsAreValid())) return;
         this.removed = null;
@@ -171,13 +171,13 @@ window.millm = window.millm || {};
         const { kind, name } = this.choices[index];
         const isGone = error.code === "model_not_found" && this.now.model && !this.now.problem;
         if (isGone && !answer.request.model.startsWith(`${this.now.model}:`)) {
-          answer.error = `${answer.request.model} is not served any more: ${this.now.model} is. Retry asks that one.`;
+          answer.error = `${answer.request.model} is no longer served. Retry to ask ${this.now.model}.`;
         } else if (isGone && kind === "profile") {
-          answer.error = `There is no profile “${name}” any more: choose another steering above, then retry.`;
+          answer.error = `The profile “${name}” no longer exists: choose another steering above, then retry.`;
         }
       },
 
-      // --- what people do ---
+      // --- actions of the user ---
 
       async settingsAreValid() {
         const { form } = this.$refs;
@@ -218,7 +218,7 @@ window.millm = window.millm || {};
         this.focus();
       },
 
-      /* Take the turns from `start` on away; "Undo" brings them back. */
+      /* Remove the turns from `start` on; "Undo" restores them. */
       remove(start, notice) {
         this.stop();
         if (this.isEditing) this.endEdit();
@@ -273,7 +273,7 @@ window.millm = window.millm || {};
         this.$refs.message.focus();
       },
 
-      // --- scrolling: only who reads the end is taken along ---
+      // --- scrolling: a pane follows the answer only while its end is in view ---
 
       atEnd: [true, true],
       tops: [0, 0],

@@ -1,4 +1,4 @@
-/* An answer of the playground in words. */
+/* Texts about an answer of the playground. */
 window.millm = window.millm || {};
 
 ((millm) => {
@@ -6,14 +6,13 @@ window.millm = window.millm || {};
 
   const seconds = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-  /* What an answer is, from its own headers and counts. */
-  millm.answerTold = {
-    /* Whether the model is told of it in what it is asked later. */
+  millm.answerTexts = {
+    /* True if later requests include the answer. */
     isCounted: (answer) => answer !== null && (answer.state === "done" || answer.state === "stopped"),
 
     steeredBy({ steering: made }) {
       if (!made) return "";
-      if (!made.steering) return "the server did not tell what steered";
+      if (!made.steering) return "unknown steering: the server did not report it";
       if (made.profile) return `steered by ${made.profile}${made.steering === "none" ? ", which has no features" : ""}`;
       return made.steering === "none" ? "unsteered" : "steered by hand-set strengths";
     },
@@ -30,7 +29,7 @@ window.millm = window.millm || {};
       return facts.join(" · ");
     },
 
-    /* In place of a text that is not there. */
+    /* The text in place of an empty answer. */
     empty({ state, text }) {
       if (text || state === "failed") return "";
       if (state === "done") return "An empty answer: the model ended at once.";

@@ -1,12 +1,12 @@
-/* The playground's conversation and settings in the browser's storage, one a user. What is there and is not as it
- * should be is left out: of another version, of somebody else, cut. */
+/* The playground's conversation and settings in the browser's storage, for each user. Invalid parts are ignored: of
+ * another version, of another user, or cut off. */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
   const VERSION = 1;
-  const MAX_CHARACTERS = 1_000_000; // browsers keep about five million for a site
+  const MAX_CHARACTERS = 1_000_000; // browsers keep about five million characters for a site
   const KINDS = ["live", "none", "profile"];
   const ENDED = ["done", "stopped", "failed"];
 
@@ -21,7 +21,7 @@ window.millm = window.millm || {};
     if (!isText(found?.text) || !isText(found.system) || !isText(found.request?.model)) return null;
     const { profile, steering } = found.steering || {};
     return {
-      state: ENDED.includes(found.state) ? found.state : "stopped", // the page was left in the middle
+      state: ENDED.includes(found.state) ? found.state : "stopped", // the page was left during the answer
       text: found.text,
       system: found.system,
       request: found.request,
@@ -47,13 +47,13 @@ window.millm = window.millm || {};
       this.key = `millm.playground.${user}`;
     }
 
-    /* What was kept, completed by `defaults`. */
+    /* The stored state, completed by `defaults`. */
     load(defaults) {
       let found = null;
       try {
         found = JSON.parse(localStorage.getItem(this.key));
       } catch {
-        /* not JSON, or no storage: nothing was kept */
+        /* the storage is missing or has no JSON: use the defaults */
       }
       if (found?.version !== VERSION || !Array.isArray(found.turns)) return defaults;
       const settings = Object.entries(defaults.settings).map(([name, value]) => {
@@ -70,7 +70,7 @@ window.millm = window.millm || {};
       };
     }
 
-    /* Whether it is kept whole: of what is too long the oldest is left out, and a full storage takes nothing. */
+    /* Store the state. Returns true if all of it is stored: the oldest turns are left out if it is too long. */
     save(state) {
       const kept = { ...state, version: VERSION };
       let written = JSON.stringify(kept);
@@ -79,7 +79,7 @@ window.millm = window.millm || {};
         kept.turns = kept.turns.slice(Math.ceil(kept.turns.length / 8)).map((one) => ({ ...one, cut: true }));
         written = JSON.stringify(kept);
       }
-      if (written === this.written) return isWhole; // nothing new: another tab may have kept something since
+      if (written === this.written) return isWhole; // unchanged: do not overwrite the state of another tab
       try {
         localStorage.setItem(this.key, written);
       } catch {

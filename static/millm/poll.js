@@ -1,10 +1,10 @@
-/* Ask the server again and again while the page is seen, and at once when it is seen again. */
+/* Polls the server while the page is visible, and at once when it becomes visible again. */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
-  /* `ask(isSeenAgain)` returns the ms until it is called again, nothing: `ms`, or false: it is not called again. */
+  /* `ask(isSeenAgain)` returns the ms until the next call; nothing stands for `ms`, false ends the polling. */
   millm.poll = (ask, ms) => {
     let timer;
     let isAsking = false;

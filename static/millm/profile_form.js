@@ -1,7 +1,7 @@
-/* The form of a profile: whether it fits what is here, and the warning before what was typed is lost.
+/* The form of a profile: the check that it fits the current model and SAE, and the warning of unsaved input.
  *
- * Alpine.store("profile"): here (the model, the SAE and its layer that are here now), reasons (why the profile, as it
- * stands in the form, cannot steer here; empty where it can), check() and takeHere().
+ * Alpine.store("profile"): here (the current model and SAE, its layer and fingerprint), reasons (why the profile in the
+ * form cannot steer now; empty if it can), check() and takeHere().
  */
 window.millm = window.millm || {};
 
@@ -17,7 +17,7 @@ window.millm = window.millm || {};
   const store = {
     here: {},
     reasons: [],
-    saved: {}, // what a viewer has instead of fields
+    saved: {}, // the profile's values, for a viewer who has no fields
     url: "",
     asked: [],
     unreachable: false,
@@ -34,13 +34,13 @@ window.millm = window.millm || {};
       return MADE_FOR.map((name) => [name, this.field(name)?.value ?? this.saved[name] ?? ""]);
     },
 
-    /* Ask the server, whose rules these are; the features' table learns which SAE its features are of. */
+    /* Ask the server for `here` and `reasons`, and pass the SAE to the table of features. */
     async check() {
       const indices = Object.keys(Alpine.$data(millm.featureTable()).detail().strengths);
       const asked = [...this.madeFor(), ["feature", Math.max(0, ...indices)]];
       this.asked = asked;
       const response = await fetch(`${this.url}?${new URLSearchParams(asked)}`).catch(() => null);
-      if (asked.join() !== this.asked.join()) return null; // something newer was asked meanwhile
+      if (asked.join() !== this.asked.join()) return null; // a newer request was sent meanwhile
       this.unreachable = !response?.ok || response.redirected;
       if (this.unreachable) return null;
       const { here, reasons, sae } = await response.json();
@@ -55,7 +55,7 @@ window.millm = window.millm || {};
 
     async changed(name) {
       const sae = await this.check();
-      // The layer and the weights are those of the SAE: whoever names another one that is here, has its.
+      // Layer and fingerprint belong to the SAE: naming another known SAE fills in both.
       if (name === "sae_id" && sae && "layer" in sae)
         this.fill({ layer: sae.layer, sae_fingerprint: sae.sae_fingerprint });
     },
@@ -84,7 +84,7 @@ window.millm = window.millm || {};
     document.addEventListener("visibilitychange", () => document.hidden || Alpine.store("profile").check());
   }
 
-  /* Unfold's own warning adds listeners to every field at each change of an attribute, as each move of a slider is. */
+  /* Unfold's own warning is not used: it adds listeners to all fields at each move of a slider. */
   function warnBeforeLosing() {
     let unsaved = Boolean(document.querySelector(".errornote"));
     const changed = () => (unsaved = true);

@@ -1,8 +1,8 @@
-/* Rows with which something is under way move by themselves (inference.admin.progress).
+/* Updates the rows of which a load or a download is in progress (inference.admin.progress).
  *
- * While an element with data-under-way="<id>" is on the page, its data-progress is asked for these rows; the answer's
- * elements with data-live take the place of those here. Only what differs is touched: selection, focus and the movement
- * of a bar are kept. When nothing is under way any more, nothing is asked.
+ * While the page has elements with data-in-progress="<id>", the script requests these rows from data-progress. Elements
+ * with data-live in the answer replace those of the page. Only differences are changed: selection, focus and the
+ * animation of a bar are kept. Without such elements, the script sends no request.
  */
 window.millm = window.millm || {};
 
@@ -28,18 +28,18 @@ window.millm = window.millm || {};
     }
   }
 
-  function told(root) {
-    return [...root.querySelectorAll("[data-told]")].map((one) => one.dataset.told);
+  function announcements(root) {
+    return [...root.querySelectorAll("[data-announcement]")].map((element) => element.dataset.announcement);
   }
 
   const announcer = document.createElement("p");
   announcer.className = "for-screen-readers";
   announcer.setAttribute("role", "status");
 
-  /* Whether something changed. */
+  /* Returns true if something changed. */
   function show(html) {
     const answer = new DOMParser().parseFromString(html, "text/html");
-    const before = new Set(told(document));
+    const before = new Set(announcements(document));
     let changed = false;
     for (const fresh of answer.querySelectorAll("[data-live]")) {
       const old = document.querySelector(`[data-live="${CSS.escape(fresh.dataset.live)}"]`);
@@ -47,7 +47,7 @@ window.millm = window.millm || {};
       changed = true;
       update(old, fresh);
     }
-    const news = told(document).filter((one) => !before.has(one));
+    const news = announcements(document).filter((announcement) => !before.has(announcement));
     if (news.length) announcer.textContent = news.join(". ");
     return changed;
   }
@@ -55,20 +55,20 @@ window.millm = window.millm || {};
   let wait = SOON_MS;
 
   async function ask() {
-    const underWay = [...document.querySelectorAll("[data-under-way]")];
-    if (!underWay.length) return false;
-    const url = new URL(underWay[0].dataset.progress, location.href);
-    underWay.forEach((one) => url.searchParams.append("id", one.dataset.underWay));
+    const rows = [...document.querySelectorAll("[data-in-progress]")];
+    if (!rows.length) return false;
+    const url = new URL(rows[0].dataset.progress, location.href);
+    rows.forEach((row) => url.searchParams.append("id", row.dataset.inProgress));
     try {
       const answer = await fetch(url);
       if (answer.redirected || answer.status === 403) {
         announcer.className = "progress-lost";
-        announcer.textContent = "Your session has ended: reload the page to see how far it is.";
+        announcer.textContent = "Your session has ended: reload the page to see the progress.";
         return false;
       }
       wait = answer.ok && show(await answer.text()) ? SOON_MS : Math.min(wait * 1.3, LATER_MS);
     } catch {
-      wait = LATER_MS; // the server is away: it may come back
+      wait = LATER_MS; // the server is unavailable, and may be available again later
     }
     return wait;
   }

@@ -1,14 +1,13 @@
-/* A chat request of this server as others send it: as a command, and in Python. The key stays in $MILLM_API_KEY.
- * And the way to the clipboard. */
+/* A chat request as a curl command and as Python, with the key in $MILLM_API_KEY; and copying to the clipboard. */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
-  const ARGUMENTS = 4; // spaces before an argument of Python's
+  const ARGUMENTS = 4; // spaces before an argument in Python
 
-  /* The body goes in by a quoted here-document: the shell reads nothing in it, however long it is. No line of indented
-   * JSON is the word that ends it. */
+  /* The body is a quoted here-document, so that the shell expands nothing in it. No line of indented JSON can equal the
+   * word that ends it. */
   millm.asCurl = (body, origin) =>
     [
       `curl '${origin}/v1/chat/completions' \\`,
@@ -20,11 +19,11 @@ window.millm = window.millm || {};
       "",
     ].join("\n");
 
-  /* JSON of texts, numbers, lists and objects is Python too. */
+  /* JSON of strings, numbers, lists and objects is valid Python. */
   const literal = (value) => JSON.stringify(value, null, 4).replaceAll("\n", `\n${" ".repeat(ARGUMENTS)}`);
 
   millm.asPython = (body, origin) => {
-    const { steering, ...known } = body; // what the client does not know goes into extra_body
+    const { steering, ...known } = body; // the client takes unknown fields in extra_body
     const named = Object.entries(steering ? { ...known, extra_body: { steering } } : known);
     return [
       "import os",
@@ -42,7 +41,7 @@ window.millm = window.millm || {};
 
   millm.copyText = async (text) => {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
-    const area = document.createElement("textarea"); // without HTTPS a browser has no clipboard to write to
+    const area = document.createElement("textarea"); // without HTTPS, browsers have no clipboard API
     area.value = text;
     document.body.append(area);
     area.select();

@@ -6,7 +6,7 @@ window.millm = window.millm || {};
 
   const FIXED = ["live", "none"].map((kind) => ({ kind, name: "" }));
 
-  /* What is served and steers now, and the profiles with `search` in their name. Throws ChatError. */
+  /* The served model, the live steering, and the profiles with `search` in their name. Throws ChatError. */
   millm.playgroundNow = async (search) => {
     let response;
     try {
@@ -14,7 +14,7 @@ window.millm = window.millm || {};
     } catch {
       throw new millm.ChatError("The server cannot be reached: is it running?", 0, "connection_lost");
     }
-    if (response.redirected) throw new millm.ChatError("Nobody is logged in: log in again.", 401, "not_logged_in");
+    if (response.redirected) throw new millm.ChatError("You are logged out: log in again.", 401, "not_logged_in");
     if (!response.ok) throw new millm.ChatError(`The server answered ${response.status}.`, response.status, null);
     return response.json();
   };
@@ -74,7 +74,7 @@ window.millm = window.millm || {};
       this.keep();
     },
 
-    /* Also without a choice: what was typed is no steering. */
+    /* Also without a choice: the typed text is not a steering. */
     close() {
       this.closeList();
       this.typed = this.label(this.choices[index]);
@@ -82,7 +82,7 @@ window.millm = window.millm || {};
 
     escape(event) {
       if (!this.isOpen) return;
-      event.stopPropagation(); // it stops answers otherwise
+      event.stopPropagation(); // else Escape would stop the answers
       this.close();
     },
   });

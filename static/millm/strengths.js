@@ -1,4 +1,4 @@
-/* Feature strengths as people write them. */
+/* Parser of feature strengths as people type them. */
 window.millm = window.millm || {};
 
 ((millm) => {
@@ -19,7 +19,7 @@ window.millm = window.millm || {};
     }
   };
 
-  /* Lines like `123: 4.0`, `123 4.0`, `123=4`, or a JSON object: {entries: [[index, text]], problems: [{line, told}]}. */
+  /* Lines like `123: 4.0`, `123 4.0`, `123=4`, or a JSON object: {entries: [[index, text]], problems: [{line, message}]}. */
   millm.parseStrengths = (pasted) => {
     const object = /^\s*\{([\s\S]*)\}\s*$/.exec(pasted);
     const entries = [];
@@ -33,9 +33,12 @@ window.millm = window.millm || {};
         const [, index, text] = LINE.exec(part) || [];
         const key = index && String(BigInt(index));
         if (!index || Number.isNaN(millm.parseNumber(text))) {
-          problems.push({ line, told: `got “${part.slice(0, 60)}”, expected an index and a strength, like 123: 4.0` });
+          problems.push({
+            line,
+            message: `got “${part.slice(0, 60)}”, expected an index and a strength, like 123: 4.0`,
+          });
         } else if (lines.has(key)) {
-          problems.push({ line, told: `feature ${key} is given twice, first in line ${lines.get(key)}` });
+          problems.push({ line, message: `feature ${key} is given twice, first in line ${lines.get(key)}` });
         } else {
           lines.set(key, line);
           entries.push([key, String(millm.parseNumber(text))]);

@@ -1,6 +1,6 @@
 /* "Try it": a prompt answered with and without the strengths of the table, saved or not (templates/millm/tryit.html).
  *
- * Needs chat.js, features.js and profile_form.js, whose store says whether the strengths fit what is attached.
+ * Needs chat.js, features.js, and a store "profile" (profile_form.js or live.js) with the reasons that block it.
  */
 window.millm = window.millm || {};
 
@@ -33,7 +33,7 @@ window.millm = window.millm || {};
         this.$nextTick(() => Object.assign(this, Alpine.$data(millm.featureTable()).detail()));
       },
 
-      /* Why nothing is sent; empty where it can be. */
+      /* The reasons why nothing can be sent; empty if it can. */
       blocked() {
         const { reasons } = Alpine.store("profile");
         if (reasons.length) return reasons;
@@ -60,12 +60,12 @@ window.millm = window.millm || {};
         return one.state !== "" && one.key !== JSON.stringify(this.body(features));
       },
 
-      /* The unsteered answer to the same question is the same: it is not asked for again. */
+      /* The unsteered answer to an unchanged request is the same, so it is not requested again. */
       async run() {
         this.stop();
         const own = new AbortController();
         this.running = own;
-        await Alpine.store("profile").check(); // what was attached when the page was opened, may be no more
+        await Alpine.store("profile").check(); // the SAE may have been detached since the page was opened
         if (own.signal.aborted) return;
         if (!this.blocked().length && !Alpine.store("profile").unreachable) {
           const answered = this.plain.state === "done" && !this.stale(this.plain, {});

@@ -1,3 +1,5 @@
-"""The admin of feature labels. That of SAEs is in inference, that of the live steering in profiles."""
+"""The admin of feature labels, and the parts of every admin page: `actions`, `search`, `selections`, `widgets`.
+From outside: these parts. SAEs have their pages in inference, the live steering has its page in profiles.
+"""
 
 from steering.admin.labels import FeatureLabelAdmin as FeatureLabelAdmin

@@ -13,13 +13,13 @@ Found = tuple[QuerySet[Any], bool]
 
 
 class BoundedSearch(ModelAdmin):
-    """A search for too many words finds nothing, and the page says why. Who searches otherwise overrides `find`."""
+    """Refuses a search for too many words with a message. A subclass with another search overrides `find`."""
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Found:
         try:
             check_number(search_term.split())
         except TooManyWords as error:
-            self.message_user(request, f"Nothing was searched: {error}.", messages.ERROR)
+            self.message_user(request, f"The search was not run: {error}.", messages.ERROR)
             return queryset.none(), False
         return self.find(request, queryset, search_term)
 

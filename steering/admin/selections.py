@@ -1,4 +1,4 @@
-"""The rows that a person chose in the admin: Django looks for what was sent unchecked, which fails in the database."""
+"""Selected rows: checks the ids that the browser sends. Django passes them to the database unchecked, which fails."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 
 
 def is_id(key: "Field[Any, Any]", sent: str) -> bool:
-    """Whether a row could have `sent` as its primary key `key`."""
+    """True if a row could have `sent` as its primary key `key`."""
     try:
         key.to_python(sent)
     except ValidationError:
@@ -22,18 +22,19 @@ def is_id(key: "Field[Any, Any]", sent: str) -> bool:
 
 
 class ChecksSelection(ModelAdmin):
-    """A list whose rows are chosen for an action."""
+    """A list that refuses an action on ids which no row can have."""
 
     def response_action(self, request: HttpRequest, queryset: Any) -> Any:
-        of_all = forms.BooleanField(required=False).to_python(request.POST.get("select_across"))  # whatever is chosen
+        # With `select_across` Django ignores the ids.
+        of_all = forms.BooleanField(required=False).to_python(request.POST.get("select_across"))
         for sent in request.POST.getlist(ACTION_CHECKBOX_NAME):
             if not of_all and not is_id(self.opts.pk, sent):
-                raise BadRequest(f"{sent!r} is no id of a row")
+                raise BadRequest(f"{sent!r} is not the id of a row")
         return super().response_action(request, queryset)
 
 
 class RowChoice(forms.ModelChoiceField[Any]):
-    """The choice of a row."""
+    """The choice of a row by its id."""
 
     def to_python(self, value: Any) -> Any:
         rows: Any = self.queryset
@@ -43,8 +44,8 @@ class RowChoice(forms.ModelChoiceField[Any]):
 
 
 class RowSelect(AutocompleteSelect):
-    """The widget of such a choice, which shows what was sent again."""
+    """The widget of RowChoice. After a refused form it shows the sent ids that a row could have."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         key = self.field.remote_field.model._meta.pk
-        return super().optgroups(name, [one for one in value if is_id(key, one)], attr)
+        return super().optgroups(name, [sent for sent in value if is_id(key, sent)], attr)

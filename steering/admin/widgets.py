@@ -1,4 +1,4 @@
-"""The table of features and their strengths, as a form field and as a part of a page (static/millm/features.js)."""
+"""The table of features and strengths, as a form field and as a part of a page (static/millm/features.js)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from steering import strict_json
-from steering.errors import InvalidSteering, SteeringError
+from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
 from steering.strengths import INDEX, parse_strengths
 
 
 @dataclass
 class FeatureTable:
-    """What the table shows beside the strengths, for templates/millm/features.html."""
+    """The table's options beside the strengths, for templates/millm/features.html."""
 
     sae_id: str | None = None
     d_sae: int | None = None
     user: Any = None
-    """Who may search labels, if they may read them."""
+    """The user of the page. Users who may view labels may search them."""
     read_only: bool = False
     id: str = "features"
-    """Of the HTML; unique in a page."""
+    """The id of the HTML element; unique in a page."""
 
     def context(self, strengths: Mapping[int, float], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
         """`features` of the template."""
-        here = self.d_sae is not None
+        is_known = self.d_sae is not None
         options = {
             "strengths": dict(strengths),
-            "labels": FeatureLabel.objects.of(self.sae_id, strengths) if here else {},
+            "labels": FeatureLabel.objects.of(self.sae_id, strengths) if is_known else {},
             "errors": dict(errors or {}),
-            "sae": self.sae_id if here else "",
+            "sae": self.sae_id if is_known else "",
             "d_sae": self.d_sae,
             "search": bool(self.user and self.user.has_perm("steering.view_featurelabel")),
             "read_only": self.read_only,
@@ -54,7 +54,7 @@ class FeatureTable:
 
 
 class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
-    """A textarea of JSON, of which the table is the face; `table` and `errors` (by index) are set by the form."""
+    """A textarea of JSON that the script shows as the table. The form sets `table` and `errors` (by feature index)."""
 
     template_name = "millm/features.html"
 
@@ -77,12 +77,12 @@ class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
         return f"{id_}-add" if id_ else ""
 
     def _render(self, template_name: str, context: dict[str, Any], renderer: Any = None) -> SafeString:
-        """By the templates of the project, which the renderer of forms does not know."""
+        """Render with the project's templates, which the renderer of forms does not search."""
         return mark_safe(render_to_string(template_name, context))
 
 
 def indices(value: Any) -> list[int]:
-    """The features in a field's JSON, whatever their strengths are; none where it is no object."""
+    """The feature indices in a field's JSON, whatever the strengths are; empty if the JSON is not an object."""
     try:
         entries = strict_json.loads(value) if isinstance(value, str) else value
     except ValueError:
@@ -90,26 +90,26 @@ def indices(value: Any) -> list[int]:
     return [int(key) for key in entries if INDEX.match(key)] if isinstance(entries, dict) else []
 
 
-def validation_error(error: SteeringError) -> ValidationError:
-    """The same for a form, which names the field in its `params`; Django formats the message with them."""
+def validation_error(error: Refused) -> ValidationError:
+    """`error` for a form. Its `params` name the field, and Django %-formats the message with them."""
     return ValidationError(str(error).replace("%", "%%"), code=error.code, params={"field": "", **error.details})
 
 
 class FeatureStrengthsBoundField(BoundField):
-    """Tells its widget which feature each error is of."""
+    """Passes each error to the widget with the index of its feature."""
 
     def as_widget(self, widget: Any = None, attrs: Any = None, only_initial: bool = False) -> SafeString:
-        told = {str((error.params or {}).get("field", "")): error.messages[0] for error in self.errors.as_data()}
+        messages = {str((error.params or {}).get("field", "")): error.messages[0] for error in self.errors.as_data()}
         self.field.widget.errors = {
             field.rpartition(".")[2]: message.removeprefix(f"{field}: ")
-            for field, message in told.items()
+            for field, message in messages.items()
             if "." in field
         }
         return super().as_widget(widget, attrs, only_initial)
 
 
 class FeatureStrengthsFormField(forms.JSONField):
-    """Strengths as JSON; an error names the feature in its `params["field"]`, like `steering.123`."""
+    """Strengths as JSON. An error names the feature in `params["field"]`, such as `steering.123`."""
 
     widget = FeatureStrengthsWidget
     bound_field_class = FeatureStrengthsBoundField
@@ -121,10 +121,10 @@ class FeatureStrengthsFormField(forms.JSONField):
         except InvalidSteering as error:
             raise validation_error(error) from error
         except ValueError as error:
-            raise ValidationError(f"Enter a valid JSON: {error}", code="invalid") from error
+            raise ValidationError(f"Enter valid JSON: {error}", code="invalid") from error
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What is refused stays as it was typed."""
+        """The data as typed if it is not JSON, so that the form shows it again."""
         try:
             strict_json.loads(data or "null")
         except ValueError:

@@ -1,3 +1,3 @@
 """REST of the live steering and of labels, and what the REST of all apps shares.
-From outside: `pagination`, `permissions`, `schema`, `label_serializers`.
+From outside: `pagination`, `permissions`, `schema`, `search`, `serializers`, `label_serializers`.
 """

@@ -1,4 +1,4 @@
-"""Feature labels as JSON, and the field that puts them beside strengths."""
+"""Feature labels as JSON, and the serializer field that adds labels to strengths."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ class FeatureLabelSerializer(serializers.ModelSerializer[FeatureLabel]):
 
 
 class ImportedLabelsSerializer(serializers.Serializer[Any]):
-    """What an import did."""
+    """The result of an import."""
 
-    rows = serializers.IntegerField(help_text="The rows of the file.")
-    skipped = serializers.IntegerField(help_text="Those of them that have no label.")
-    labels = serializers.IntegerField(help_text="The labels that are here now out of this file.")
+    rows = serializers.IntegerField(help_text="Rows in the file.")
+    skipped = serializers.IntegerField(help_text="Rows without a label.")
+    labels = serializers.IntegerField(help_text="Labels written from the file.")
     sources = serializers.ListField(child=serializers.CharField())
 
 
@@ -30,32 +30,31 @@ class DeletedLabelsSerializer(serializers.Serializer[Any]):
 @extend_schema_field(
     {
         "type": "object",
-        "description": "Feature index: what the feature stands for, where a label is known.",
+        "description": "Feature index: label, for the features whose label is known.",
         "additionalProperties": {"type": "string"},
         "readOnly": True,
         "example": {"123": "whales and the sea"},
     }
 )
 class Labels(serializers.Field[Any, Any, Any, Any]):
-    """{feature index: label} of the features in the attribute `strengths`; one query for all rows of a list."""
+    """{feature index: label} of the features in `strengths`; one query for all rows of a list."""
 
-    def __init__(self, strengths: str, **kwargs: Any) -> None:
-        self.strengths = strengths
+    def __init__(self, **kwargs: Any) -> None:
         self._known: tuple[Any, dict[tuple[str, int], str]] = (None, {})
         super().__init__(source="*", read_only=True, **kwargs)
 
     def to_representation(self, row: Any) -> dict[str, str]:
         found = self._labels(self._batch(row))
-        features = ((index, (row.sae_id, index)) for index in getattr(row, self.strengths))
+        features = ((index, (row.sae_id, index)) for index in row.strengths)
         return {str(index): found[feature] for index, feature in features if feature in found}
 
     def _batch(self, row: Any) -> Any:
-        """The rows that are shown together with this one."""
+        """The rows that are serialized together with this row."""
         lists = self.parent.parent
         return lists.instance if isinstance(lists, serializers.ListSerializer) and lists.instance else [row]
 
     def _labels(self, batch: Any) -> dict[tuple[str, int], str]:
         if self._known[0] is not batch:
-            asked = [(row.sae_id, getattr(row, self.strengths)) for row in batch]
-            self._known = (batch, FeatureLabel.objects.of_many(asked))
+            features = [(row.sae_id, row.strengths) for row in batch]
+            self._known = (batch, FeatureLabel.objects.of_many(features))
         return self._known[1]

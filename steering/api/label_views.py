@@ -19,15 +19,19 @@ from steering.labels.models import FeatureLabel, NoSuchSAE
 from steering.labels.pagination import LabelPages
 from steering.models import SAE
 
-SEARCH = OpenApiParameter("search", str, description="All these words, the last one maybe unfinished; the best first.")
+SEARCH = OpenApiParameter(
+    "search", str, description="Labels with all these words; the last one may be unfinished. The best come first."
+)
 INDEX = OpenApiParameter(
     "index",
     {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}},
     description="Only of these features.",
 )
 SOURCE = OpenApiParameter("source", str, description="Only from this source.")
-REPLACE = OpenApiParameter("replace", bool, default=False, description="Whether older labels of these sources go.")
-NAME = OpenApiParameter("source", str, description="Where the labels come from, instead of what the file says.")
+REPLACE = OpenApiParameter(
+    "replace", bool, default=False, description="Delete all earlier labels of the file's sources first."
+)
+NAME = OpenApiParameter("source", str, description="The source of the labels; replaces the source that the file names.")
 FILE = {"type": "string", "format": "binary"}
 UPLOAD = {
     "multipart/form-data": {"type": "object", "properties": {"file": FILE}, "required": ["file"]},
@@ -36,7 +40,7 @@ UPLOAD = {
 
 
 class RawFile(FileUploadParser):
-    """A body of whatever type is the file; Django keeps it on the disk."""
+    """Takes a body of any media type as the file. Django keeps the file on disk."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         parsed: Any = super().parse(stream, media_type, parser_context)
@@ -47,7 +51,7 @@ class RawFile(FileUploadParser):
 
 
 class LabelPermissions(ModelPermissions):
-    """An import may overwrite."""
+    """An import needs the permissions to add and to change, since it may overwrite labels."""
 
     perms_map = {
         **ModelPermissions.perms_map,
@@ -56,7 +60,7 @@ class LabelPermissions(ModelPermissions):
 
 
 class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
-    """What the features of an SAE stand for."""
+    """Labels that say what the features of an SAE stand for."""
 
     queryset = FeatureLabel.objects.all()
     serializer_class = FeatureLabelSerializer
@@ -64,7 +68,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
     pagination_class = LabelPages
 
     def get_parsers(self) -> list[BaseParser]:
-        """Files where a file is imported, else as everywhere."""
+        """Parsers of files for an import, else the default parsers."""
         return (
             [MultiPartParser(), RawFile()] if self.request and self.request.method == "POST" else super().get_parsers()
         )
@@ -73,7 +77,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
         parameters=[SEARCH, INDEX, SOURCE], responses={200: FeatureLabelSerializer(many=True), **errors(400, 404)}
     )
     def list(self, request: Request, id: str) -> Response:
-        """The labels of an SAE in order of index, or the best of those that a search finds."""
+        """The labels of an SAE in order of index, or the best matches of a search."""
         params = known_parameters(request, "search", "index", "source", "page", "page_size")
         labels = sae_of(id).labels.defer("vector")
         if "index" in params:
@@ -81,7 +85,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
         if "source" in params:
             labels = labels.filter(source=params["source"])
         if "search" in params:
-            # Once for count and page; a page is read by the keys of its rows.
+            # One search serves both the count and the page; the page's rows are then read by their keys.
             found: Any = list(labels.search(params["search"]).values_list("pk", flat=True))
             chosen: Any = self.paginate_queryset(found)
             rows = labels.in_bulk(chosen)
@@ -99,14 +103,14 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
     def import_(self, request: Request, id: str) -> Response:
         """Import a file: Neuronpedia's explanations (JSON array or JSON lines) or CSV (index,label[,source]).
 
-        It may be gzipped. It is the body, of any media type, or the part `file` of a form. All of its labels are
-        imported or none. A label that is there for the same feature from the same source gets the new text.
+        The file may be gzipped. It is the body, of any media type, or the part `file` of a form. All of its labels are
+        imported, or none. A label replaces the stored label of the same feature and source.
         """
         params = known_parameters(request, "source", "replace")
         if (replace := params.get("replace", "false")) not in {"true", "false"}:
             raise ValidationError({"replace": [f"Got {replace!r}, expected true or false."]})
         if replace == "true" and not request.user.has_perm("steering.delete_featurelabel"):
-            raise PermissionDenied("To replace labels needs the permission steering.delete_featurelabel.")
+            raise PermissionDenied("Replacing labels needs the permission steering.delete_featurelabel.")
         upload = uploaded(request)
         file = LabelFile(upload.file, params.get("source", ""), upload.name)
         imported = FeatureLabel.objects.import_files(id, [file], replace=replace == "true")
@@ -114,7 +118,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
 
     @extend_schema(parameters=[SOURCE], responses={200: DeletedLabelsSerializer, **errors(400, 404)})
     def destroy(self, request: Request, id: str) -> Response:
-        """Delete the labels of an SAE, all of them or those of a source."""
+        """Delete all labels of an SAE, or its labels of one source."""
         params = known_parameters(request, "source")
         labels = sae_of(id).labels.all()
         if "source" in params:
@@ -123,7 +127,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
 
 
 def sae_of(sae_id: str) -> SAE:
-    """The SAE of that id. Raises NoSuchSAE."""
+    """The SAE with this id. Raises NoSuchSAE."""
     sae = SAE.objects.filter(pk=sae_id).first()
     if sae is None:
         raise NoSuchSAE(f"there is no SAE {sae_id}")
@@ -131,13 +135,10 @@ def sae_of(sae_id: str) -> SAE:
 
 
 def known_parameters(request: Request, *names: str) -> Any:
-    """The query string. Raises ValidationError for a parameter that nothing reads, or that no row can have."""
+    """The query string's parameters. Raises ValidationError for one that is not in `names`."""
     params = request.query_params
     if unknown := sorted(set(params) - {*names, "format"}):
         raise ValidationError({name: [f"This parameter is unknown: expected {', '.join(names)}."] for name in unknown})
-    for name, values in params.lists():
-        if any("\0" in value for value in values):
-            raise ValidationError({name: ["Null characters are not allowed."]})
     return params
 
 
@@ -148,8 +149,8 @@ def parse_index(given: str) -> int:
 
 
 def uploaded(request: Request) -> Any:
-    """The one file of the body, as Django has it."""
-    request.data  # noqa: B018  # read by its parser
+    """The one file of the body, as Django's UploadedFile. Raises ValidationError."""
+    request.data  # noqa: B018  # makes DRF parse the body
     files = [value for _, values in request.FILES.lists() for value in values]
     if len(files) != 1:
         raise ValidationError(

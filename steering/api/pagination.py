@@ -14,7 +14,7 @@ class Pages(PageNumberPagination):
     max_page_size = 1000
 
     def get_page_size(self, request: Request) -> Any:
-        """As asked; DRF would answer a size that is none with its default."""
+        """The requested size. Raises ValidationError for a bad size, which DRF would replace by its default."""
         given = request.query_params.get("page_size")
         if given is None:
             return self.page_size

@@ -1,4 +1,4 @@
-"""Who may do what through REST."""
+"""Permissions of REST: Django's model permissions, for reading too."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from rest_framework.permissions import DjangoModelPermissions
 
 
 class ModelPermissions(DjangoModelPermissions):
-    """Django's model permissions, for reading too: a user without the view permission sees nothing."""
+    """Django's model permissions; reading needs the view permission."""
 
     perms_map = {
         **DjangoModelPermissions.perms_map,
@@ -18,7 +18,10 @@ class ModelPermissions(DjangoModelPermissions):
 
 
 def visible(user: Any, row: type[Model], data: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Of a row as JSON what its user may see: without the view permission only `names`, which say what was changed."""
+    """The fields of a row that `user` may see: all, or without the view permission only `names`.
+
+    `data` is the row as JSON. `names` are the fields that tell the user which row a request changed.
+    """
     meta = row._meta
     if user.has_perm(f"{meta.app_label}.view_{meta.model_name}"):
         return dict(data)
@@ -26,7 +29,7 @@ def visible(user: Any, row: type[Model], data: Mapping[str, Any], *names: str) -
 
 
 class ChangePermissions(ModelPermissions):
-    """Every change, whatever its method, needs the change permission: for a resource that is always there."""
+    """Every change needs the change permission, POST too: for a resource that is never added or deleted."""
 
     perms_map = {
         **ModelPermissions.perms_map,

@@ -1,20 +1,23 @@
-"""SAE file formats: the configuration of an SAE on disk, read without its weights and without torch."""
+"""The file formats of SAEs: configurations, decoders and fingerprints, read without torch and without Django.
+
+From outside: the names below, `decoder`, `fingerprint` and, for encoders, `tensors`. A module for each format.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from steering.formats import dictionary_learning, gemma_scope, llama_scope, saelens, sparsify
-from steering.formats.config import BrokenDecoder, SAEConfig, UnreadableSAE, parse_hook_name
+from steering.formats.config import BrokenDecoder, SAEConfig, UnreadableSAE
 
-__all__ = ["LAYOUTS", "BrokenDecoder", "Layout", "SAEConfig", "UnreadableSAE", "parse_hook_name", "read_config"]
+__all__ = ["LAYOUTS", "BrokenDecoder", "Layout", "SAEConfig", "UnreadableSAE", "read_config"]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files by which a folder is known to hold an SAE of a format, and the reader of it.
+    """The files by which a format is recognised, and the reader of a folder with these files.
 
-    `config` must lie beside the `weights`; it is "" where the format has none.
+    `config` must lie beside `weights`; it is "" where the format has none.
     """
 
     format: str
@@ -27,7 +30,7 @@ class Layout:
         return tuple(name for name in (self.config, self.weights) if name)
 
 
-# The first of which all files are there decides.
+# The first layout whose files are all there decides.
 LAYOUTS = (
     Layout("saelens", saelens.WEIGHTS_FILE, "cfg.json", saelens.read),
     Layout("sparsify", sparsify.WEIGHTS_FILE, "cfg.json", sparsify.read),
@@ -40,8 +43,8 @@ LAYOUTS = (
 def read_config(folder: Path, *, path: str = "") -> SAEConfig:
     """The configuration of the SAE in `folder`, its format recognised from the files in it.
 
-    `path` is the place the SAE has in its repository, after the repository's name (`google/gemma-scope-2b-pt-res/…`),
-    where `folder` does not end in it: some formats keep layer and hook point only there. Raises UnreadableSAE.
+    `path` is the repository's name and the SAE's path in it (`google/gemma-scope-2b-pt-res/…`), where `folder` does not
+    end with both: some formats keep layer and hook point only there. Raises UnreadableSAE.
     """
     for layout in LAYOUTS:
         if all((folder / name).is_file() for name in layout.files):
@@ -50,15 +53,15 @@ def read_config(folder: Path, *, path: str = "") -> SAEConfig:
 
 
 def _place(folder: Path, path: str) -> str:
-    """Both names, since the folder of a hub's cache says nothing; once, where they are the same."""
-    here, told = folder.absolute().as_posix(), Path(path).expanduser().as_posix() if path else ""
-    return here if not told or here.endswith(told) else f"{here}/{told}"
+    """The folder and the path after it, or the folder where it ends with the path: a cache's folder names no layer."""
+    here, place = folder.absolute().as_posix(), Path(path).expanduser().as_posix() if path else ""
+    return here if not place or here.endswith(place) else f"{here}/{place}"
 
 
 def _why_not(folder: Path) -> str:
     if (folder / "checkpoint.safetensors").is_file():
         return f"{folder} holds a checkpoint of miStudio, without its configuration: export the SAE there"
-    for layout in LAYOUTS:  # half of one
+    for layout in LAYOUTS:  # half of the files of a layout
         if layout.config and (folder / layout.weights).is_file():
             configs = " or ".join(dict.fromkeys(one.config for one in LAYOUTS if one.weights == layout.weights))
             return f"{folder} has {layout.weights}, and {configs} is missing beside it"
@@ -67,4 +70,4 @@ def _why_not(folder: Path) -> str:
             weights = " or ".join(one.weights for one in LAYOUTS if one.config == config)
             return f"{folder} has {config}, and {weights} is missing beside it"
     known = ", ".join(dict.fromkeys(layout.weights for layout in LAYOUTS))
-    return f"{folder} holds no SAE that we can read: expected one of {known}"
+    return f"{folder} holds no SAE of a known format: expected one of {known}"

@@ -1,39 +1,38 @@
-"""What every SAE format comes down to: where its decoder lies, where it was trained, what its encoder computes."""
+"""The configuration that every format is read into: the place of the decoder, the hook point, the encoder's options."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steering.errors import SteeringError
+from steering.architectures import UnsupportedHookPoint, parse_hook_name
+from steering.errors import Refused
+from steering.json_files import UnreadableJSON, read_json
 
-ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
-HOOK_POINTS = ("hook_resid_pre", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+SAE_ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # no character that a row or an answer could have
-HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<point>\w+)", re.ASCII)
 LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
 
 
-class UnreadableSAE(SteeringError):
-    """An SAE's files are not in a format we read, or not as their format says."""
+class UnreadableSAE(Refused):
+    """The files of an SAE are of no known format, or break the rules of their format."""
 
     code = "sae_unavailable"
     status = 409
 
 
 class BrokenDecoder(UnreadableSAE):
-    """The weights of an SAE cannot be read, or not as its configuration says."""
+    """The weights of an SAE cannot be read, or do not fit its configuration."""
 
 
 @dataclass(frozen=True)
 class SAEConfig:
-    """What the files of an SAE say, whatever their format.
+    """The configuration of an SAE of any format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    What follows `transposed` is about the encoder only: see `inference.engine.sae_encoders`.
+    The fields after `transposed` are for the encoder only: see `inference.engine.sae_encoders`.
     """
 
     format: str
@@ -59,40 +58,28 @@ class SAEConfig:
         return self.hook_name.rpartition(".")[2]
 
 
-def parse_hook_name(hook_name: str) -> int:
+def hook_layer(hook_name: str) -> int:
     """The zero-based layer of a hook name such as `blocks.2.hook_resid_post`. Raises UnreadableSAE."""
-    match = HOOK_NAME.fullmatch(hook_name)
-    if match is None or match["point"] not in HOOK_POINTS:
-        expected = ", ".join(HOOK_POINTS)
-        raise UnreadableSAE(
-            f"hook point {hook_name[:100]!r} is not supported: expected blocks.<layer>.<one of {expected}>"
-        )
-    return int(match["layer"])
+    try:
+        return parse_hook_name(hook_name)[0]
+    except UnsupportedHookPoint as error:
+        raise UnreadableSAE(str(error)) from error
 
 
-def check_architecture(architecture: str) -> str:
-    """`architecture` where it is one of ours. Raises UnreadableSAE."""
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
+def check_sae_architecture(architecture: str) -> str:
+    """`architecture` where this version reads SAEs of it. Raises UnreadableSAE."""
+    if architecture not in SAE_ARCHITECTURES:
+        known = ", ".join(SAE_ARCHITECTURES)
         raise UnreadableSAE(f"architecture {architecture[:100]!r} is not supported: expected one of {known}")
     return architecture
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a size that a configuration has. Raises UnreadableSAE."""
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The object in an SAE's configuration file. Raises UnreadableSAE."""
     try:
-        if not path.is_file():
-            raise UnreadableSAE(f"{path} is missing")
-        if (size := path.stat().st_size) > LARGEST_CONFIG:
-            raise UnreadableSAE(f"{path} has {size} bytes: expected a configuration of at most {LARGEST_CONFIG}")
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UnreadableSAE(f"{path} cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnreadableSAE(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UnreadableSAE(f"{path} holds {type(value).__name__}: expected an object")
-    return value
+        return read_json(path, LARGEST_CONFIG)
+    except UnreadableJSON as error:
+        raise UnreadableSAE(str(error)) from error
 
 
 @dataclass(frozen=True)

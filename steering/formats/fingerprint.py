@@ -1,4 +1,4 @@
-"""The fingerprint of an SAE: what its decoder is, wherever it lies."""
+"""The fingerprint of an SAE: a digest of its decoder, the same for every format and place."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,23 +6,23 @@ from collections.abc import Callable
 import numpy as np
 
 from steering.formats import SAEConfig
-from steering.formats.decoder import BrokenDecoder, decoder_blocks
+from steering.formats.decoder import BrokenDecoder, decoder_chunks
 
 
-def decoder_fingerprint(config: SAEConfig, told: Callable[[float], None] | None = None) -> str:
+def decoder_fingerprint(config: SAEConfig, report: Callable[[float], None] | None = None) -> str:
     """SHA-256, in hex, over the decoder's shape and its values as little-endian float32, row by row.
 
-    `told` hears the fraction that is done after each block. Raises UnreadableSAE, or BrokenDecoder,
-    which a value that is not finite is too.
+    `report` is called after each chunk with the fraction that is done. Raises UnreadableSAE or BrokenDecoder, also for
+    a value that is not finite.
     """
     digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}".encode())
     done = 0
-    for block in decoder_blocks(config):
-        if not np.isfinite(block).all():
-            row = done + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+    for chunk in decoder_chunks(config):
+        if not np.isfinite(chunk).all():
+            row = done + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
             raise BrokenDecoder(f"{config.weights}: the decoder direction of feature {row} is not finite")
-        digest.update(np.ascontiguousarray(block, dtype="<f4").data)
-        done += len(block)
-        if told:
-            told(done / config.d_sae)
+        digest.update(np.ascontiguousarray(chunk, dtype="<f4").data)
+        done += len(chunk)
+        if report:
+            report(done / config.d_sae)
     return digest.hexdigest()

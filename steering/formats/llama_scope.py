@@ -1,7 +1,7 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors` (https://huggingface.co/fnlp/Llama-Scope).
 
-What the encoder does is in OpenMOSS's Language-Model-SAEs (sae.py of late 2024): when it loads an SAE, it divides the
-biases by sqrt(d_model) / average norm and folds the decoder's norms into the encoder, then compares with the threshold.
+The encoder is that of OpenMOSS's Language-Model-SAEs (sae.py of late 2024). On loading, that library divides the biases
+by sqrt(d_model) / average norm and folds the norms of the decoder into the encoder; the threshold comes after both.
 """
 
 import re
@@ -15,8 +15,8 @@ from steering.formats.config import (
     SAEConfig,
     UnreadableSAE,
     Values,
-    parse_hook_name,
-    read_json,
+    hook_layer,
+    read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
 
@@ -28,7 +28,7 @@ SITES = {"R": "hook_resid_post", "M": "hook_mlp_out", "A": "hook_attn_out"}
 
 def read(folder: Path, place: str) -> SAEConfig:
     """The configuration of a Llama Scope folder. Raises UnreadableSAE."""
-    values = Values(read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+    values = Values(read_config_file(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     hook_name = _hook(values, place)
     d_in = values.count("d_model", LARGEST_D_IN)
     weights = next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), folder / WEIGHTS_FILES[-1])
@@ -38,7 +38,7 @@ def read(folder: Path, place: str) -> SAEConfig:
         format="llama_scope",
         d_in=d_in,
         d_sae=d_sae,
-        layer=parse_hook_name(hook_name),
+        layer=hook_layer(hook_name),
         hook_name=hook_name,
         model_name="meta-llama/Llama-3.1-8B" if FOLDER.search(place) else "",
         weights=weights,
@@ -59,16 +59,16 @@ def _hook(values: Values, place: str) -> str:
         if site is None:
             raise UnreadableSAE(f"{matches[-1][0]} is not supported: expected one of R, M and A after the layer")
         named = f"blocks.{int(matches[-1]['layer'])}.{site}"
-    said = values.text("hook_point_in") or named
-    if said is None:
+    hook_name = values.text("hook_point_in") or named
+    if hook_name is None:
         raise UnreadableSAE(
             f"{values.source} lacks 'hook_point_in', and no folder is named Llama3_1-8B-Base-L<layer><R|M|A>-8x"
         )
-    if values.text("hook_point_out", said) != said:
+    if values.text("hook_point_out", hook_name) != hook_name:
         raise UnreadableSAE(f"{values.source} is of a transcoder, which does not steer where it reads: expected an SAE")
-    if named not in (None, said):
-        raise UnreadableSAE(f"{values.source} says {said}, the folder's name {named}: expected one hook point")
-    return said
+    if named not in (None, hook_name):
+        raise UnreadableSAE(f"{values.source} says {hook_name}, the folder's name {named}: expected one hook point")
+    return hook_name
 
 
 def _activation(values: Values, d_sae: int) -> dict[str, Any]:

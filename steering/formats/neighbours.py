@@ -3,8 +3,8 @@
 import numpy as np
 
 from steering.formats.config import SAEConfig
-from steering.formats.decoder import decoder_blocks, decoder_rows
-from steering.formats.tensors import Float32
+from steering.formats.decoder import decoder_chunks, decoder_rows
+from steering.formats.stored_tensor import Float32
 
 
 def nearest_features(config: SAEConfig, index: int, top: int = 10) -> list[tuple[int, float]]:
@@ -13,7 +13,7 @@ def nearest_features(config: SAEConfig, index: int, top: int = 10) -> list[tuple
     Reads the whole decoder. Raises UnreadableSAE or BrokenDecoder.
     """
     [direction] = decoder_rows(config, [index])
-    cosines = np.concatenate([_cosines(block, direction) for block in decoder_blocks(config)])
+    cosines = np.concatenate([_cosines(chunk, direction) for chunk in decoder_chunks(config)])
     cosines[index] = -np.inf
     top = min(top, config.d_sae - 1)
     best = np.argpartition(-cosines, top - 1)[:top] if top else np.empty(0, np.int64)

@@ -13,9 +13,9 @@ from steering.formats.config import (
     SAEConfig,
     UnreadableSAE,
     Values,
-    check_architecture,
-    parse_hook_name,
-    read_json,
+    check_sae_architecture,
+    hook_layer,
+    read_config_file,
 )
 from steering.formats.tensors import locate_decoder, stored_tensors
 
@@ -26,7 +26,7 @@ SAME_ENCODER = {"matryoshka_batchtopk": "batchtopk"}
 
 def read(folder: Path, _place: str) -> SAEConfig:
     """The configuration of a SAELens or miStudio folder. Raises UnreadableSAE."""
-    config = read_json(folder / "cfg.json")
+    config = read_config_file(folder / "cfg.json")
     source = str(folder / "cfg.json")
     metadata = Values(config, source).section("metadata").values
     values = Values({**metadata, **{key: value for key, value in config.items() if value is not None}}, source)
@@ -51,7 +51,7 @@ def read(folder: Path, _place: str) -> SAEConfig:
 
 
 def is_mistudio(config: dict[str, Any]) -> bool:
-    """Whether miStudio wrote this `cfg.json`."""
+    """Return True if miStudio wrote this `cfg.json`."""
     return any(key.startswith("mistudio") for key in config) or "hf_model_name" in (config.get("extra_metadata") or ())
 
 
@@ -62,7 +62,7 @@ def _hook(values: Values) -> tuple[str, int]:
     key = "hook_layer" if "hook_layer" in values else "hook_point_layer"
     if key in values:
         hook_name = hook_name.replace("{layer}", str(values.layer(key)))
-    layer = parse_hook_name(hook_name)
+    layer = hook_layer(hook_name)
     if key in values and values.layer(key) != layer:
         raise UnreadableSAE(
             f"{values.source}: {key} is {values.layer(key)}, and the hook is {hook_name}: expected one layer"
@@ -83,7 +83,7 @@ def _encoder(values: Values, d_sae: int) -> dict[str, Any]:
         k = (values if "k" in values else kwargs).count("k", d_sae)
     return {
         "format": "saelens",
-        "architecture": check_architecture(architecture),
+        "architecture": check_sae_architecture(architecture),
         "k": k,
         "apply_b_dec_to_input": values.flag("apply_b_dec_to_input", True),
         "rescale_by_decoder_norm": values.flag("rescale_acts_by_decoder_norm", False),
@@ -102,19 +102,19 @@ def _mistudio(values: Values, d_sae: int) -> dict[str, Any]:
         architecture, k = "topk", max(1, int(percentage / 100 * d_sae))
     return {
         "format": "mistudio",
-        "architecture": check_architecture(architecture),
+        "architecture": check_sae_architecture(architecture),
         "k": k,
         "apply_b_dec_to_input": values.flag("apply_b_dec_to_input", False),
     }
 
 
 def _normalization(values: Values) -> str:
-    """What is done to an activation before it is encoded; what was folded into the weights is nothing."""
-    said = values.values.get("normalize_activations") or "none"
-    if isinstance(said, bool):  # before it had names, the dataset-wise kind
+    """The normalisation of an activation before the encoder; one that was folded into the weights is none."""
+    name = values.values.get("normalize_activations") or "none"
+    if isinstance(name, bool):  # before it had names, the dataset-wise kind
         return "none"
-    if said in ("none", "expected_average_only_in", "covariance_whitening"):
+    if name in ("none", "expected_average_only_in", "covariance_whitening"):
         return "none"
-    if said in ("constant_norm_rescale", "layer_norm"):
-        return str(said)
-    raise UnreadableSAE(f"{values.source}: normalize_activations {str(said)[:100]!r} is not supported")
+    if name in ("constant_norm_rescale", "layer_norm"):
+        return str(name)
+    raise UnreadableSAE(f"{values.source}: normalize_activations {str(name)[:100]!r} is not supported")

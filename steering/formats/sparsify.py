@@ -6,7 +6,7 @@ The folder is named for the module whose output was trained on: `layers.12` is a
 import re
 from pathlib import Path
 
-from steering.formats.config import LARGEST_D_IN, SAEConfig, UnreadableSAE, Values, read_json
+from steering.formats.config import LARGEST_D_IN, SAEConfig, UnreadableSAE, Values, read_config_file
 from steering.formats.tensors import locate_decoder, stored_tensors
 
 WEIGHTS_FILE = "sae.safetensors"
@@ -22,7 +22,7 @@ MODULES = {
 
 def read(folder: Path, place: str) -> SAEConfig:
     """The configuration of a sparsify folder. Raises UnreadableSAE."""
-    values = Values(read_json(folder / "cfg.json"), str(folder / "cfg.json"))
+    values = Values(read_config_file(folder / "cfg.json"), str(folder / "cfg.json"))
     if values.flag("transcode", False):
         raise UnreadableSAE(f"{values.source} is of a transcoder, which does not steer where it reads: expected an SAE")
     layer, hook_point = _hook(place)
@@ -69,4 +69,4 @@ def _hook(place: str) -> tuple[int, str]:
 def _model_name(folder: Path) -> str:
     """The model of the training run, whose configuration is beside the folders of its hook points."""
     run = folder.parent / "config.json"
-    return Values(read_json(run), str(run)).text("model") if run.is_file() else ""
+    return Values(read_config_file(run), str(run)).text("model") if run.is_file() else ""

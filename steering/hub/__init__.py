@@ -1,3 +1,3 @@
-"""Where models and SAEs come from: Hugging Face hubs and folders. No torch.
+"""The sources of models and SAEs: Hugging Face hubs, and folders of this machine.
 From outside: `client`, `catalogue`, `sources`, `errors`.
 """

@@ -1,9 +1,9 @@
-"""Which SAEs a repository or a folder holds, told from the paths alone: no weights and no configuration is read.
+"""The catalogue of SAEs in a repository or a folder. It is made from paths alone; no file is read.
 
-Layouts as in SAELens' list of pretrained SAEs (https://github.com/decoderesearch/SAELens, pretrained_saes.yaml),
+Known layouts: SAELens' list of pretrained SAEs (https://github.com/decoderesearch/SAELens, pretrained_saes.yaml),
 Gemma Scope (https://huggingface.co/google/gemma-scope), Llama Scope (https://huggingface.co/fnlp/Llama-Scope),
 sparsify (https://github.com/EleutherAI/sparsify) and dictionary_learning
-(https://github.com/saprmarks/dictionary_learning). What a path does not say is None: the configuration says it.
+(https://github.com/saprmarks/dictionary_learning). A property that no path names is None.
 """
 
 import os
@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.formats import LAYOUTS
-from steering.hub import client as hub
+from steering.hub import client
 
 MAX_DEPTH = 8
 MAX_FILES = 20_000
 
-# How a path, or else the repository's name, tells layer and hook point; the first that is found counts.
-# `hook` is a name of TransformerLens without its block, or a word of WORDS.
-PLACES = tuple(
+# Patterns that find layer and hook point in a path, or else in the repository's name; the first match counts.
+# `hook` is a name of TransformerLens without its block, or a key of HOOK_NAMES.
+LAYER_PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         r"blocks\.(?P<layer>\d+)\.(?P<hook>(?:attn\.|mlp\.)?hook_(?:resid_(?:pre|mid|post)|[a-z]+_out|[a-z]+))",
@@ -35,7 +35,7 @@ PLACES = tuple(
 )
 HOOK_ALONE = re.compile(r"(?P<hook>hook_(?:resid_(?:pre|mid|post)|mlp_out|attn_out))")
 REPOSITORY_HOOK = re.compile(r"-(?P<hook>resid-pre|resid-mid|resid-post|res|mlp-out|mlp|attn-out|att)(?=-|$)")
-WORDS = {
+HOOK_NAMES = {
     "R": "hook_resid_post",
     "resid_out": "hook_resid_post",
     "attention_out": "hook_attn_out",
@@ -47,7 +47,7 @@ WORDS = {
     "self_attn": "hook_attn_out",
     "attention": "hook_attn_out",
 }
-WIDTHS = tuple(
+WIDTH_PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         r"(?<![a-z])(?:width|w)[_-](?P<short>\d+[km])(?![a-z0-9])",
@@ -57,7 +57,7 @@ WIDTHS = tuple(
         r"(?:^|[/_-])(?P<short>\d+k)_layer",
     )
 )
-# 16k means 2^14: as Google writes them (16k, 65k, 131k, 262k, 524k) and as others do (64k, 128k).
+# 16k means 2^14. Google divides by 1000 (16k, 65k, 131k, 262k, 524k), others by 1024 (64k, 128k).
 SHORT_WIDTHS = {
     f"{2**power // unit}{letter}": 2**power for power in range(12, 21) for unit, letter in ((1000, "k"), (1024, "k"))
 }
@@ -71,10 +71,10 @@ NO_SAE = re.compile(r"(?:^|[/.])embed|transcoder|crosscoder|(?:^|[/-])clt(?:[/_-
 
 @dataclass(frozen=True)
 class FoundSAE:
-    """An SAE by its folder (`path`, "" for the top) and what the names say of it.
+    """An SAE in the folder `path` ("" for the top folder), with the properties that the names give.
 
-    `hook_point` is TransformerLens' name of it (`hook_resid_post`, `hook_z`), `sparsity` the mean number of
-    active features (L0). `files` are all that is to be downloaded of it, `size` their bytes.
+    `hook_point` is TransformerLens' name (`hook_resid_post`, `hook_z`), `sparsity` the mean number of active features
+    (L0). `files` are the files to download, `size` their bytes.
     """
 
     path: str
@@ -87,17 +87,17 @@ class FoundSAE:
     size: int | None = None
 
 
-class NoSuchFolder(SteeringError):
+class NoSuchFolder(Refused):
     code = "no_such_folder"
     status = 404
 
 
-class TooManyFiles(SteeringError):
+class TooManyFiles(Refused):
     code = "too_many_files"
 
 
 def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
-    """The SAEs among these paths (with `/`), by layer, width, sparsity and path, numbers compared as numbers."""
+    """The SAEs among these paths (with `/`), ordered by layer, width, sparsity and path (numbers in it as numbers)."""
     present = set(paths)
     found: dict[str, FoundSAE] = {}
     for layout in LAYOUTS:
@@ -111,15 +111,15 @@ def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
 
 
 def list_repository(repo_id: str, revision: str) -> list[FoundSAE]:
-    """The SAEs in a hub repository, by one request. Errors: those of steering.hub.client."""
-    sizes = hub.file_sizes(repo_id, revision)
+    """The SAEs in a hub repository, by one request. Raises the errors of `client.file_sizes`."""
+    sizes = client.file_sizes(repo_id, revision)
     return [replace(found, size=sum(sizes[path] for path in found.files)) for found in find_saes(sizes, repo_id)]
 
 
 def list_folder(folder: Path) -> list[FoundSAE]:
-    """The SAEs in a folder on disk, at most MAX_DEPTH folders down; links that lead out of it are left alone.
+    """The SAEs in a folder on disk, at most MAX_DEPTH folders down. Links that lead out of the folder are ignored.
 
-    Raises NoSuchFolder, and TooManyFiles beyond MAX_FILES.
+    Raises NoSuchFolder, or TooManyFiles beyond MAX_FILES.
     """
     root = folder.resolve()
     if not root.is_dir():
@@ -142,7 +142,7 @@ def _walk(root: Path) -> Iterator[Path]:
                 path = Path(entry.path)
                 if entry.is_symlink() and not path.resolve().is_relative_to(root):
                     continue
-                # A link to a folder is never entered: what lies inside the root is found without it, once
+                # Links to folders are not followed: folders inside the root are found without them, and only once.
                 if entry.is_dir(follow_symlinks=False) and depth < MAX_DEPTH:
                     waiting.append((path, depth + 1))
                 elif entry.is_file():
@@ -150,21 +150,21 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _described(folder: str, format_: str, files: tuple[str, ...], repo_id: str) -> FoundSAE:
-    if format_ == "gemma_scope":  # a folder may hold copies of its repositories
+    if format_ == "gemma_scope":  # a folder may hold copies of Gemma Scope's repositories
         repo_id = next((part for part in folder.split("/") if part.startswith("gemma-scope-")), repo_id)
-    layer, hook_point = _place(folder, repo_id)
+    layer, hook_point = _layer_and_hook_point(folder, repo_id)
     if format_ == "sparsify" and layer is not None and hook_point is None:
         hook_point = "hook_resid_post"  # `layers.12` is the output of the block
     if format_ == "gemma_scope" and hook_point is None and "-res" in repo_id:
-        hook_point = "hook_resid_post"  # elsewhere `res` may as well be resid_pre
+        hook_point = "hook_resid_post"  # in other repositories `res` can also mean resid_pre
     if format_ == "gemma_scope" and hook_point == "hook_attn_out":
-        hook_point = "hook_z"  # Gemma Scope's read the heads, before the output projection
+        hook_point = "hook_z"  # Gemma Scope's attention SAEs read the heads, before the output projection
     return FoundSAE(folder, format_, layer, hook_point, _width(folder, repo_id), _sparsity(folder, repo_id), files)
 
 
-def _place(folder: str, repo_id: str) -> tuple[int | None, str | None]:
+def _layer_and_hook_point(folder: str, repo_id: str) -> tuple[int | None, str | None]:
     for text in (folder, repo_id):
-        for pattern in PLACES:
+        for pattern in LAYER_PATTERNS:
             if match := pattern.search(text):
                 hook = match.groupdict().get("hook") or _hook_alone(folder, repo_id)
                 return int(match["layer"]), _hook_point(hook)
@@ -179,14 +179,14 @@ def _hook_alone(folder: str, repo_id: str) -> str | None:
 def _hook_point(word: str | None) -> str | None:
     if word is None or word == "res":
         return None
-    return WORDS.get(word) or f"hook_{word.rpartition('.')[2].removeprefix('hook_').replace('-', '_')}"
+    return HOOK_NAMES.get(word) or f"hook_{word.rpartition('.')[2].removeprefix('hook_').replace('-', '_')}"
 
 
 def _width(folder: str, repo_id: str) -> int | None:
     for text in (folder, repo_id):
         if match := EXPANSION.search(text):
             return int(match["times"]) * LLAMA_3_1_8B_WIDTH
-        for match in filter(None, (pattern.search(text.lower()) for pattern in WIDTHS)):
+        for match in filter(None, (pattern.search(text.lower()) for pattern in WIDTH_PATTERNS)):
             named = match.groupdict()
             if named.get("short"):
                 return SHORT_WIDTHS.get(named["short"])

@@ -1,6 +1,6 @@
-"""Files from a Hugging Face hub, in huggingface_hub's standard cache. No torch, no code of a repository, ever.
+"""Files of a Hugging Face hub, in huggingface_hub's standard cache. No code of a repository is ever downloaded.
 
-Settings read: HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HUB_OFFLINE; empty, what huggingface_hub itself takes.
+Reads the settings HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HUB_OFFLINE. Empty: huggingface_hub's own default.
 The protocol: https://huggingface.co/docs/hub/api. The cache: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 """
 
@@ -23,6 +23,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, tqdm  # type: ignore[attr-defined]
 
+from steering import json_files
 from steering.hub.errors import (
     BrokenDownload,
     DiskFull,
@@ -45,7 +46,7 @@ __all__ = [
     "looks_like_hub_id",
     "read_json",
 ]
-MAX_JSON_BYTES = 10 * 2**20
+MAX_JSON_BYTES = json_files.MAX_BYTES
 WEIGHTS = frozenset({".safetensors", ".npz", ".pt"})
 
 
@@ -72,34 +73,31 @@ def is_offline() -> bool:
 
 
 def file_sizes(repo_id: str, revision: str) -> dict[str, int]:
-    """Every file of the repository with its size in bytes; offline, as it was listed at the last download."""
+    """{path: size in bytes} of every file of the repository; offline, as listed at the last download."""
     if is_offline():
         return {file.path: file.size for file in _cached_tree(repo_id, revision)}
     return {file.path: file.size for file in _list(repo_id, revision).files}
 
 
 def read_json(repo_id: str, filename: str, revision: str) -> dict[str, Any]:
-    """A JSON object of a repository, of at most MAX_JSON_BYTES; through the cache, so that it works offline too."""
+    """A JSON object of a repository, of at most MAX_JSON_BYTES. It is read through the cache, so offline too."""
     try:
         size = file_sizes(repo_id, revision).get(filename, 0)
     except HubUnreachable:
-        size = 0  # of a file that is in the cache already, or download() says why not
+        size = 0  # the file may be in the cache; if not, download() raises the reason
     if size > MAX_JSON_BYTES:
         raise UnreadableFile(f"{repo_id}: {filename} has {size:,} bytes: expected at most {MAX_JSON_BYTES:,}")
     folder = download(repo_id, revision, [filename], progress=lambda done, total: None, cancelled=lambda: False)
     try:
-        read = json.loads((folder / filename).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"{repo_id}: {filename} is not JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise UnreadableFile(f"{repo_id}: {filename} holds {type(read).__name__}: expected an object")
-    return read
+        return json_files.read_json(folder / filename, MAX_JSON_BYTES)
+    except json_files.UnreadableJSON as error:
+        raise UnreadableFile(f"{repo_id}: {error}") from error
 
 
 def is_cached(repo_id: str, revision: str, patterns: Iterable[str]) -> Path | None:
-    """The snapshot folder, if all that the patterns ask for is in the cache; asks no network.
+    """The snapshot folder if the cache has all files of the patterns, else None. It uses no network.
 
-    What another program left there without a listing of the repository may be half of it: it counts offline only.
+    A snapshot that another program left without a listing of the repository may be incomplete: it counts only offline.
     """
     check_names(repo_id, revision)
     return _cached(repo_id, revision, tuple(patterns), unlisted=is_offline())
@@ -108,7 +106,7 @@ def is_cached(repo_id: str, revision: str, patterns: Iterable[str]) -> Path | No
 def _cached(repo_id: str, revision: str, patterns: Sequence[str], *, unlisted: bool) -> Path | None:
     cache = cache_folder()
     try:
-        # An empty choice: only to find the folder, since huggingface_hub's patterns are not quite ours.
+        # No pattern: this call only finds the folder, since huggingface_hub's patterns differ from ours.
         found = snapshot_download(repo_id, revision=revision, allow_patterns=[], local_files_only=True, cache_dir=cache)
         paths = [file.path for file in get_cached_repo_tree(repo_id, revision=revision, cache_dir=cache)]
     except LocalEntryNotFoundError:
@@ -120,13 +118,32 @@ def _cached(repo_id: str, revision: str, patterns: Sequence[str], *, unlisted: b
 
 
 def _has_weights(folder: Path, patterns: Sequence[str]) -> bool:
-    """Whether there are weights, if they are asked for: a configuration alone is mostly from a look at the model."""
-    asked = any(PurePosixPath(pattern).suffix in WEIGHTS for pattern in patterns)
-    return not asked or any(PurePosixPath(path).suffix in WEIGHTS for path in matching(_files_in(folder), patterns))
+    """True if the folder has weights or the patterns ask for none. A configuration alone is mostly from a preview."""
+    wanted = any(PurePosixPath(pattern).suffix in WEIGHTS for pattern in patterns)
+    return not wanted or any(PurePosixPath(path).suffix in WEIGHTS for path in matching(_files_in(folder), patterns))
 
 
 def _files_in(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+class _Caller:
+    """The callbacks of one `download`; their contract is in its docstring. `stop` ends the transfer's thread."""
+
+    def __init__(self, repo_id: str, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
+        self._repo_id, self._progress, self._cancelled = repo_id, progress, cancelled
+        self._reported = -1
+        self.stop = threading.Event()
+
+    def check(self) -> None:
+        """Raises DownloadCancelled."""
+        if self._cancelled():
+            raise DownloadCancelled(f"the download of {self._repo_id} was cancelled: download it again, it continues")
+
+    def report(self, done: int, total: int) -> None:
+        if done > self._reported:
+            self._reported = done
+            self._progress(done, total)
 
 
 def download(
@@ -137,55 +154,44 @@ def download(
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
 ) -> Path:
-    """Bring the matching files into the cache and return their snapshot folder.
+    """Download the matching files into the cache and return their snapshot folder.
 
     `progress(done, total)`, in bytes, is called in this thread: once before the first byte, then at most 5 times
     a second, at last with done == total; done never falls. `cancelled()` is asked as often, and true raises
-    DownloadCancelled. A download that broke or was cancelled continues where it ended. Where the hub cannot be
-    reached, files that are all in the cache do. `revision` is a branch, a tag or a commit.
+    DownloadCancelled. A download that broke or was cancelled continues where it ended. If the hub cannot be
+    reached, a cache that has all the files is enough. `revision` is a branch, a tag or a commit.
     """
-    stop = threading.Event()
-    seen = -1
-
-    def stop_if_cancelled() -> None:
-        if cancelled():
-            raise DownloadCancelled(f"the download of {repo_id} was cancelled: download it again, it continues")
-
-    def report(done: int, total: int) -> None:
-        nonlocal seen
-        if done > seen:
-            seen = done
-            progress(done, total)
-
-    def poll() -> None:
-        stop_if_cancelled()
-        report(transfer.done, transfer.total)
-
-    stop_if_cancelled()
+    caller = _Caller(repo_id, progress, cancelled)
+    caller.check()
     try:
-        listing = in_background(lambda: _list(repo_id, revision), stop_if_cancelled, stop)
+        listing = in_background(lambda: _list(repo_id, revision), caller.check, caller.stop)
     except HubUnreachable:
         folder = _cached(repo_id, revision, patterns, unlisted=True)
         if folder is None:
             raise
-        return _report_whole(folder, patterns, progress)
-    files = _choose(listing, patterns)
-    transfer = Transfer(repo_id, listing.commit, files, _storage(repo_id), endpoint(), _headers(), stop)
+        total = sum((folder / path).stat().st_size for path in matching(_files_in(folder), patterns))
+        caller.report(total, total)
+        return folder
+    return _transfer(listing, patterns, revision, caller)
+
+
+def _transfer(listing: Listing, patterns: Sequence[str], revision: str, caller: _Caller) -> Path:
+    repo_id, files = listing.repo_id, _choose(listing, patterns)
+    transfer = Transfer(repo_id, listing.commit, files, _storage(repo_id), endpoint(), _headers(), caller.stop)
     _check_disk_space(repo_id, transfer.total - transfer.done)
-    report(transfer.done, transfer.total)
-    folder = in_background(lambda: _bring(transfer, files, revision), poll, stop)
-    report(transfer.total, transfer.total)
+
+    def poll() -> None:
+        caller.check()
+        caller.report(transfer.done, transfer.total)
+
+    caller.report(transfer.done, transfer.total)
+    folder = in_background(lambda: _snapshot(transfer, files, revision), poll, caller.stop)
+    caller.report(transfer.total, transfer.total)
     return folder
 
 
-def _report_whole(folder: Path, patterns: Sequence[str], progress: Callable[[int, int], None]) -> Path:
-    total = sum((folder / path).stat().st_size for path in matching(_files_in(folder), patterns))
-    progress(total, total)
-    return folder
-
-
-def _bring(transfer: Transfer, files: Sequence[RemoteFile], revision: str) -> Path:
-    """The files' bytes, then huggingface_hub's own bookkeeping, which finds them there and downloads nothing."""
+def _snapshot(transfer: Transfer, files: Sequence[RemoteFile], revision: str) -> Path:
+    """Transfer the bytes, then let huggingface_hub make the snapshot: it finds the bytes and downloads nothing."""
     with explained(transfer.repo_id, revision, transfer.endpoint):
         transfer.run()
         folder = Path(
@@ -202,8 +208,8 @@ def _bring(transfer: Transfer, files: Sequence[RemoteFile], revision: str) -> Pa
             )
         )
         missing = [file.path for file in files if not (folder / file.path).is_file()]
-        if missing:  # huggingface_hub returns the folder as it is where the hub went away meanwhile
-            raise HubUnreachable(f"{transfer.repo_id}: the hub went away before {missing[0]}: download it again")
+        if missing:  # huggingface_hub returns an incomplete folder if the hub becomes unavailable meanwhile
+            raise HubUnreachable(f"{transfer.repo_id}: the hub was lost before {missing[0]}: download it again")
         _remember(transfer.repo_id, revision, transfer.commit)
     return folder
 
@@ -214,18 +220,18 @@ class _Silent(tqdm):
 
 
 def _remember(repo_id: str, revision: str, commit: str) -> None:
-    """Which commit a branch or tag was, for offline use: only now, so that it never names half a snapshot."""
+    """Write the commit of a branch or tag for offline use; after the download, so that the snapshot is complete."""
     if revision == commit:
         return
     ref = _storage(repo_id) / "refs" / revision
     ref.parent.mkdir(parents=True, exist_ok=True)
-    new = ref.with_name(f".{uuid.uuid4().hex}")  # another process may read it now
+    new = ref.with_name(f".{uuid.uuid4().hex}")  # replaced in one step, since another process may read `ref` now
     new.write_text(commit)
     os.replace(new, ref)
 
 
 def _list(repo_id: str, revision: str) -> Listing:
-    """All files at a revision, in one request."""
+    """List all files at a revision, by one request."""
     check_names(repo_id, revision)
     if is_offline():
         raise HubUnreachable(offline_message(repo_id, revision))
@@ -254,7 +260,7 @@ def _cached_tree(repo_id: str, revision: str) -> list[RepoFile]:
 def _choose(listing: Listing, patterns: Sequence[str]) -> list[RemoteFile]:
     wanted = set(matching((file.path for file in listing.files), patterns))
     if not wanted:
-        raise NoSuchFile(f"{listing.repo_id} has no file that we read there: expected {', '.join(patterns)}")
+        raise NoSuchFile(f"{listing.repo_id} has none of the files that miLLM reads: expected {', '.join(patterns)}")
     return [file for file in listing.files if file.path in wanted]
 
 

@@ -1,13 +1,13 @@
-"""What goes wrong with a hub (SteeringError <- each), and huggingface_hub's exceptions in these words.
+"""Errors of a hub, and the translation of huggingface_hub's exceptions into them.
 
-SteeringError
+Refused
 ├── RepositoryNotFound          404  no such repository, or a private one
 │   ├── RevisionNotFound        404
 │   └── NoSuchFile              404
 ├── GatedRepository             403  terms to accept, a token to set
 ├── DownloadCancelled           409
 ├── UnreadableFile              400  not what its name says
-├── BrokenDownload              502  stopped midway, or not the bytes that were promised
+├── BrokenDownload              502  stopped midway, or brought other bytes than the hub listed
 ├── HubUnreachable              503  no network, no hub, or HF_HUB_OFFLINE
 └── DiskFull                    507
 """
@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import httpx2
 from huggingface_hub import errors
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
-class RepositoryNotFound(SteeringError):
+class RepositoryNotFound(Refused):
     code = "repository_not_found"
     status = 404
 
@@ -35,43 +35,43 @@ class NoSuchFile(RepositoryNotFound):
     code = "no_such_file"
 
 
-class GatedRepository(SteeringError):
+class GatedRepository(Refused):
     code = "gated_repository"
     status = 403
 
 
-class DownloadCancelled(SteeringError):
-    """Somebody cancelled; what has come stays, and the next download of the same file continues there."""
+class DownloadCancelled(Refused):
+    """Error: a user cancelled the download. The bytes on disk are kept; the next download continues there."""
 
     code = "download_cancelled"
     status = 409
 
 
-class UnreadableFile(SteeringError):
+class UnreadableFile(Refused):
     code = "unreadable_file"
 
 
-class BrokenDownload(SteeringError):
+class BrokenDownload(Refused):
     code = "broken_download"
     status = 502
 
 
-class HubUnreachable(SteeringError):
+class HubUnreachable(Refused):
     code = "hub_unreachable"
     status = 503
 
 
-class DiskFull(SteeringError):
+class DiskFull(Refused):
     code = "disk_full"
     status = 507
 
 
 @contextmanager
 def explained(repo_id: str, revision: str, endpoint: str) -> Iterator[None]:
-    """Turns what huggingface_hub and httpx2 raise in the block into the errors of this module."""
+    """Translate the exceptions that huggingface_hub and httpx2 raise in the block into the errors of this module."""
     try:
         yield
-    except SteeringError:
+    except Refused:
         raise
     except errors.HFValidationError as error:
         raise RepositoryNotFound(f"{repo_id!r} is not a hub id: expected owner/name ({error})") from error
@@ -95,7 +95,7 @@ def explained(repo_id: str, revision: str, endpoint: str) -> Iterator[None]:
 
 def offline_message(repo_id: str, revision: str) -> str:
     return (
-        f"{repo_id} at {revision} is not whole in the cache, and HF_HUB_OFFLINE forbids to download it:"
+        f"{repo_id} at {revision} is not complete in the cache, and HF_HUB_OFFLINE forbids a download:"
         " unset HF_HUB_OFFLINE, or copy the files into the cache"
     )
 
@@ -108,9 +108,9 @@ def gated(repo_id: str, endpoint: str, reason: str) -> GatedRepository:
     )
 
 
-def _of_answer(error: errors.HfHubHTTPError, repo_id: str, revision: str, endpoint: str) -> SteeringError:
+def _of_answer(error: errors.HfHubHTTPError, repo_id: str, revision: str, endpoint: str) -> Refused:
     status = error.response.status_code
-    said = error.server_message or str(error).strip().splitlines()[0]
+    reason = error.server_message or str(error).strip().splitlines()[0]
     match error:
         case errors.GatedRepoError():
             return gated(repo_id, endpoint, f"(the hub answered {status}, gated)")
@@ -125,7 +125,7 @@ def _of_answer(error: errors.HfHubHTTPError, repo_id: str, revision: str, endpoi
         case errors.EntryNotFoundError():
             return NoSuchFile(f"{error.request.url} is not there: {repo_id} has no such file at {revision}")
     if status in (401, 403):
-        return gated(repo_id, endpoint, f"(the hub answered {status}: {said})")
+        return gated(repo_id, endpoint, f"(the hub answered {status}: {reason})")
     if status == 429 or status >= 500:
-        return HubUnreachable(f"{endpoint} answered {status} for {repo_id} ({said}): try again later")
-    return BrokenDownload(f"{endpoint} answered {status} for {repo_id}: {said}")
+        return HubUnreachable(f"{endpoint} answered {status} for {repo_id} ({reason}): try again later")
+    return BrokenDownload(f"{endpoint} answered {status} for {repo_id}: {reason}")

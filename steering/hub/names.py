@@ -1,4 +1,4 @@
-"""Names in a hub: repositories, revisions, paths; and which files of a repository are wanted."""
+"""Names in a hub (repositories, revisions, paths), and the choice of a repository's files."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,14 @@ from steering.hub.errors import BrokenDownload, RepositoryNotFound, RevisionNotF
 CONFIG_FILES = ("*.json", "*.txt", "*.model", "tokenizer*", "*.jinja")
 MODEL_FILES = ("*.safetensors", *CONFIG_FILES)
 # A pickle runs what it holds: fetched only where it is asked for by its full name (dictionary_learning's ae.pt,
-# read with weights_only=True). Code is never fetched.
+# read without running it). Code is never fetched.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack"})
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".exe"})
-REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]{0,249}", re.ASCII)  # it becomes the name of a file
+REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]{0,249}", re.ASCII)  # a revision becomes a file name
 
 
 def looks_like_hub_id(source: str) -> bool:
-    """Whether this is written like `owner/name` (or an old `name`), not like a path."""
+    """True if `source` is written like `owner/name` (or an old `name`), not like a path."""
     try:
         validate_repo_id(source)
     except HFValidationError:
@@ -29,10 +29,10 @@ def looks_like_hub_id(source: str) -> bool:
 
 
 def matching(paths: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The paths that a pattern asks for, without code, and without pickles that are not asked for by their full name.
+    """The paths that a pattern matches, without code, and without pickles that no pattern gives by their full name.
 
-    A pattern without a slash means files at the top only (a model's files; copies of it in other formats lie
-    in folders); one with a slash is compared with the whole path, and `*` crosses slashes there.
+    A pattern without a slash matches files at the top only (a model's files; copies of the model in other formats lie
+    in folders). A pattern with a slash is compared with the whole path, and its `*` crosses slashes.
     """
     patterns = tuple(patterns)
     return [path for path in paths if _is_wanted(path, patterns)]
@@ -52,11 +52,11 @@ def check_names(repo_id: str, revision: str) -> None:
     if not looks_like_hub_id(repo_id):
         raise RepositoryNotFound(f"{repo_id!r} is not a hub id: expected owner/name")
     if not REVISION.fullmatch(revision):
-        raise RevisionNotFound(f"{revision!r} is no revision of {repo_id}: expected a branch, a tag or a commit")
+        raise RevisionNotFound(f"{revision!r} is not a revision of {repo_id}: expected a branch, a tag or a commit")
 
 
 def check_path(repo_id: str, path: str) -> None:
-    """A hub that lists a path outside the folder is broken or hostile: none of it is downloaded."""
+    """Raise BrokenDownload for a path outside the repository's folder: such a hub is broken or hostile."""
     parts = path.split("/")
     if not path.isprintable() or "\\" in path or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
         raise BrokenDownload(f"{repo_id} lists the file {path!r}: expected a path inside the repository")

@@ -1,18 +1,14 @@
-"""Where models and SAEs come from: a hub id, or a folder below MILLM_MODEL_DIRS. Free of torch."""
+"""Sources of models and SAEs: a hub id, or a folder below MILLM_MODEL_DIRS."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
-from steering.errors import SteeringError
-
-CONFIG_BYTES = 10 * 2**20
+from steering.errors import Refused
 
 
-class BadSource(SteeringError):
-    """A folder that is not there, that may not be read, or that does not hold what it should."""
+class BadSource(Refused):
+    """Error: a folder is missing, may not be read, or lacks the expected files."""
 
     code = "bad_source"
 
@@ -21,19 +17,19 @@ class BadSource(SteeringError):
 
 
 def is_folder(source: str) -> bool:
-    """Whether `source` names a folder and no hub id: it starts like a path."""
+    """True if `source` is a folder and not a hub id: it starts like a path."""
     return source.startswith(("/", "./", "../", "~"))
 
 
 def local_folder(source: str, *, anywhere: bool = False) -> Path:
-    """The folder, symlinks resolved. Raises BadSource where it is no folder or outside MILLM_MODEL_DIRS.
+    """The folder, symlinks resolved. Raises BadSource if it is not a folder or is outside MILLM_MODEL_DIRS.
 
-    `anywhere` is for those who have a shell on this machine anyway.
+    `anywhere` lifts the second condition, for callers who have a shell on this machine anyway.
     """
     try:
         folder = Path(source).expanduser().resolve()
         is_there = folder.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, nobody's home
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, an unknown ~user
         raise BadSource(f"source: {source[:200]!r} cannot be read: {error}") from error
     allowed = [Path(root).expanduser().resolve() for root in settings.MODEL_DIRS]
     if not anywhere and not any(folder.is_relative_to(root) for root in allowed):
@@ -42,7 +38,7 @@ def local_folder(source: str, *, anywhere: bool = False) -> Path:
             f"source: {source} is outside the model folders ({roots}): move it there, or set MILLM_MODEL_DIRS"
         )
     if not is_there:
-        raise BadSource(f"source: {source} is no folder on this machine")
+        raise BadSource(f"source: {source} is not a folder on this machine")
     if not anywhere:
         _refuse_links_out(folder, allowed, source)
     return folder
@@ -52,18 +48,3 @@ def _refuse_links_out(folder: Path, allowed: list[Path], source: str) -> None:
     for path in folder.rglob("*"):
         if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in allowed):
             raise BadSource(f"source: {path.relative_to(folder)} in {source} is a link out of the model folders")
-
-
-def read_json_file(path: Path) -> dict[str, Any]:
-    """A small JSON object from a file. Raises BadSource."""
-    try:
-        if path.stat().st_size > CONFIG_BYTES:
-            raise BadSource(f"source: {path.name} is larger than {CONFIG_BYTES} bytes")
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise BadSource(f"source: {path.parent} has no {path.name}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadSource(f"source: {path.name} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise BadSource(f"source: {path.name} holds {type(found).__name__}, expected an object")
-    return found

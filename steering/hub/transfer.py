@@ -1,8 +1,8 @@
-"""The bytes of a repository's files into huggingface_hub's cache, so that a broken download continues.
+"""Transfer of a repository's files into huggingface_hub's cache; a broken download continues where it ended.
 
-huggingface_hub 2 throws a partial file away when its process ends, and looks up every 10 MiB only. So the
-bytes are fetched here, into the place in its cache where it looks for them (`blobs/<id of the content>`, and
-`.incomplete` beside it, which `hf cache prune` knows); all else of the cache stays huggingface_hub's work.
+huggingface_hub 2 deletes a partial file when its process ends, and reports progress every 10 MiB only. So this module
+downloads the bytes to the paths where huggingface_hub looks for them (`blobs/<id of the content>`, and `.incomplete`
+beside it, which `hf cache prune` knows). huggingface_hub keeps the rest of the cache.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from huggingface_hub.utils import WeakFileLock, hf_raise_for_status  # type: ign
 from steering.hub.errors import BrokenDownload, DownloadCancelled
 
 T = TypeVar("T")
-ATTEMPTS = 5  # in a row that brought not one byte
+ATTEMPTS = 5  # consecutive requests without a single byte
 RETRY_WAIT_S = 1.0
 POLL_S = 0.2
 READ_TIMEOUT_S = 10.0
@@ -40,12 +40,12 @@ class RemoteFile:
     content_id: str
 
     def __post_init__(self) -> None:
-        if not CONTENT_ID.fullmatch(self.content_id):  # it becomes the name of a file
+        if not CONTENT_ID.fullmatch(self.content_id):  # the id becomes a file name
             raise BrokenDownload(f"{self.path}: {self.content_id!r} is neither a SHA-1 nor a SHA-256")
 
 
 class Partial:
-    """What has come of a file, with the hash of it; opening one that is there reads it through."""
+    """A partial file on disk and the hash of its bytes. Opening an existing one reads it completely."""
 
     def __init__(self, path: Path, file: RemoteFile, check: Callable[[], None]) -> None:
         self.path, self.file = path, file
@@ -57,7 +57,7 @@ class Partial:
             self._count(chunk)
 
     def restart(self, *, keep: bool = False) -> None:
-        """Forget what came; with `keep`, only what was counted of it."""
+        """Reset size and hash, and delete the bytes unless `keep`."""
         if not keep:
             self.out.truncate(0)
         self.size = 0
@@ -87,9 +87,9 @@ class Partial:
 
 
 class Transfer:
-    """Files of one commit, one after the other, into `storage`, the repository's folder in the cache.
+    """Transfers files of one commit, one after the other, into `storage`, the repository's folder in the cache.
 
-    `done` counts their bytes on disk and may be read by other threads; `stop` set ends it with DownloadCancelled.
+    `done` counts their bytes on disk; other threads may read it. Setting `stop` ends `run` with DownloadCancelled.
     """
 
     def __init__(
@@ -103,10 +103,11 @@ class Transfer:
         stop: threading.Event,
     ) -> None:
         self.repo_id, self.commit, self.endpoint = repo_id, commit, endpoint
-        self.files = tuple({file.content_id: file for file in files}.values())  # the same content is one blob
+        self.files = tuple({file.content_id: file for file in files}.values())  # files of equal content share a blob
         self.blobs = storage / "blobs"
         self.locks = storage.parent / ".locks" / storage.name
-        self.headers = {**headers, "Accept-Encoding": "identity"}  # a range of a compressed file is not one of the file
+        # Ranges of a compressed answer would not be ranges of the file.
+        self.headers = {**headers, "Accept-Encoding": "identity"}
         self.stop = stop
         self._on_disk = {file.content_id: self._present(file) for file in self.files}
 
@@ -121,13 +122,13 @@ class Transfer:
     def run(self) -> None:
         self.blobs.mkdir(parents=True, exist_ok=True)
         self.locks.mkdir(parents=True, exist_ok=True)
-        # A client of our own: huggingface_hub closes the one it shares when any of its requests cannot connect.
+        # huggingface_hub's shared client is not used: it is closed when any of its requests cannot connect.
         with httpx2.Client(timeout=READ_TIMEOUT_S, follow_redirects=True) as self.client:
             for file in self.files:
                 blob = self.blobs / file.content_id
                 if not blob.exists():
                     with self._locked(file):
-                        if not blob.exists():  # another process may have brought it
+                        if not blob.exists():  # another process may have downloaded it
                             self._fetch(file, blob)
                 self._on_disk[file.content_id] = file.size
 
@@ -142,7 +143,7 @@ class Transfer:
 
     @contextmanager
     def _locked(self, file: RemoteFile) -> Iterator[None]:
-        """One process at a time writes a file; the others wait for it, and can be cancelled meanwhile."""
+        """Hold the file's lock: one process writes a file, the others wait and can be cancelled meanwhile."""
         while True:
             self._check()
             try:
@@ -177,17 +178,17 @@ class Transfer:
         if failures >= ATTEMPTS:
             raise BrokenDownload(
                 f"{self.repo_id}: {partial.file.path} stopped at {partial.size:,} of {partial.file.size:,} bytes"
-                f" ({reason}): download it again, it continues there"
+                f" ({reason}): download it again, the download continues there"
             )
         self.stop.wait(RETRY_WAIT_S)
         self._check()
 
     def _stream(self, partial: Partial) -> str | None:
-        """One request for what is missing; returns why it brought nothing, where it is worth another try."""
+        """Make one request for the missing bytes. Returns the reason of a failure that a retry may cure, else None."""
         start = partial.size
         url = hf_hub_url(self.repo_id, partial.file.path, revision=self.commit, endpoint=self.endpoint)
         headers = {**self.headers, "Range": f"bytes={start}-"} if start else self.headers
-        # The client follows to the storage's host, and leaves the token behind.
+        # The client follows the redirect to the storage's host and does not send the token there.
         with self.client.stream("GET", url, headers=headers) as response:
             if response.status_code == 416:
                 partial.restart()
@@ -209,16 +210,16 @@ class Transfer:
 
 
 def in_background(work: Callable[[], T], poll: Callable[[], None], stop: threading.Event) -> T:
-    """`work()` in a thread of its own, `poll()` in this one meanwhile: what it raises sets `stop` and ends the wait.
+    """Run `work()` in a new thread and `poll()` in this thread meanwhile. An error of `poll` sets `stop` and is raised.
 
-    So a network that says nothing delays no cancelling, and callbacks may use the database of their own thread.
+    So a silent network does not delay a cancellation, and callbacks use the database connection of their own thread.
     """
     outcome: Future[T] = Future()
 
     def run() -> None:
         try:
             outcome.set_result(work())
-        except BaseException as error:  # the waiting thread raises it
+        except BaseException as error:  # the waiting thread raises the error
             outcome.set_exception(error)
 
     threading.Thread(target=run, name="hub", daemon=True).start()
@@ -227,6 +228,6 @@ def in_background(work: Callable[[], T], poll: Callable[[], None], stop: threadi
             poll()
     except BaseException:
         stop.set()
-        wait([outcome], timeout=2 * POLL_S)  # mostly it ends at its next chunk, and has closed its file
+        wait([outcome], timeout=2 * POLL_S)  # mostly the thread ends at its next chunk and closes its file
         raise
     return outcome.result()

@@ -1,3 +1,3 @@
-"""Feature labels: the words for what a feature of an SAE stands for, and the files that they come in.
+"""Feature labels: texts that say what a feature of an SAE stands for, and the files that they are imported from.
 From outside: `models`, `files`, `pagination`.
 """

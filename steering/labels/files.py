@@ -1,9 +1,11 @@
-"""Reads feature labels out of files, row by row, whatever their size.
+"""Files of feature labels, read row by row, so that the size of a file does not matter.
 
-Neuronpedia's explanations (https://docs.neuronpedia.org/api-and-data/exports): JSON lines in `batch-N.jsonl.gz`, or the
-JSON array of its API, of objects with `modelId`, `layer` (an SAE's name), `index` (a string), `description`,
-`typeName`, `explanationModelName` and more. Else CSV with a header, `index,label` and maybe `source`. The form is told
-by the content; any of them may be gzipped.
+Three formats are recognised by their content, and each may be gzipped:
+
+- Neuronpedia's explanations (https://docs.neuronpedia.org/api-and-data/exports) as JSON lines (`batch-N.jsonl.gz`),
+- the same as the JSON array of Neuronpedia's API: objects with `modelId`, `layer` (an SAE's name), `index` (a string),
+  `description`, `typeName`, `explanationModelName` and more,
+- CSV with the header `index,label` or `index,label,source`.
 """
 
 import csv
@@ -19,39 +21,39 @@ from typing import IO, Any
 
 from django.conf import settings
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 LABEL_LENGTH, SOURCE_LENGTH = 10_000, 200
-ROW_BYTES = 2**20  # a row may not fill the memory; the longest, with an embedding in them, have some 50 kB
+ROW_BYTES = 2**20  # bounds the memory that a row takes; the longest real rows, which hold an embedding, have 50 kB
 READ_BYTES = 2**16
 PROGRESS_ROWS = 10_000
 GZIP, BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 INDEX = re.compile(r"[0-9]{1,10}\Z")
 NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-BLANK: Any = object()  # a line without a row
+BLANK: Any = object()  # stands for an empty line
 BLANKS = re.compile(r"[ \t\n\r]*")
 SURROGATES = re.compile(r"[\ud800-\udfff]")
-FORMS = (
+EXPECTED = (
     "Neuronpedia's explanations as a JSON array or JSON lines, or CSV with the header index,label or index,label,source"
 )
 
 Label = tuple[int, str, str]
 """Feature index, label, source."""
 Progress = Callable[[int, int], None]
-"""Called now and then with the rows and the bytes of the file, as it lies there, read so far."""
+"""Called every PROGRESS_ROWS rows with the rows and the bytes (of the file on disk) read so far."""
 
 
-class InvalidLabelFile(SteeringError):
-    """A file of labels that cannot be read; `row` is the line, in a JSON array the element, counted from 1."""
+class InvalidLabelFile(Refused):
+    """Error: a file of labels cannot be read. `row` is the line, or the element of a JSON array, counted from 1."""
 
     code = "invalid_label_file"
 
 
-class Counted(io.RawIOBase):
-    """Reads `file`, and counts the bytes: all of them, and those since `row` was set to 0."""
+class CountingReader(io.RawIOBase):
+    """Reads `file` and counts the bytes: `total`, and `row_bytes` since `row_bytes` was set to 0."""
 
     def __init__(self, file: Any) -> None:
-        self.file, self.total, self.row = file, 0, 0
+        self.file, self.total, self.row_bytes = file, 0, 0
 
     def readable(self) -> bool:
         return True
@@ -59,33 +61,33 @@ class Counted(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self.file.read(min(len(buffer), READ_BYTES))
         self.total += len(data)
-        self.row += len(data)
+        self.row_bytes += len(data)
         self.check()
         buffer[: len(data)] = data
         return len(data)
 
     def check(self) -> None:
-        """Whether that is too much."""
+        """Raise InvalidLabelFile if a limit is passed. This class has no limit."""
 
 
-class Bounded(Counted):
-    """What a file unpacks to: at most LABELS_MAX_BYTES, and for one row ROW_BYTES."""
+class LimitedReader(CountingReader):
+    """Reads at most LABELS_MAX_BYTES in total, and ROW_BYTES for one row."""
 
     def check(self) -> None:
         if self.total > (limit := settings.LABELS_MAX_BYTES):
             raise InvalidLabelFile(
                 f"the file has more than {limit} bytes unpacked: raise LABELS_MAX_BYTES, or split it"
             )
-        if self.row > ROW_BYTES + 2 * READ_BYTES:  # what is read ahead of a row
-            raise InvalidLabelFile(f"a row has more than {ROW_BYTES} bytes: expected {FORMS}")
+        if self.row_bytes > ROW_BYTES + 2 * READ_BYTES:  # two buffers are read ahead of a row
+            raise InvalidLabelFile(f"a row has more than {ROW_BYTES} bytes: expected {EXPECTED}")
 
 
 @dataclass
 class LabelFile:
     """An open file of labels.
 
-    `source` stands for what the file says of where its labels come from; `name` where it says nothing. Afterwards
-    `rows` and `skipped` tell how many rows were read, and how many of them were features without a label.
+    A label's source is `source` if it is given, else the source that the row names, else `name`. After the labels were
+    read, `rows` is the number of rows and `skipped` the number of rows without a label.
     """
 
     file: IO[bytes]
@@ -98,16 +100,16 @@ class LabelFile:
     _origin: tuple[Any, ...] | None = field(default=None, init=False)
 
     def labels(self, d_sae: int) -> Iterator[Label]:
-        """Each label, while the file is read, for an SAE of `d_sae` features.
+        """Yield each label while the file is read, for an SAE of `d_sae` features.
 
-        Raises InvalidLabelFile that says in which row.
+        Raises InvalidLabelFile, which names the row.
         """
-        packed = Counted(self.file)
+        packed = CountingReader(self.file)
         with self._errors():
             raw = io.BufferedReader(packed, READ_BYTES)
-            unpacked = Bounded(gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw)
+            unpacked = LimitedReader(gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP else raw)
             for self._position, row in _rows(io.BufferedReader(unpacked, READ_BYTES)):
-                unpacked.row = 0
+                unpacked.row_bytes = 0
                 if row is not BLANK:
                     label = self._label(row, d_sae)
                     self.rows += 1
@@ -123,20 +125,20 @@ class LabelFile:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """What is wrong with the file, as InvalidLabelFile with the row."""
+        """Raise every error of the block as InvalidLabelFile, with the file's name and the row."""
         try:
             yield
         except InvalidLabelFile as error:
-            told = str(error)
+            message = str(error)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            told = f"the gzip file is damaged, fetch it anew: {error}"
+            message = f"the gzip file is damaged, download it again: {error}"
         except UnicodeDecodeError:
-            told = "this is not UTF-8 text: save the file as UTF-8"
+            message = "this is not UTF-8 text: save the file as UTF-8"
         except (ValueError, csv.Error, RecursionError) as error:
-            told = f"{' '.join(str(error).split())[:200]}: expected {FORMS}"
+            message = f"{' '.join(str(error).split())[:200]}: expected {EXPECTED}"
         else:
             return
-        raise InvalidLabelFile(f"{self.name}, row {self._position}: {told}", row=self._position)
+        raise InvalidLabelFile(f"{self.name}, row {self._position}: {message}", row=self._position)
 
     def _label(self, row: Any, d_sae: int) -> Label:
         if not isinstance(row, Mapping):
@@ -152,11 +154,11 @@ class LabelFile:
         return _index(row.get("index"), d_sae), label, source
 
     def _check_origin(self, row: Mapping[str, Any]) -> None:
-        """An export names its SAE in each row: labels of two SAEs would overwrite each other."""
+        """Refuse a row that names another SAE than the rows before: their labels would overwrite each other."""
         origin = (row.get("modelId"), row.get("layer"))
         if self._origin not in (None, origin):
             raise InvalidLabelFile(
-                f"it is of {origin}, the rows before of {self._origin}: import one SAE's rows at a time"
+                f"this row is of {origin}, the rows before it are of {self._origin}: import one SAE's rows at a time"
             )
         self._origin = origin
 
@@ -166,18 +168,18 @@ def _index(given: Any, d_sae: int) -> int:
     if not INDEX.match(text):
         raise InvalidLabelFile(f"got index {given!r:.100}, expected a whole number >= 0")
     if int(text) >= d_sae:
-        told = f"feature {text} is out of range: the SAE has {d_sae} features"
-        raise InvalidLabelFile(f"{told}; the file may be another SAE's")
+        message = f"feature {text} is out of range: the SAE has {d_sae} features"
+        raise InvalidLabelFile(f"{message}; the file may be another SAE's")
     return int(text)
 
 
 def clean(text: str) -> str:
-    """`text` on one line, without what PostgreSQL cannot hold or a page cannot show."""
+    """`text` on one line, without characters that PostgreSQL cannot store or a page cannot show."""
     return " ".join(SURROGATES.sub("\ufffd", NOT_TEXT.sub(" ", text)).split())
 
 
 def _source(row: Mapping[str, Any]) -> str:
-    """Where a row says it comes from: `neuronpedia/gpt-4o-mini/oai_token-act-pair`; a feature may have several."""
+    """The source that a row names, such as `neuronpedia/gpt-4o-mini/oai_token-act-pair`. A feature may have several."""
     if "description" not in row:
         return str(row.get("source") or "")
     made_by = (row.get("explanationModelName"), row.get("typeName"))
@@ -185,7 +187,7 @@ def _source(row: Mapping[str, Any]) -> str:
 
 
 def _rows(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
-    """The position of each row and what it holds."""
+    """Yield each row's position and content."""
     if file.peek(len(BOM)).startswith(BOM):
         file.read(len(BOM))
     first = file.peek(1).lstrip()[:1]
@@ -195,9 +197,9 @@ def _rows(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
 
 
 def _elements(file: io.TextIOWrapper) -> Iterator[Any]:
-    """The elements of a JSON array, one after the other.
+    """Yield the elements of a JSON array, one after the other.
 
-    Not by ijson, the usual choice: its memory grows with the square of the depth (20,000 brackets take 1 GB).
+    ijson, the usual library, is not used: its memory grows with the square of the depth (20,000 brackets take 1 GB).
     """
     text = file.read(READ_BYTES)
     position = text.index("[") + 1
@@ -221,21 +223,21 @@ def _elements(file: io.TextIOWrapper) -> Iterator[Any]:
 
 
 def _element(text: str, position: int) -> tuple[Any, int, bool] | None:
-    """The element at `position`, where the next one is, whether there is none; None where `text` ends before."""
-    start = BLANKS.match(text, position).end()  # type: ignore[union-attr]  # it matches everywhere
+    """Read the element at `position`: (element, position after it, is it the last). None if `text` ends too early."""
+    start = BLANKS.match(text, position).end()  # type: ignore[union-attr]  # the pattern matches everywhere
     try:
         element, end = json.JSONDecoder().raw_decode(text, start)
     except json.JSONDecodeError as error:
-        # An error that is not at the end is one, whatever comes.
+        # An error well before the end of the buffer cannot be cured by more input.
         if not error.msg.startswith("Unterminated") and error.pos < len(text) - 16:
             raise ValueError(f"{error.msg} at {text[error.pos : error.pos + 20]!r}") from error
         return None
-    mark = BLANKS.match(text, end).end()  # type: ignore[union-attr]
-    if mark == len(text):
+    delimiter = BLANKS.match(text, end).end()  # type: ignore[union-attr]
+    if delimiter == len(text):
         return None
-    if text[mark] not in ",]":
-        raise ValueError(f"got {text[mark]!r} after an element, expected a comma or the end of the array")
-    return element, mark + 1, text[mark] == "]"
+    if text[delimiter] not in ",]":
+        raise ValueError(f"got {text[delimiter]!r} after an element, expected a comma or the end of the array")
+    return element, delimiter + 1, text[delimiter] == "]"
 
 
 def _json_lines(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
@@ -247,7 +249,7 @@ def _csv(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
     reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""), strict=True)
     header = [name.strip().lower() for name in next(reader, [])]
     if header not in (["index", "label"], ["index", "label", "source"]):
-        raise InvalidLabelFile(f"got the header {','.join(header)!r:.100}, expected {FORMS}")
+        raise InvalidLabelFile(f"got the header {','.join(header)!r:.100}, expected {EXPECTED}")
     for row in reader:
         if row and len(row) != len(header):
             raise InvalidLabelFile(f"got {len(row)} columns, expected {len(header)}")

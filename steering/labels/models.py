@@ -1,4 +1,4 @@
-"""Feature labels: in words, what a feature of an SAE stands for."""
+"""Feature labels: texts that say what a feature of an SAE stands for."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -14,30 +14,30 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Length
 
 from steering.api.search import check_number
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.files import SOURCE_LENGTH, Label, LabelFile
 from steering.statements import may_take_long
 
 SEARCH_LIMIT = 1000
-"""So many labels that match are found and ranked; the words that more have, say too little."""
-PER_LENGTH = 2  # of ts_rank's flags
+"""At most this many matches are ranked: a word that matches more labels is too common to be useful."""
+PER_LENGTH = 2  # a flag of ts_rank: divide the rank by the document's length
 
 
-class FeaturesUnknown(SteeringError):
-    """How many features an SAE has is known once its files are here."""
+class FeaturesUnknown(Refused):
+    """Error: the number of an SAE's features is unknown until its files are downloaded."""
 
     code = "sae_not_ready"
     status = 409
 
 
-class NoSuchSAE(SteeringError):
+class NoSuchSAE(Refused):
     code = "sae_not_found"
     status = 404
 
 
 @dataclass(frozen=True)
 class ImportedLabels:
-    """What an import did: rows read, features without a label among them, labels written, and their sources."""
+    """The result of an import: rows read, rows without a label, labels written, and the sources of the labels."""
 
     rows: int
     skipped: int
@@ -47,22 +47,22 @@ class ImportedLabels:
 
 class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
     def search(self, text: str) -> "FeatureLabelQuerySet":
-        """Those with all the words of `text`, the last one maybe unfinished; the best first, at most SEARCH_LIMIT.
+        """The labels with all words of `text`, the last one also as a prefix; the best first, at most SEARCH_LIMIT.
 
         Raises TooManyWords.
         """
-        words = check_number(text.replace("\0", " ").split())
+        words = check_number(text.split())
         if not words:
             return self.none()
         query = search_query(words)
-        # The innermost is bounded and not ordered, so that of a word that a million labels have, a thousand are ranked.
+        # The inner query has a limit and no order, so that at most SEARCH_LIMIT labels of a common word are ranked.
         found = self.filter(vector=query).order_by().values("pk")[:SEARCH_LIMIT]
-        # Those with the last word as it stands come before those in which another begins so; then the shorter.
+        # Whole-word matches rank before prefix matches; then shorter labels.
         rank = SearchRank(F("vector"), SearchQuery(" ".join(words), config="english"), normalization=Value(PER_LENGTH))
         return self.model.objects.filter(pk__in=found).order_by(rank.desc(), Length("label"), "index", "pk")
 
     def of(self, sae_id: str | None, indices: Iterable[int]) -> dict[int, str]:
-        """The labels of these features that have one: of several sources, the one that came last."""
+        """{feature index: label} of the labelled ones among these features; the newest label if there are several."""
         found = self.of_many([(sae_id, indices)])
         return {index: label for (_, index), label in found.items()}
 
@@ -88,17 +88,17 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
 
     @transaction.atomic
     def import_files(self, sae_id: str, files: Sequence[LabelFile], *, replace: bool = False) -> ImportedLabels:
-        """Write the labels of `files`: all of them, or on any error none.
+        """Write all labels of `files`, or none of them on any error.
 
-        A label that is there for the same feature from the same source gets the new text; of two in the files the
-        later counts. With `replace` those go that came from the same sources before. Raises InvalidLabelFile,
-        NoSuchSAE, FeaturesUnknown.
+        A label replaces the stored label of the same feature and source; within the files, the later label counts.
+        `replace` deletes all earlier labels of the files' sources first. Raises InvalidLabelFile, NoSuchSAE,
+        FeaturesUnknown.
         """
         may_take_long()
         with connection.cursor() as cursor:
-            # Held until the end: no one deletes the SAE meanwhile, and everything else can be done with it.
+            # The lock is held until the end: the SAE cannot be deleted meanwhile, every other change of it can happen.
             cursor.execute("SELECT d_sae FROM steering_sae WHERE id = %s FOR KEY SHARE", [sae_id])
-            d_sae = _known(sae_id, cursor.fetchone())
+            d_sae = _feature_count(sae_id, cursor.fetchone())
             cursor.execute(
                 "CREATE TEMPORARY TABLE new_labels "
                 "(row bigserial, index integer, label text, source text) ON COMMIT DROP"
@@ -115,7 +115,7 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         return ImportedLabels(rows, skipped, *imported)
 
     def _write(self, cursor: Any, sae_id: str, replace: bool) -> tuple[int, list[str]]:
-        """The labels of the temporary table as rows of this one; how many, and their sources."""
+        """Copy the labels of the temporary table into this table. Returns their number and their sources."""
         cursor.execute("SELECT DISTINCT source FROM new_labels ORDER BY source")
         sources = [source for (source,) in cursor.fetchall()]
         if replace:
@@ -128,18 +128,18 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
             [sae_id],
         )
         written: int = cursor.rowcount
-        # Else each search reads a list of what is not in the index yet, and the planner knows nothing of the words.
+        # Without these two, each search reads the index's pending list, and the planner has no statistics of the words.
         cursor.execute("SELECT gin_clean_pending_list('feature_label_words')")
         cursor.execute("ANALYZE steering_featurelabel")
         return written, sources
 
 
-def _known(sae_id: str, row: tuple[int] | None) -> int:
-    """The number of features."""
+def _feature_count(sae_id: str, row: tuple[int] | None) -> int:
+    """The SAE's number of features, from its row. Raises NoSuchSAE, FeaturesUnknown."""
     if row is None:
         raise NoSuchSAE(f"there is no SAE {sae_id}")
     if not row[0]:
-        raise FeaturesUnknown(f"how many features SAE {sae_id} has is not known yet: download it first")
+        raise FeaturesUnknown(f"the number of features of SAE {sae_id} is not known yet: download the SAE first")
     return row[0]
 
 
@@ -149,7 +149,7 @@ def _labels(files: Sequence[LabelFile], d_sae: int) -> Generator[Label, None, No
 
 
 def search_query(words: Sequence[str]) -> Any:
-    """All of `words` as English has them, the last one also as the beginning of a word."""
+    """A query for all of `words` by their English stems, the last one also as a prefix."""
     *before, last = words
     begun = last.replace("\\", "\\\\").replace("'", "''")
     query: Any = SearchQuery(last, config="english") | SearchQuery(f"'{begun}':*", config="simple", search_type="raw")
@@ -157,13 +157,13 @@ def search_query(words: Sequence[str]) -> Any:
 
 
 class FeatureLabel(models.Model):
-    """What a feature stands for, in words, as `source` has it. A feature may have labels from several sources."""
+    """A text that says what a feature stands for, according to `source`. A feature may have one label per source."""
 
     sae = models.ForeignKey("steering.SAE", models.CASCADE, related_name="labels", db_index=False)
     index = models.PositiveIntegerField(help_text="The feature.")
     label = models.TextField()
     source = models.CharField(max_length=SOURCE_LENGTH)
-    # Both, since the English stem of an unfinished word ("swimm") begins no stem of the whole word ("swim").
+    # Two configurations, since the English stem of an unfinished word ("swimm") is no prefix of the stem "swim".
     vector = models.GeneratedField(
         expression=SearchVector("label", config="english") + SearchVector("label", config="simple"),
         output_field=SearchVectorField(),

@@ -1,4 +1,4 @@
-"""Pages of feature labels, of which there may be millions: none is counted beyond a bound."""
+"""Pages of feature labels. There may be millions of labels, so counting stops at a limit."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ COUNT_LIMIT = 100_000
 
 
 class BoundedPaginator(Paginator[Any]):
-    """Counts no more than COUNT_LIMIT rows, and ends there."""
+    """Counts at most COUNT_LIMIT rows, and has no page beyond them."""
 
     @cached_property
     def count(self) -> int:
@@ -34,6 +34,6 @@ class LabelPages(Pages):
 
     def get_paginated_response_schema(self, schema: Any) -> Any:
         page = super().get_paginated_response_schema(schema)
-        told = f"Whether that is all: no more than {COUNT_LIMIT} are counted, in a search {SEARCH_LIMIT}."
-        page["properties"]["count_is_exact"] = {"type": "boolean", "description": told}
+        description = f"False if `count` is a limit: {COUNT_LIMIT} labels, or {SEARCH_LIMIT} in a search."
+        page["properties"]["count_is_exact"] = {"type": "boolean", "description": description}
         return page

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 from huggingface_hub import close_session
 from pytest_django import Settings
 
-from steering.hub import client as hub_files
+from steering.hub import client
 
 LARGE = {".safetensors", ".npz", ".bin", ".pt"}
 TOKEN = "hf_right"
@@ -256,7 +256,7 @@ class Watcher:
 
 
 def download(
-    watcher: Watcher | None = None, revision: str = "main", patterns: tuple[str, ...] = hub_files.MODEL_FILES
+    watcher: Watcher | None = None, revision: str = "main", patterns: tuple[str, ...] = client.MODEL_FILES
 ) -> Path:
     watcher = watcher or Watcher()
-    return hub_files.download(REPO, revision, patterns, progress=watcher.progress, cancelled=watcher.cancelled)
+    return client.download(REPO, revision, patterns, progress=watcher.progress, cancelled=watcher.cancelled)

@@ -117,7 +117,7 @@ def test_an_sae_that_is_not_here_or_whose_width_is_not_known_gets_no_labels(db: 
     with pytest.raises(NoSuchSAE):
         put("1,a", sae="nothing")
     make_sae("new", d_sae=0)
-    with pytest.raises(FeaturesUnknown, match="download it first"):
+    with pytest.raises(FeaturesUnknown, match="download the SAE first"):
         put("1,a", sae="new")
 
 
@@ -317,7 +317,7 @@ def test_the_labels_of_a_page_of_profiles_take_one_query(
     put("1,of another SAE", sae="t")
     for number in range(12):
         sae_id = "t" if number % 2 else "s"
-        Profile.objects.create(name=f"p{number:02}", model_id="m", sae_id=sae_id, layer=2, steering={1: 1.0, 6: 2.0})
+        Profile.objects.create(name=f"p{number:02}", model_id="m", sae_id=sae_id, layer=2, strengths={1: 1.0, 6: 2.0})
     with django_assert_num_queries(4):  # count, page, labels, active profile
         page = client.get("/api/profiles").json()["results"]
     assert [list(profile["labels"]) for profile in page[:2]] == [["1", "6"], ["1"]]
@@ -431,7 +431,7 @@ def test_the_command_imports_several_files_with_progress_on_stderr(sae: SAE, tmp
     [
         ("s", "bad.csv", 1, "bad.csv, row 2: feature 900 is out of range"),
         ("s", "missing.csv", 1, "missing.csv cannot be read: No such file"),
-        ("none", "bad.csv", 1, "there is no SAE none: registered are s"),
+        ("none", "bad.csv", 1, "there is no SAE none; the registered SAEs are: s"),
     ],
 )
 def test_the_command_says_what_it_refuses(
@@ -459,7 +459,7 @@ def test_the_demo_comes_with_labels_that_say_what_its_profiles_steer(db: None) -
     assert labels.count() > 400
     assert set(labels.values_list("source", flat=True)) == {"demo"}
     for topic, words in TOPICS.items():
-        strengths = Profile.objects.get(name=topic).steering
+        strengths = Profile.objects.get(name=topic).strengths
         shown = ", ".join(FeatureLabel.objects.of(register.SAE_ID, strengths).values()).split(", ")
         known = [word for word in shown if any(word in other.words() for other in TOPICS.values())]
         assert sum(word in words.words() for word in known) > len(known) / 2, (topic, shown)

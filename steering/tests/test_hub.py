@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import hf_hub_download, scan_cache_dir
 from pytest_django import Settings
 
-from steering.errors import SteeringError
-from steering.hub import client as hub
+from steering.errors import Refused
+from steering.hub import client
 from steering.hub.errors import (
     BrokenDownload,
     DiskFull,
@@ -63,7 +63,7 @@ def test_a_gated_repository_opens_with_the_token_which_stays_with_the_hub(server
 
 def test_an_unknown_repository_is_not_found(server: Hub) -> None:
     with pytest.raises(RepositoryNotFound, match="owner/nothing is not on"):
-        hub.file_sizes("owner/nothing", "main")
+        client.file_sizes("owner/nothing", "main")
 
 
 @pytest.mark.parametrize("revision", ["nope", "../../etc", "a//b", "", "-x"])
@@ -76,7 +76,7 @@ def test_an_unknown_revision_is_not_found(server: Hub, revision: str) -> None:
 def test_a_tag_a_pull_request_and_a_commit_are_revisions(server: Hub) -> None:
     folders = {download(revision=revision) for revision in ("main", "v1", "refs/pr/1", server.commit(REPO))}
     assert len(folders) == 1
-    assert hub.is_cached(REPO, "refs/pr/1", hub.MODEL_FILES) == folders.pop()
+    assert client.is_cached(REPO, "refs/pr/1", client.MODEL_FILES) == folders.pop()
 
 
 def test_a_hub_that_is_down_is_unreachable_and_what_is_cached_still_works(server: Hub, settings: Settings) -> None:
@@ -85,7 +85,7 @@ def test_a_hub_that_is_down_is_unreachable_and_what_is_cached_still_works(server
     watcher = Watcher()
     assert download(watcher) == folder
     assert watcher.seen == [(3_000_024, 3_000_024)]
-    assert hub.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
+    assert client.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
     with pytest.raises(HubUnreachable, match=r"127.0.0.1:9 cannot be reached for owner/model.*HF_ENDPOINT"):
         download(patterns=("README.md",))
 
@@ -93,23 +93,23 @@ def test_a_hub_that_is_down_is_unreachable_and_what_is_cached_still_works(server
 def test_a_web_page_instead_of_a_hub_is_unreachable(server: Hub) -> None:
     server.nonsense = True
     with pytest.raises(HubUnreachable, match="does not answer as a hub does"):
-        hub.file_sizes(REPO, "main")
+        client.file_sizes(REPO, "main")
 
 
 def test_offline_the_cache_works_and_no_request_is_sent(server: Hub, settings: Settings) -> None:
     settings.HF_HUB_OFFLINE = True
-    with pytest.raises(HubUnreachable, match=r"owner/model at main is not whole in the cache.*HF_HUB_OFFLINE"):
+    with pytest.raises(HubUnreachable, match=r"owner/model at main is not complete in the cache.*HF_HUB_OFFLINE"):
         download()
     with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE"):
-        hub.file_sizes(REPO, "main")
+        client.file_sizes(REPO, "main")
     assert server.log == []
     settings.HF_HUB_OFFLINE = False
     folder = download()
     server.log.clear()
     settings.HF_HUB_OFFLINE = True
     assert download() == folder
-    assert hub.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
-    assert hub.file_sizes(REPO, "main")["model.safetensors"] == len(WEIGHTS)
+    assert client.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
+    assert client.file_sizes(REPO, "main")["model.safetensors"] == len(WEIGHTS)
     assert server.log == []
 
 
@@ -117,9 +117,9 @@ def test_the_environment_switches_offline_too(server: Hub, tmp_path: Path) -> No
     script = (
         "from django.conf import settings;"
         f"settings.configure(HF_ENDPOINT={server.url!r}, HF_HUB_CACHE={str(tmp_path / 'cache')!r});"
-        "from steering.hub import client as hub, errors as hub_errors\n"
-        "try: hub.read_json('owner/model', 'config.json', 'main')\n"
-        "except hub_errors.HubUnreachable: print('refused')"
+        "from steering.hub import client, errors\n"
+        "try: client.read_json('owner/model', 'config.json', 'main')\n"
+        "except errors.HubUnreachable: print('refused')"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
@@ -128,11 +128,11 @@ def test_the_environment_switches_offline_too(server: Hub, tmp_path: Path) -> No
 
 
 def test_half_a_snapshot_is_not_in_the_cache(server: Hub) -> None:
-    assert hub.is_cached(REPO, "main", hub.MODEL_FILES) is None
+    assert client.is_cached(REPO, "main", client.MODEL_FILES) is None
     folder = download(patterns=("config.json",))
-    assert hub.is_cached(REPO, "main", ["config.json"]) == folder
-    assert hub.is_cached(REPO, "main", hub.MODEL_FILES) is None
-    assert hub.is_cached(REPO, "v1", ["config.json"]) is None
+    assert client.is_cached(REPO, "main", ["config.json"]) == folder
+    assert client.is_cached(REPO, "main", client.MODEL_FILES) is None
+    assert client.is_cached(REPO, "v1", ["config.json"]) is None
 
 
 def test_a_cancelled_update_leaves_the_old_snapshot_in_use(server: Hub, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_cancelled_update_leaves_the_old_snapshot_in_use(server: Hub, tmp_path
     server.bytes_per_s = 500_000
     with pytest.raises(DownloadCancelled):
         download(Watcher(cancel_at=100_000))
-    assert hub.is_cached(REPO, "main", hub.MODEL_FILES) == old
+    assert client.is_cached(REPO, "main", client.MODEL_FILES) == old
 
 
 def test_what_another_program_left_in_the_cache_counts_offline_only(
@@ -149,14 +149,14 @@ def test_what_another_program_left_in_the_cache_counts_offline_only(
 ) -> None:
     for name in ("config.json", "model.safetensors"):
         settings.HF_HUB_OFFLINE = True
-        assert hub.is_cached(REPO, "main", hub.MODEL_FILES) is None
+        assert client.is_cached(REPO, "main", client.MODEL_FILES) is None
         settings.HF_HUB_OFFLINE = False
         hf_hub_download(REPO, name, endpoint=server.url, cache_dir=tmp_path / "cache")
-        assert hub.is_cached(REPO, "main", hub.MODEL_FILES) is None
+        assert client.is_cached(REPO, "main", client.MODEL_FILES) is None
     settings.HF_HUB_OFFLINE = True
-    assert hub.is_cached(REPO, "main", hub.MODEL_FILES) == download()
+    assert client.is_cached(REPO, "main", client.MODEL_FILES) == download()
     assert (download() / "model.safetensors").read_bytes() == WEIGHTS
-    assert hub.is_cached(REPO, "main", ["tokenizer.json"]) is None
+    assert client.is_cached(REPO, "main", ["tokenizer.json"]) is None
 
 
 def test_only_what_the_patterns_ask_for_is_fetched_and_never_a_pickle_or_code(server: Hub, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_path_that_leaves_the_repository_is_refused(server: Hub, tmp_path: Pat
 
 
 def test_the_sizes_of_all_files_are_listed_without_a_download(server: Hub) -> None:
-    sizes = hub.file_sizes(REPO, "main")
+    sizes = client.file_sizes(REPO, "main")
     assert sizes == {"README.md": 7, "config.json": 22, "model.safetensors": 3_000_000, "tokenizer.json": 2}
     assert len(server.log) == 1
 
@@ -211,19 +211,19 @@ def test_the_sizes_of_all_files_are_listed_without_a_download(server: Hub) -> No
 def test_read_json_reads_an_object_and_nothing_else(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert hub.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
+    assert client.read_json(REPO, "config.json", "main") == {"model_type": "gpt2"}
     repository = tmp_path / "hub" / REPO
     (repository / "list.json").write_bytes(b"[1]")
     (repository / "broken.json").write_bytes(b"{")
     (repository / "deep.json").write_bytes(b"[" * 200_000)
     for name in ("list.json", "broken.json", "deep.json"):
         with pytest.raises(UnreadableFile, match=name):
-            hub.read_json(REPO, name, "main")
+            client.read_json(REPO, name, "main")
     with pytest.raises(NoSuchFile):
-        hub.read_json(REPO, "absent.json", "main")
-    monkeypatch.setattr(hub, "MAX_JSON_BYTES", 10)
+        client.read_json(REPO, "absent.json", "main")
+    monkeypatch.setattr(client, "MAX_JSON_BYTES", 10)
     with pytest.raises(UnreadableFile, match="has 22 bytes: expected at most 10"):
-        hub.read_json(REPO, "config.json", "main")
+        client.read_json(REPO, "config.json", "main")
 
 
 @pytest.mark.parametrize(
@@ -243,18 +243,18 @@ def test_read_json_reads_an_object_and_nothing_else(
     ],
 )
 def test_a_hub_id_is_told_from_a_path(source: str, expected: bool) -> None:
-    assert hub.looks_like_hub_id(source) is expected
+    assert client.looks_like_hub_id(source) is expected
 
 
 def test_a_path_for_a_repository_is_refused_without_a_request(server: Hub) -> None:
     with pytest.raises(RepositoryNotFound, match="is not a hub id"):
-        hub.file_sizes("../secret", "main")
+        client.file_sizes("../secret", "main")
     assert server.log == []
 
 
 def test_each_error_has_a_code_and_a_status() -> None:
     errors = (BrokenDownload, DiskFull, DownloadCancelled, GatedRepository, HubUnreachable, RepositoryNotFound)
-    assert all(issubclass(error, SteeringError) for error in errors)
+    assert all(issubclass(error, Refused) for error in errors)
     assert [error.status for error in errors] == [502, 507, 409, 403, 503, 404]
     assert len({error.code for error in errors}) == len(errors)
 

@@ -14,15 +14,14 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from steering.hub import client as hub
-from steering.hub import transfer as hub_transfer
+from steering.hub import client, transfer
 from steering.hub.errors import BrokenDownload, DiskFull, DownloadCancelled
 from steering.tests.hub_server import CONFIG, REPO, WEIGHTS, Hub, Watcher, download, small_model
 
 
 @pytest.fixture
 def server(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr(hub_transfer, "RETRY_WAIT_S", 0.01)
+    monkeypatch.setattr(transfer, "RETRY_WAIT_S", 0.01)
     with small_model(tmp_path, settings) as server:
         yield server
 
@@ -50,7 +49,7 @@ def test_callbacks_come_in_the_thread_of_the_caller(server: Hub) -> None:
     def progress(done: int, total: int) -> None:
         threads.add(threading.current_thread())
 
-    hub.download(REPO, "main", hub.MODEL_FILES, progress=progress, cancelled=cancelled)
+    client.download(REPO, "main", client.MODEL_FILES, progress=progress, cancelled=cancelled)
     assert threads == {threading.current_thread()}
 
 
@@ -72,7 +71,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Hub) -> Non
 
 
 def test_a_download_that_gave_up_continues_at_the_next_try(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_transfer, "ATTEMPTS", 0)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 0)
     server.break_after = 1_200_000
     with pytest.raises(BrokenDownload, match=r"model.safetensors stopped at 1,200,000 of 3,000,000 bytes.*continues"):
         download()
@@ -89,7 +88,7 @@ def test_a_hub_that_breaks_every_connection_at_once_is_given_up(server: Hub) -> 
     server.break_after = 0
     with pytest.raises(BrokenDownload, match="stopped at 0 of"):
         download()
-    assert max(len(server.fetched(path)) for path in server.paths(REPO)) == hub_transfer.ATTEMPTS
+    assert max(len(server.fetched(path)) for path in server.paths(REPO)) == transfer.ATTEMPTS
 
 
 def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub, tmp_path: Path) -> None:
@@ -98,8 +97,8 @@ def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub,
     script = (
         "import django; from django.conf import settings;"
         f"settings.configure(HF_ENDPOINT={server.url!r}, HF_HUB_CACHE={str(tmp_path / 'cache')!r});"
-        "from steering.hub import client as hub;"
-        f"hub.download({REPO!r}, 'main', ['*.safetensors'], progress=lambda *_: None, cancelled=lambda: False)"
+        "from steering.hub import client;"
+        f"client.download({REPO!r}, 'main', ['*.safetensors'], progress=lambda *_: None, cancelled=lambda: False)"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 20
@@ -118,7 +117,7 @@ def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub,
 def test_a_hub_without_ranges_still_gives_the_right_bytes_and_progress_never_goes_back(
     server: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_transfer, "ATTEMPTS", 0)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 0)
     server.break_after = 1_200_000
     with pytest.raises(BrokenDownload):
         download()
@@ -174,7 +173,7 @@ def test_cancelling_does_not_wait_for_a_hub_that_says_nothing(server: Hub, silen
         return len(asked) > 4
 
     with pytest.raises(DownloadCancelled):
-        hub.download(REPO, "main", ["*.safetensors"], progress=lambda *_: None, cancelled=cancelled)
+        client.download(REPO, "main", ["*.safetensors"], progress=lambda *_: None, cancelled=cancelled)
     assert any(request.path.startswith(silent) for request in server.log)
     assert time.monotonic() - asked[-1] < 1
 
@@ -202,7 +201,7 @@ def test_a_full_disk_is_told_with_figures_before_the_first_byte(server: Hub, mon
 
 
 def test_what_has_come_already_needs_no_space(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_transfer, "ATTEMPTS", 0)
+    monkeypatch.setattr(transfer, "ATTEMPTS", 0)
     server.break_after = 2_500_000
     with pytest.raises(BrokenDownload):
         download()
@@ -213,10 +212,10 @@ def test_what_has_come_already_needs_no_space(server: Hub, monkeypatch: pytest.M
 
 
 def test_a_disk_that_becomes_full_midway_is_told(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(partial: hub_transfer.Partial, chunk: bytes) -> None:
+    def full(partial: transfer.Partial, chunk: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(hub_transfer.Partial, "append", full)
+    monkeypatch.setattr(transfer.Partial, "append", full)
     with pytest.raises(DiskFull, match=r"became full while owner/model was downloaded.*continues"):
         download()
 

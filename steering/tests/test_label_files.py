@@ -98,7 +98,7 @@ def test_a_label_is_brought_onto_one_line_of_text_that_postgresql_can_hold() -> 
         (as_lines([explanation(None, "x")]), "row 1: got index None"),
         (as_lines([explanation(1, ["x"])]), r"row 1: got \['x'\] for a label, expected text"),
         (as_lines([explanation(1, "x" * 10_001)]), "row 1: the label has 10001 characters, expected at most 10000"),
-        (as_lines([EXPLANATIONS[0], explanation(4, "x", layer="21-res")]), "row 2: it is of .*21-res.*one SAE"),
+        (as_lines([EXPLANATIONS[0], explanation(4, "x", layer="21-res")]), "row 2: this row is of .*21-res.*one SAE"),
         (as_array([EXPLANATIONS[0], 5]), "row 2: got int, expected an object"),
         (as_array(EXPLANATIONS)[:-30], "row 3: .*expected Neuronpedia"),
         (as_array(EXPLANATIONS) + b"\n{}", "something follows the end of the array"),

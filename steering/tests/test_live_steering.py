@@ -1,9 +1,12 @@
 """The live steering: its methods, its REST resource, its snapshot."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
+from pydantic import TypeAdapter
 from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
@@ -62,7 +65,7 @@ def test_values_beyond_the_sae_and_without_one_are_refused(client: APIClient, sa
     with pytest.raises(NoSAEAttached):
         state.replace({1: 1.0})
     assert client.put("/api/steering", {"values": {"1": 1}}).status_code == 409
-    assert SteeringState.objects.load().values == {}
+    assert SteeringState.objects.load().strengths == {}
 
 
 def current_spec() -> SteeringSpec | None:
@@ -74,7 +77,7 @@ def test_the_snapshot_holds_what_steers(sae: SAE) -> None:
     assert current_spec() is None
     state.replace({7: 1.0, 2: -3.0})
     spec = current_spec()
-    assert spec == SteeringSpec("s", "a" * 64, 2, "blocks.2.hook_resid_post", ((2, -3.0), (7, 1.0)))
+    assert spec == SteeringSpec("s", "a" * 64, 2, "blocks.2.hook_resid_post", ((2, -3.0), (7, 1.0)), sae.place)
     state.disable()
     assert current_spec() is None
 
@@ -99,9 +102,10 @@ def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() ->
     same = SteeringSpec.build("s", "f", 1, "h", {2: 2, 9: 1})
     assert spec is not None
     assert same is not None
-    assert SteeringSpec.from_message(spec.to_message()) == spec == same
+    travelled = TypeAdapter(SteeringSpec).validate_json(json.dumps(asdict(spec)))
+    assert travelled == spec == same
     assert spec.fingerprint == same.fingerprint
-    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.features).fingerprint
+    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.strengths, spec.place).fingerprint
     assert SteeringSpec.build("s", "f", 1, "h", {1: 0.0}) is None
 
 

@@ -52,7 +52,7 @@ def test_the_admin_finds_nothing_and_says_why(client: APIClient, admin_client: C
     many = " ".join(f"{word}{number}" for number in range(21))
     answer = admin_client.get(f"/admin/{page}/", {"q": many})
     assert answer.status_code == 200
-    assert [str(told) for told in get_messages(answer.wsgi_request)] == [f"Nothing was searched: {TOLD}."]
+    assert [str(told) for told in get_messages(answer.wsgi_request)] == [f"The search was not run: {TOLD}."]
     assert answer.context["cl"].result_list is not None
     assert len(answer.context["cl"].result_list) == 0
 

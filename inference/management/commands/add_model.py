@@ -4,8 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.models import DTYPES, LanguageModel
-from steering.errors import SteeringError
+from inference.models import LanguageModel
+from steering.errors import Refused
+from steering.language_models import DTYPES
 
 
 class Command(BaseCommand):
@@ -15,9 +16,9 @@ class Command(BaseCommand):
         parser.add_argument("source", help="a hub id such as google/gemma-2-2b, or a folder, written as a path")
         parser.add_argument("--name", default="", help="the model id that API clients use")
         parser.add_argument("--revision", default="", help="a branch, a tag or a commit of the hub; main by default")
-        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="of its weights; auto: as they are stored")
+        parser.add_argument("--dtype", default="auto", choices=DTYPES, help="dtype of the weights; auto: as stored")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-        parser.add_argument("--load", action="store_true", help="serve it from now on")
+        parser.add_argument("--load", action="store_true", help="make it the current model")
 
     def handle(self, *args: Any, **options: Any) -> None:
         fields = {name: options[name] for name in ("name", "revision", "dtype", "device")}
@@ -25,7 +26,7 @@ class Command(BaseCommand):
             model = LanguageModel.objects.register(options["source"], anywhere=True, **fields)
             if options["load"]:
                 model.load()
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         shape = f"{model.model_type}, d_model {model.d_model}, {model.num_layers} layers"
         self.stderr.write(f"{model} is registered: {shape}; it is {model.status}.")

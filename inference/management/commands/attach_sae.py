@@ -4,25 +4,26 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.management.following import follow
 from inference.management.named import sae_named
-from inference.models import LanguageModel, attach_sae
-from steering.errors import SteeringError
+from inference.management.progress import wait
+from inference.models import LanguageModel
+from profiles.current import attach_sae
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
-    help = "Attach a registered SAE to the current model, in place of the one attached before."
+    help = "Attach a registered SAE to the current model, in place of the attached SAE."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", metavar="ID", help="the SAE")
-        parser.add_argument("--wait", action="store_true", help="wait until it is downloaded, or cannot be")
+        parser.add_argument("--wait", action="store_true", help="wait until it is downloaded, or has failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sae = sae_named(options["id"])
         if options["wait"]:
-            follow(sae, self.stderr.write)
+            wait(sae, self.stderr.write)
         try:
             attach_sae(sae)
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         self.stderr.write(f"{sae} is attached to {LanguageModel.objects.current()} at {sae.hook_name}.")

@@ -1,14 +1,11 @@
-"""`manage.py check_demo`: what the demo's profiles do, measured."""
+"""`manage.py check_demo`: measure the effect of the demo's profiles."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from inference.demo import FILES
 from inference.demo.measure import Shares, shares
-from inference.demo.register import FILES
 
 ON_TOPIC, WELL_FORMED = 0.80, 0.70
 
@@ -20,7 +17,9 @@ class Command(BaseCommand):
         parser.add_argument("--samples", type=int, default=100, help="answers per profile")
 
     def handle(self, *args: Any, samples: int, **options: Any) -> None:
-        answers = self._sampler(samples)
+        from inference.demo.sampler import sampler
+
+        answers = sampler(samples)
         unsteered = answers(None)
         self.stdout.write(f"{'profile':10} {'on the topic':>22} {'well-formed':>22}")
         self.stdout.write(f"{'':10} {'steered':>11} {'not':>10} {'steered':>11} {'not':>10}")
@@ -37,26 +36,3 @@ class Command(BaseCommand):
     def _row(self, name: str, steered: Shares, plain: Shares) -> None:
         topic = f"{steered.on_topic:11.0%} {plain.on_topic:10.0%}"
         self.stdout.write(f"{name:10} {topic} {steered.well_formed:11.0%} {plain.well_formed:10.0%}")
-
-    def _sampler(self, samples: int) -> Callable[[Path | None], list[str]]:
-        """From a profile's file, or None, to answers under it, by plain `generate` with a plain hook."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        from inference.demo.language_model import answers
-        from inference.demo.search import held_out
-        from inference.engine.directions import steering_vector
-        from steering.formats import read_config
-
-        model = AutoModelForCausalLM.from_pretrained(FILES / "model").eval()
-        tokenizer = AutoTokenizer.from_pretrained(FILES / "model")
-        config = read_config(FILES / "sae")
-
-        def sample(profile: Path | None) -> list[str]:
-            vector = None
-            if profile:
-                strengths = json.loads(profile.read_text())["profile"]["steering"]
-                features = [(int(index), strength) for index, strength in strengths.items()]
-                vector = steering_vector(config, features)
-            return answers(model, tokenizer, held_out(samples), config.layer, vector, seed=1)
-
-        return sample

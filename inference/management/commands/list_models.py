@@ -1,4 +1,4 @@
-"""`manage.py list_models`."""
+"""`manage.py list_models`: list the language models."""
 
 from inference.api.serializers import ModelSerializer
 from inference.management.listing import ListCommand
@@ -7,4 +7,4 @@ from inference.management.listing import ListCommand
 class Command(ListCommand):
     serializer = ModelSerializer
     columns = ("name", "is_current", "status", "dtype", "device", "source", "error")
-    help = f"List the language models, a line each: {', '.join(columns)}, tab-separated; with --json, an object a line."
+    help = f"List the models, one per line: {', '.join(columns)}, separated by tabs; --json: one object per line."

@@ -1,4 +1,4 @@
-"""`manage.py list_saes`."""
+"""`manage.py list_saes`: list the SAEs."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from inference.management.listing import ListCommand
 class Command(ListCommand):
     serializer = SAESerializer
     columns = ("id", "is_attached", "status", "layer", "d_sae", "source", "path", "error")
-    help = f"List the SAEs, a line each: {', '.join(columns)}, tab-separated; with --json, an object a line."
+    help = f"List the SAEs, one per line: {', '.join(columns)}, separated by tabs; --json: one object per line."
 
     def shown(self, fields: dict[str, Any]) -> list[Any]:
-        """Layer and features are known once the files are here."""
+        """The values; layer and features are empty until the SAE's files have been read."""
         return super().shown(fields if fields["hook_name"] else {**fields, "layer": None, "d_sae": None})

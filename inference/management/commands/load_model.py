@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference.management.following import follow
 from inference.management.named import model_named
+from inference.management.progress import wait
 from inference.models import LanguageModel
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 
 class Command(BaseCommand):
@@ -15,17 +15,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="the model")
-        parser.add_argument("--wait", action="store_true", help="wait until a worker serves it, or cannot")
+        parser.add_argument("--wait", action="store_true", help="wait until a worker serves it, or has failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
         model = model_named(options["name"])
         try:
             model.load()
-        except SteeringError as error:
+        except Refused as error:
             raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:
-            follow(model, self.stderr.write)
+            wait(model, self.stderr.write)
             if model.status != LanguageModel.Status.READY:
                 raise CommandError(model.error or f"{model} is {model.status}: its load was cancelled")
         self.stdout.write(model.status)

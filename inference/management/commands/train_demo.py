@@ -1,11 +1,11 @@
-"""`manage.py train_demo`: make the demo's files anew."""
+"""`manage.py train_demo`: train the demo and write its files."""
 
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inference.demo.register import FILES
+from inference.demo import FILES
 
 
 class Command(BaseCommand):
@@ -13,7 +13,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--output", type=Path, default=FILES, help="the folder to write to")
-        parser.add_argument("--only-labels", action="store_true", help="label the features of the SAE that is there")
+        parser.add_argument("--only-labels", action="store_true", help="only label the features of the existing SAE")
 
     def handle(self, *args: Any, output: Path, only_labels: bool, **options: Any) -> None:
         from inference.demo.labels import label_files

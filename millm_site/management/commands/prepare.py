@@ -1,4 +1,4 @@
-"""`manage.py prepare`: the database, before web and workers of a new version start."""
+"""`manage.py prepare`: prepare the database before web and workers of a new version start."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,21 +11,21 @@ from millm_site.bootstrap import ADMIN, PRESET, Secrets, bootstrap
 
 class Command(BaseCommand):
     help = "Migrate the database, and create what is missing: an administrator, an API key, the demo."
-    requires_system_checks = ("millm",)  # Unfold's read tables, which may not be there yet
+    requires_system_checks = ("millm",)  # Unfold's checks read tables, which may not exist yet
 
     def handle(self, *, verbosity: int, **options: Any) -> None:
         call_command("migrate", verbosity=verbosity)
-        for line in told(bootstrap()):
+        for line in secret_lines(bootstrap()):
             self.stdout.write(line)
         self.stdout.write("The database is ready.")
 
 
-def told(made: Secrets) -> Iterator[str]:
-    """What was created just now, in lines for whoever started it."""
-    if made.password:
-        yield f"  Login     {ADMIN} / {_shown(made.password)}"
-    if made.api_key:
-        yield f"  API key   {_shown(made.api_key)}"
+def secret_lines(created: Secrets) -> Iterator[str]:
+    """Lines with the new login and API key, for the terminal."""
+    if created.password:
+        yield f"  Login     {ADMIN} / {_shown(created.password)}"
+    if created.api_key:
+        yield f"  API key   {_shown(created.api_key)}"
 
 
 def _shown(secret: str) -> str:

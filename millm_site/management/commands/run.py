@@ -1,4 +1,4 @@
-"""`manage.py run`: everything on one machine, until Ctrl-C; `run web` and `run worker` are its two processes."""
+"""`manage.py run`: serve on one machine until Ctrl-C; `run web` and `run worker` are its two processes."""
 
 import math
 import os
@@ -20,22 +20,22 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from millm_site import embedded
 from millm_site.bootstrap import PRESET, Secrets, bootstrap
-from millm_site.management.commands.prepare import told
+from millm_site.management.commands.prepare import secret_lines
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
-MISSES = 3  # a second each, of an embedded server that is gone
-KILL_MARGIN_S = 10  # beyond what web and worker take to let their requests finish
+MISSES = 3  # failed checks, one a second, until an embedded server counts as lost
+KILL_MARGIN_S = 10  # added to the time in which web and worker let their requests finish
 
 
 class Command(BaseCommand):
     help = "Serve on this machine, until Ctrl-C: the web and an inference worker, or only one of them."
-    requires_system_checks = ("millm",)  # Unfold's read tables: the web starts while PostgreSQL is away, too
+    requires_system_checks = ("millm",)  # Unfold's checks read tables; the web must start without PostgreSQL
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "process", nargs="?", choices=["web", "worker"], help="only this one, on a database that is prepared"
+            "process", nargs="?", choices=["web", "worker"], help="only this process, on a prepared database"
         )
-        parser.add_argument("--name", default="inference", help="of this worker among those of this machine")
+        parser.add_argument("--name", default="inference", help="the worker's name; unique on this machine")
 
     def handle(self, *, process: str | None, name: str, **options: Any) -> None:
         host, port = settings.HOST, settings.PORT
@@ -53,14 +53,14 @@ class Command(BaseCommand):
         self._greet(f"http://{host}:{port}", bootstrap())
         self._serve(host, port)
 
-    def _greet(self, url: str, made: Secrets) -> None:
+    def _greet(self, url: str, created: Secrets) -> None:
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
-        for line in told(made):
+        for line in secret_lines(created):
             self.stdout.write(line)
-        if made.api_key and made.api_key != PRESET:
+        if created.api_key and created.api_key != PRESET:
             self.stdout.write("")
             for profile in ("", '"profile": "ocean", '):
-                self.stdout.write(_curl(url, made.api_key, profile))
+                self.stdout.write(_curl(url, created.api_key, profile))
         self.stdout.write("")
         self.stdout.flush()
 
@@ -74,13 +74,13 @@ class Command(BaseCommand):
         threading.Thread(target=_watch, args=(manager, lost), daemon=True).start()
         manager.loop()
         if lost:
-            told = f"see the logs in {settings.MILLM_HOME / 'redis'} and {settings.MILLM_HOME / 'postgres'}"
-            raise CommandError(f"{lost[0]}, which make run started, ended by itself: {told}")
+            logs = f"see the logs in {settings.MILLM_HOME / 'redis'} and {settings.MILLM_HOME / 'postgres'}"
+            raise CommandError(f"{lost[0]}, which make run started, ended by itself: {logs}")
         if manager.returncode not in STOPPED_BY_HAND:
-            raise CommandError(f"{_first_stopped(manager)} ended by itself: its lines above say why")
+            raise CommandError(f"{_first_stopped(manager)} ended by itself: see its lines above")
 
     def _announce(self, url: str) -> None:
-        """Say so when the first request would be answered."""
+        """Print that miLLM is ready when /readyz says so."""
         while True:
             try:
                 with urllib.request.urlopen(f"{url}/readyz", timeout=5):
@@ -95,7 +95,7 @@ def _run_web(host: str, port: int) -> None:
     if settings.WHITENOISE_USE_FINDERS is False and not (settings.STATIC_ROOT / "staticfiles.json").exists():
         raise CommandError(f"STATIC_ROOT {settings.STATIC_ROOT} is empty: run `manage.py collectstatic` first")
     from inference.broker.exchange import SEND_S
-    from millm_site.asgi import application  # sets up the logs: uvicorn must come later with what it switches off
+    from millm_site.asgi import application  # sets up the logs, before uvicorn switches some of them off
     from millm_site.middleware.protocol import BoundedProtocol
 
     config = uvicorn.Config(
@@ -104,17 +104,17 @@ def _run_web(host: str, port: int) -> None:
         port=port,
         http=BoundedProtocol,
         ws="none",
-        log_config=None,  # Django's LOGGING has all loggers
+        log_config=None,  # Django's LOGGING configures all loggers
         access_log=False,
         forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
         timeout_graceful_shutdown=math.ceil(settings.INFERENCE_DRAIN_S),
     )
-    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has ended
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
         uvicorn.Server(config).run(sockets=[_listener(config, SEND_S)])
 
 
 def _listener(config: uvicorn.Config, timeout_s: float) -> socket.socket:
-    """The socket that it listens on. A connection to whoever takes nothing for so long ends, whatever waits for it."""
+    """The web's listening socket. The kernel ends a connection whose client accepts no data for `timeout_s`."""
     listener = config.bind_socket()
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout_s * 1000))
@@ -125,14 +125,14 @@ def _run_worker(name: str) -> None:
     from celery.bin.celery import celery
 
     options = ["--pool", "threads", "--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", f"{name}@%h"]
-    # Celery sets the root logger's level to its own.
+    # Celery sets the root logger to this level.
     options += ["--loglevel", settings.LOGGING["root"]["level"], "--without-gossip", "--without-mingle"]
-    # Not by `app.worker_main`, which forgets the exit status of a worker that failed.
+    # `app.worker_main` is not used: it loses the exit status of a failed worker.
     celery.main(["--app", "millm_site.celery:app", "--quiet", "worker", *options])
 
 
 def _watch(manager: Any, lost: list[str]) -> None:
-    """End everything once an embedded server is gone: nothing would be answered, and nobody told."""
+    """End all processes when an embedded server is lost: else requests would fail without a visible reason."""
     misses = 0
     while misses < MISSES:
         time.sleep(1)
@@ -142,7 +142,7 @@ def _watch(manager: Any, lost: list[str]) -> None:
 
 
 def _command(*words: str) -> str:
-    """For honcho's shell, which must not stand between it and the process."""
+    """A command line of manage.py for honcho. `exec` replaces honcho's shell, so that signals reach the process."""
     return "exec " + shlex.join([sys.executable, str(settings.BASE_DIR / "manage.py"), *words])
 
 
@@ -159,7 +159,7 @@ def _check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise CommandError(f"{host}:{port} cannot be used ({error.strerror}): set PORT to a free one") from error
+            raise CommandError(f"{host}:{port} cannot be used ({error.strerror}): set PORT to a free port") from error
 
 
 def _curl(url: str, key: str, profile: str) -> str:

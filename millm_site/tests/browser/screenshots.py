@@ -21,9 +21,9 @@ from django.db.models import F
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from inference.broker import stream
+from inference.broker import connections
 from inference.broker.counters import last_hour
-from inference.demo import register
+from inference.demo import FILES
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, say
 from millm_site.accounts.groups import make_groups
@@ -98,10 +98,10 @@ def an_hour_of_requests(server: Server, key: str) -> None:
         while last_hour().total.tokens == before.tokens and time.monotonic() < deadline:  # told with the heartbeats
             time.sleep(0.1)
         for counted in [f"millm:traffic:{minute}" for minute in (now, now + 1)]:
-            for _ in range(min(6, len(minutes)) if stream.connection.exists(counted) else 0):
-                stream.connection.copy(counted, f"millm:traffic:{minutes.pop()}")
+            for _ in range(min(6, len(minutes)) if connections.connection.exists(counted) else 0):
+                connections.connection.copy(counted, f"millm:traffic:{minutes.pop()}")
             if minutes:
-                stream.connection.delete(counted)
+                connections.connection.delete(counted)
     client.close()
 
 
@@ -151,16 +151,16 @@ def test_import(page: Page, shoot: Shoot) -> None:
     ready(page, "/admin/profiles/profile/import/")
     bundle = {"version": "1.0", "type": "millm_profile_bundle", "profiles": profiles}
     page.get_by_label("Paste the text").fill(json.dumps(bundle))
-    page.get_by_label("Replace the profile here").check()
+    page.get_by_label("Replace the existing profile").check()
     page.get_by_role("button", name="Preview").click()
-    expect(page.get_by_role("list", name="What would happen")).to_be_visible()
-    page.get_by_role("list", name="What would happen").scroll_into_view_if_needed()
+    expect(page.get_by_role("list", name="Preview")).to_be_visible()
+    page.get_by_role("list", name="Preview").scroll_into_view_if_needed()
     shoot("import")
 
 
 def test_history(page: Page, shoot: Shoot) -> None:
     ocean = Profile.objects.get(name="ocean")
-    ocean.steering = {**ocean.steering, 14: 2.5}
+    ocean.strengths = {**ocean.strengths, 14: 2.5}
     ocean.save()
     ocean.activate()
     Profile.history.update(door="admin", agent="admin")
@@ -220,7 +220,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
     for layer in range(3):
         for width in ("4k", "16k"):
-            shutil.copytree(register.FILES / "sae", root / f"layer_{layer}" / f"width_{width}")
+            shutil.copytree(FILES / "sae", root / f"layer_{layer}" / f"width_{width}")
     yield root
     shutil.rmtree(root)
 

@@ -80,7 +80,7 @@ def test_too_many_failed_logins_are_told_so(anonymous: Page) -> None:
         anonymous.get_by_label("Password").fill("wrong")
         anonymous.get_by_role("button", name="Log in").click()
         expect(anonymous.get_by_label("Password")).to_have_value("")
-    expect(anonymous.get_by_text("Too many failed logins with this name from here: wait 15 minutes")).to_be_visible()
+    expect(anonymous.get_by_text("Too many failed logins with this name from your address")).to_be_visible()
 
 
 def test_the_keys_of_a_user_end_with_his_being_active(page: Page, server: Server) -> None:

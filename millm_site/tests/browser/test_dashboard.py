@@ -32,7 +32,7 @@ def test_a_profile_is_activated_by_the_switch_and_the_page_follows_when_somebody
     # Somebody else is at work, while a name is being typed here.
     choice.press_sequentially("mus")
     expect(option).to_have_text(["music"])
-    SteeringState.objects.load().set_features({next(iter(ocean.steering)): 1.5})
+    SteeringState.objects.load().set_features({next(iter(ocean.strengths)): 1.5})
     expect(shown).to_contain_text("The live steering was changed since")
     ocean.deactivate()
     expect(shown).to_contain_text("No profile is active.")
@@ -51,7 +51,7 @@ def test_a_refused_profile_is_told_beside_the_field_and_keeps_what_was_typed(pag
     Profile.objects.filter(name="winter").update(layer=0)
     choice = page.get_by_role("combobox", name="Activate another profile")
     choice.fill("winter")
-    expect(page.get_by_text("No profile that fits here has this in its name.")).to_be_visible()
+    expect(page.get_by_text("No profile that fits has this text in its name.")).to_be_visible()
     choice.press("Enter")
     refusal = page.locator("#dashboard-refusal")
     expect(refusal).to_have_text("winter does not fit. The attached SAE is at layer 1, and it is for layer 0.")
@@ -84,7 +84,7 @@ def test_a_page_that_is_not_up_to_date_says_so_and_catches_up(page: Page, watche
     assert watched.errors
     watched.errors.clear()  # the browser's, of the requests that did not reach the server
     page.context.clear_cookies()
-    expect(note).to_contain_text("nobody is logged in any more")
+    expect(note).to_contain_text("you are logged out")
     expect(note.get_by_role("link", name="Reload the page")).to_be_visible()
 
 

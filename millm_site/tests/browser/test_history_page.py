@@ -12,9 +12,9 @@ def history(page: Page, profile: Profile) -> None:
 
 def test_a_version_of_the_active_profile_is_compared_restored_and_steers(page: Page) -> None:
     ocean = Profile.objects.get(name="ocean")
-    before = ocean.steering
+    before = ocean.strengths
     number = ocean.history.get().history_id
-    ocean.steering = {79: 1.0, 5: 2.0}
+    ocean.strengths = {79: 1.0, 5: 2.0}
     ocean.save(reason="tried something")
     ocean.activate()
     history(page, ocean)
@@ -22,15 +22,15 @@ def test_a_version_of_the_active_profile_is_compared_restored_and_steers(page: P
     expect(version).to_contain_text("Created")
     expect(page.get_by_role("listitem", name="Version").filter(has_text="Tried something")).to_have_count(1)
     page.get_by_role("radio", name=f"compare from version {number}", exact=True).check()
-    page.get_by_role("button", name="Compare the chosen").click()
+    page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("listitem").filter(has_text="6.29")).to_contain_text("changed")
     expect(page.get_by_role("listitem").filter(has_text="11.87")).to_contain_text("removed")
     page.get_by_role("button", name=f"Restore version {number}").click()
     expect(page.get_by_text("steer every request at once")).to_be_visible()
-    assert SteeringState.objects.load().values == {79: 1.0, 5: 2.0}
+    assert SteeringState.objects.load().strengths == {79: 1.0, 5: 2.0}
     page.get_by_role("button", name="Restore: it steers at once").click()
     expect(page.get_by_text(f"Version {number} is restored.")).to_be_visible()
-    assert SteeringState.objects.load().values == before
+    assert SteeringState.objects.load().strengths == before
 
 
 def test_a_version_of_the_live_steering_is_restored(page: Page) -> None:
@@ -43,7 +43,7 @@ def test_a_version_of_the_live_steering_is_restored(page: Page) -> None:
     page.get_by_role("button", name=f"Restore version {good}").click()
     page.get_by_role("button", name="Restore: it steers at once").click()
     expect(page.get_by_text(f"Version {good} is restored.")).to_be_visible()
-    assert SteeringState.objects.load().values == {79: 4.0}
+    assert SteeringState.objects.load().strengths == {79: 4.0}
 
 
 def test_a_deleted_profile_is_found_and_brought_back(page: Page) -> None:

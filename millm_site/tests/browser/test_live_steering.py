@@ -8,9 +8,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from playwright.sync_api import Locator, Page, expect
 
-from inference.models import detach_sae
 from inference.tests.conftest import Server
 from millm_site.tests.browser.conftest import PASSWORD, Watched, log_in
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -35,7 +35,7 @@ def strength(page: Page, index: int) -> Locator:
 
 def told(page: Page) -> Locator:
     """What was done last."""
-    return page.get_by_role("region", name="What steers now").get_by_role("status")
+    return page.get_by_role("region", name="Current steering").get_by_role("status")
 
 
 def applied(page: Page) -> None:
@@ -63,7 +63,7 @@ def test_what_is_moved_steers_the_next_request(page: Page, server: Server, api_k
     page.keyboard.press("Home")
     expect(page.get_by_text("differs from what steers")).to_be_visible()
     applied(page)
-    assert live().values[79] == -20
+    assert live().strengths[79] == -20
     by_hand = asked(client)
     assert by_hand[0] != by_profile[0]
     assert by_hand[1] == live().spec(SAE.objects.attached()).fingerprint  # type: ignore[union-attr]
@@ -93,21 +93,21 @@ def test_values_are_kept_as_a_profile_taken_by_the_active_one_and_reverted(page:
     page.get_by_label("Save as a new profile").fill("wild ocean")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(told(page)).to_contain_text("Saved as profile wild ocean")
-    assert Profile.objects.get(name="wild ocean").steering == live().values
+    assert Profile.objects.get(name="wild ocean").strengths == live().strengths
 
     page.get_by_role("button", name="Update ocean").click()
     expect(page.get_by_text("steers as it is")).to_be_visible()
-    assert Profile.objects.get(name="ocean").steering[79] == 9.5
+    assert Profile.objects.get(name="ocean").strengths[79] == 9.5
 
     page.get_by_role("button", name="Remove feature 286").click()
     expect(page.get_by_role("button", name="Revert to ocean")).to_be_visible()
-    assert live().values == {79: 9.5}
+    assert live().strengths == {79: 9.5}
     page.get_by_role("button", name="Revert to ocean").click()
     expect(strength(page, 286)).to_have_value("11.87")
 
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_role("slider")).to_have_count(0)
-    assert (live().enabled, live().values) == (False, {})
+    assert (live().enabled, live().strengths) == (False, {})
 
 
 def test_what_others_change_appears_and_takes_nothing_out_of_the_hand(page: Page, server: Server, api_key: str) -> None:
@@ -120,19 +120,19 @@ def test_what_others_change_appears_and_takes_nothing_out_of_the_hand(page: Page
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2)
     held = strength(page, 79).input_value()
     live().set_features({79: 1.0, 5: 2.0})
-    expect(told(page)).to_contain_text("Changed meanwhile")
+    expect(told(page)).to_contain_text("Changed by")
     assert strength(page, 79).input_value() == held
     expect(strength(page, 5)).to_have_count(0)
     page.mouse.up()
     expect(strength(page, 5)).to_have_value("2")  # beside what the hand set
     applied(page)
-    assert live().values == {5: 2.0, 79: float(held), 286: 11.87}
+    assert live().strengths == {5: 2.0, 79: float(held), 286: 11.87}
 
     client = server.openai(api_key)
     message: Any = {"role": "user", "content": "Hello"}
     client.chat.completions.create(model="demo", messages=[message], max_tokens=1, extra_body={"profile": "space"})
     expect(page.get_by_role("link", name="space")).to_be_visible()
-    for index, value in Profile.objects.get(name="space").steering.items():
+    for index, value in Profile.objects.get(name="space").strengths.items():
         expect(strength(page, index)).to_have_value(f"{value:g}")
     expect(strength(page, 79)).to_have_count(0)
 
@@ -148,7 +148,7 @@ def test_a_refused_change_goes_back_and_says_why(page: Page, watched: Watched) -
     strength(page, 286).press("Enter")
     expect(page.get_by_role("alert").get_by_text("feature 286 is out of range")).to_be_visible()
     expect(strength(page, 286)).to_have_value("11.87")
-    assert live().values[286] == 11.87
+    assert live().strengths[286] == 11.87
     assert all("400" in error for error in watched.errors)
     watched.errors.clear()
 
@@ -163,7 +163,7 @@ def test_a_mistake_in_a_row_is_not_applied_until_it_is_corrected(page: Page) -> 
     strength(page, 79).fill("2.5")
     strength(page, 79).press("Tab")
     applied(page)
-    assert live().values == {79: 2.5, 286: 11.87}
+    assert live().strengths == {79: 2.5, 286: 11.87}
 
 
 def test_a_number_that_is_refused_leaves_its_slider_where_the_steering_is(page: Page) -> None:
@@ -178,11 +178,11 @@ def test_a_number_that_is_refused_leaves_its_slider_where_the_steering_is(page: 
         expect(slider).to_have_value(before)
         expect(slider).to_have_attribute("style", bar or "")
         expect(slider).to_have_attribute("aria-valuetext", "11.87")
-        assert live().values[286] == 11.87
+        assert live().strengths[286] == 11.87
     slider.focus()
     page.keyboard.press("Home")
     applied(page)
-    assert live().values[286] < 0
+    assert live().strengths[286] < 0
 
 
 def test_where_nothing_is_live_there_is_nothing_to_save(page: Page, watched: Watched) -> None:
@@ -201,7 +201,7 @@ def test_without_an_sae_it_leads_to_the_saes(page: Page) -> None:
     opened(page)
     detach_sae()
     expect(page.get_by_role("slider")).to_have_count(0)
-    expect(page.get_by_text("No SAE is attached: there are no features")).to_be_visible()
+    expect(page.get_by_text("No SAE is attached, so there are no features")).to_be_visible()
     expect(page.get_by_role("link", name="Attach an SAE")).to_have_attribute("href", "/admin/steering/sae/")
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
-from inference.demo import register
+from inference.demo import FILES
 from inference.models import LanguageModel
 from millm_site.tests.browser.conftest import Watched
 from profiles.models import Profile
@@ -27,7 +27,7 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
         beside.mkdir(parents=True)
         for name in ("cfg.json", "sae_weights.safetensors"):
             (beside / name).touch()
-    shutil.copytree(register.FILES / "sae", root / "layer_2" / "real")
+    shutil.copytree(FILES / "sae", root / "layer_2" / "real")
     yield root
     shutil.rmtree(root)
 
@@ -40,7 +40,7 @@ def test_an_sae_is_found_in_a_folder_registered_and_attached(page: Page, folder:
     Profile.objects.get(name="ocean").activate()
     page.goto(f"{SAES}add/")
     press(page, "Look inside")
-    expect(page.get_by_role("alert")).to_have_text("Say first where to look: a hub id or a folder.")
+    expect(page.get_by_role("alert")).to_have_text("Enter a hub id or a folder first.")
     page.get_by_label("Source").fill("/etc")
     press(page, "Look inside")
     expect(page.get_by_role("alert")).to_contain_text("/etc is outside the model folders")
@@ -92,7 +92,7 @@ def test_progress_moves_by_itself_and_leaves_the_selection_alone(page: Page) -> 
     expect(row.get_by_text("then try again")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="far: error")).to_be_attached()
     expect(row.get_by_label("Select record")).to_be_checked()
-    expect(page.locator("[data-under-way]")).to_have_count(0)
+    expect(page.locator("[data-in-progress]")).to_have_count(0)
 
 
 def test_a_model_is_unloaded_and_loaded(page: Page) -> None:
@@ -107,7 +107,7 @@ def test_a_model_is_unloaded_and_loaded(page: Page) -> None:
     page.get_by_role("link", name="demo", exact=False).first.click()
     press(page, "Load demo")
     expect(page.get_by_role("button", name="Unload demo")).to_be_visible()  # once a worker has loaded it
-    expect(page.get_by_text("are answered by it, if they name no other")).to_be_visible()
+    expect(page.get_by_text("Answers requests")).to_be_visible()
 
 
 def test_labels_are_imported_from_the_page_of_their_sae(page: Page, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_profile_is_made_by_sliders_boxes_words_and_a_list_and_is_tried(page: 
     expect(slider(page, 14)).to_have_attribute("aria-valuetext", "-3.3")
 
     press(page, "Paste a list")
-    lines = page.get_by_label("A feature a line")
+    lines = page.get_by_label("One feature per line")
     lines.fill("286: 11.87\n24 = icy\n286 2")
     press(page, "Add to the table")
     expect(page.get_by_text("line 2: got “24 = icy”")).to_be_visible()
@@ -72,7 +72,7 @@ def test_a_profile_is_made_by_sliders_boxes_words_and_a_list_and_is_tried(page: 
     expect(answer(page, "With these strengths")).not_to_have_text(answer(page, "Without").inner_text())
     press(page, "Save")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="sea and snow").steering == {14: 2.0, 79: 10.0, 286: 11.87}
+    assert Profile.objects.get(name="sea and snow").strengths == {14: 2.0, 79: 10.0, 286: 11.87}
 
 
 def test_a_list_that_is_closed_while_its_search_runs_stays_closed(page: Page) -> None:
@@ -115,7 +115,7 @@ def test_mistakes_are_told_beside_their_row_and_steps_are_undone(page: Page) -> 
     press(page, "Redo")
     press(page, "Save")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="ocean").steering == {79: -20.0, 286: 11.87}
+    assert Profile.objects.get(name="ocean").strengths == {79: -20.0, 286: 11.87}
 
 
 def test_each_slider_that_is_let_go_answers_again_and_the_prompt_survives_a_reload(page: Page) -> None:
@@ -140,10 +140,10 @@ def test_strengths_for_another_sae_are_not_sent(page: Page) -> None:
     page.get_by_label("SAE", exact=True).fill("gemma-scope")
     told = page.get_by_text("It is for the SAE gemma-scope, and demo-sae is attached.")
     expect(told).to_have_count(2)
-    expect(page.get_by_text("Does not fit here.")).to_be_visible()
+    expect(page.get_by_text("Does not fit.")).to_be_visible()
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_disabled()
-    press(page, "Take what is here now")
-    expect(page.get_by_text("Fits here.")).to_be_visible()
+    press(page, "Use the current model and SAE")
+    expect(page.get_by_text("Fits.")).to_be_visible()
     expect(page.get_by_label("SAE", exact=True)).to_have_value("demo-sae")
     expect(page.get_by_role("button", name="Try", exact=True)).to_be_enabled()
 
@@ -157,7 +157,7 @@ def test_somebody_elses_change_is_shown_before_it_is_overwritten(page: Page) -> 
     expect(box(page, 79)).to_have_value("2")
     press(page, "Save mine anyway")
     page.wait_for_url(f"**{LIST}")
-    assert Profile.objects.get(name="ocean").steering[79] == 2.0
+    assert Profile.objects.get(name="ocean").strengths[79] == 2.0
 
 
 def test_who_leaves_with_unsaved_strengths_is_asked_first(page: Page) -> None:
@@ -178,11 +178,11 @@ def test_who_leaves_with_unsaved_strengths_is_asked_first(page: Page) -> None:
 def test_the_active_profile_steers_from_its_page(page: Page) -> None:
     page.goto(url("ocean"))
     page.get_by_role("button", name="Activate").click()
-    expect(page.get_by_text("strengths that you save steer at once")).to_be_visible()
+    expect(page.get_by_text("Saved strengths steer at once")).to_be_visible()
     box(page, 286).fill("3")
     press(page, "Save and continue editing")
-    expect(page.get_by_text("what you have saved steers every request")).to_be_visible()
-    assert SteeringState.objects.load().values == {79: 6.29, 286: 3.0}
+    expect(page.get_by_text("the saved strengths steer every request")).to_be_visible()
+    assert SteeringState.objects.load().strengths == {79: 6.29, 286: 3.0}
 
 
 @pytest.fixture

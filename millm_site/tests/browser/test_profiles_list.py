@@ -63,9 +63,9 @@ def test_profiles_are_pasted_previewed_and_imported(page: Page) -> None:
     expect(page.get_by_text("a profile 'ocean' already exists")).to_be_visible()
     expect(page.get_by_role("button", name="Import")).to_have_count(0)
 
-    page.get_by_label("Import it under a free name").check()
+    page.get_by_label("Import under a free name").check()
     page.get_by_role("button", name="Preview again").click()
-    rows = page.get_by_role("list", name="What would happen").get_by_role("listitem")
+    rows = page.get_by_role("list", name="Preview").get_by_role("listitem")
     expect(rows.filter(has_text="renamed")).to_contain_text("ocean (2)")
     page.get_by_role("button", name="Import").click()
     expect(page.get_by_text("Imported: 1 renamed, 1 created (ocean (2), lake).")).to_be_visible()
@@ -94,6 +94,6 @@ def test_the_selected_are_exported_as_a_bundle_that_can_be_imported_again(page: 
 
     page.goto(f"{LIST}import/")
     page.locator("input[type=file]").set_input_files(file)
-    page.get_by_label("Replace the profile here").check()
+    page.get_by_label("Replace the existing profile").check()
     page.get_by_role("button", name="Preview").click()
-    expect(page.get_by_text("Nothing changes: it is the same.")).to_have_count(2)
+    expect(page.get_by_text("Nothing changes.")).to_have_count(2)

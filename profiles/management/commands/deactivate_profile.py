@@ -1,4 +1,4 @@
-"""`manage.py deactivate_profile`."""
+"""`manage.py deactivate_profile`: deactivate the active profile."""
 
 from typing import Any
 

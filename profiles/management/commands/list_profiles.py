@@ -1,4 +1,4 @@
-"""`manage.py list_profiles`."""
+"""`manage.py list_profiles`: list the profiles."""
 
 import json
 from typing import Any
@@ -11,11 +11,11 @@ COLUMNS = ("name", "is_active", "features", "model_id", "sae_id", "layer", "id")
 
 
 class Command(BaseCommand):
-    help = "List the profiles, a line each: " + ", ".join(COLUMNS) + ", tab-separated; with --json, an object a line."
+    help = f"List the profiles, one per line: {', '.join(COLUMNS)}, separated by tabs; --json: one object per line."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="a JSON object a line, with the strengths")
-        parser.add_argument("--active", action="store_true", help="only the active one")
+        parser.add_argument("--json", action="store_true", help="one JSON object per line, with the strengths")
+        parser.add_argument("--active", action="store_true", help="only the active profile")
 
     def handle(self, *, json: bool, active: bool, **options: Any) -> None:
         profiles = Profile.objects.filter(is_active=True) if active else Profile.objects.all()
@@ -24,10 +24,10 @@ class Command(BaseCommand):
 
 
 def as_line(profile: Profile) -> str:
-    values = [getattr(profile, column, len(profile.steering)) for column in COLUMNS]
+    values = [getattr(profile, column, len(profile.strengths)) for column in COLUMNS]
     return "\t".join("" if value is None else str(value) for value in values)
 
 
 def as_json(profile: Profile) -> str:
     values = {column: getattr(profile, column) for column in COLUMNS if column != "features"}
-    return json.dumps({**values, "steering": profile.steering}, ensure_ascii=False)
+    return json.dumps({**values, "steering": profile.strengths}, ensure_ascii=False)

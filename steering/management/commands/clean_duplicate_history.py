@@ -1,4 +1,4 @@
-"""simple-history's `clean_duplicate_history`, which would delete the newest of two equal versions."""
+"""`manage.py clean_duplicate_history`: simple-history's command, but the newest version of each object is kept."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from steering.history import superseded
 
 
 class Command(clean_duplicate_history.Command):
-    help = "Delete versions that are equal to the one before. The newest version of each object stays."
+    help = "Delete versions that equal the version before them. The newest version of each object is kept."
 
     def _check_and_delete(self, entry1: Any, entry2: Any, dry_run: bool = True) -> int:
         if not superseded(type(entry1)).filter(pk=entry1.pk).exists():

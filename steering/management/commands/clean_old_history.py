@@ -1,4 +1,4 @@
-"""simple-history's `clean_old_history`, which would delete the last version of an object too."""
+"""`manage.py clean_old_history`: simple-history's command, but the newest version of each object is kept."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from steering.history import superseded
 
 
 class Command(clean_old_history.Command):
-    help = "Delete old versions. The newest version of each object stays, of a deleted one too: it can be restored."
+    help = "Delete old versions. The newest version of each object is kept, so that deleted objects can be restored."
 
     def _process(self, to_process: Any, days_back: int | None = None, dry_run: bool = True) -> None:
         super()._process(((model, Superseded(history)) for model, history in to_process), days_back, dry_run)
 
 
 class Superseded:
-    """A model of versions, of which only those are there that another one came after."""
+    """A model of versions, limited to the versions that a later version followed."""
 
     def __init__(self, history: Any) -> None:
         self.objects = superseded(history)

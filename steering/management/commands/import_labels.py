@@ -1,4 +1,4 @@
-"""`manage.py import_labels`: feature labels out of files."""
+"""`manage.py import_labels`: import feature labels from files."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from steering.errors import SteeringError
+from steering.errors import Refused
 from steering.labels.files import LabelFile
 from steering.labels.models import FeatureLabel
 from steering.models import SAE
@@ -16,33 +16,36 @@ from steering.models import SAE
 
 class Command(BaseCommand):
     help = (
-        "Imports the labels of an SAE's features out of Neuronpedia's explanations (JSON array or JSON lines) or CSV "
-        "(index,label[,source]), gzipped or not: of all files or of none."
+        "Import the labels of an SAE's features from Neuronpedia's explanations (JSON array or JSON lines) or CSV "
+        "(index,label[,source]). Files may be gzipped. All files are imported, or none."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("sae", metavar="SAE", help="the id of the SAE")
-        parser.add_argument("files", nargs="+", metavar="FILE", help="- is stdin")
-        parser.add_argument("--source", default="", help="where the labels come from, instead of what the files say")
-        parser.add_argument("--replace", action="store_true", help="older labels from the same sources go first")
+        parser.add_argument("files", nargs="+", metavar="FILE", help="a file of labels; - is stdin")
+        parser.add_argument("--source", default="", help="the source of the labels; replaces the source in the files")
+        parser.add_argument(
+            "--replace", action="store_true", help="delete all earlier labels of the same sources before the import"
+        )
 
     def handle(self, *, sae: str, files: list[str], source: str, replace: bool, **options: Any) -> None:
         found = SAE.objects.filter(pk=sae).first()
         if found is None:
             known = ", ".join(SAE.objects.values_list("pk", flat=True)[:20]) or "none"
-            raise CommandError(f"there is no SAE {sae}: registered are {known}. Nothing was imported.")
+            raise CommandError(f"there is no SAE {sae}; the registered SAEs are: {known}. Nothing was imported.")
         with ExitStack() as stack:
             opened = [LabelFile(stack.enter_context(_open(name)), source, _name(name)) for name in files]
             for file in opened:
                 file.progress = self._progress(file)
             try:
                 imported = FeatureLabel.objects.import_files(found.pk, opened, replace=replace)
-            except SteeringError as error:
+            except Refused as error:
                 raise CommandError(f"{error}. Nothing was imported.") from error
             except OSError as error:
                 raise CommandError(f"a file cannot be read: {error.strerror}. Nothing was imported.") from error
-        told = f"{imported.labels} labels of SAE {found} imported from {', '.join(imported.sources) or 'no source'}"
-        self.stderr.write(f"{told}: {imported.rows} rows, {imported.skipped} of them without a label.")
+        sources = ", ".join(imported.sources) or "no source"
+        rows = f"{imported.rows} rows, {imported.skipped} of them without a label"
+        self.stderr.write(f"{imported.labels} labels of SAE {found} imported from {sources}: {rows}.")
 
     def _progress(self, file: LabelFile) -> Any:
         size = os.fstat(file.file.fileno()).st_size
@@ -59,7 +62,7 @@ def _name(path: str) -> str:
 
 
 def _open(path: str) -> IO[bytes]:
-    """The file, or stdin for `-`. Raises CommandError."""
+    """The opened file, or stdin for `-`. Raises CommandError."""
     if path == "-":
         return sys.stdin.buffer
     try:

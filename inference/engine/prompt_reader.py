@@ -1,4 +1,4 @@
-"""Forward passes beside the engine: for what its batch does not keep, hidden states and logits of a whole prompt."""
+"""Forward passes over whole prompts, for the hidden states and the logits that the engine's batch does not keep."""
 
 import base64
 import copy
@@ -22,11 +22,11 @@ Logprobs = tuple[float, list[tuple[int, float]]]
 """The log-probability of a token, and (token id, log-probability) of the most probable ones in its place."""
 
 
-class Encoder:
-    """Runs `model` on whole texts, one call at a time so that memory is bounded; the engine goes on meanwhile.
+class PromptReader:
+    """Embeddings of texts and log-probabilities of prompts by `model`, beside the engine that serves it.
 
-    The modules are a copy that shares the weights, so neither knows of the other's hooks and attention: make it before
-    the engine takes the model over.
+    The modules are a copy that shares the weights, so that the engine's hooks and attention are not in it: make the
+    reader before the engine takes the model over. One batch runs at a time, so that memory is bounded.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -54,7 +54,7 @@ class Encoder:
     def prompt_logprobs(
         self, ids: Sequence[int], steering: tuple[SteeringSpec, Tensor] | None, top: int
     ) -> list[Logprobs]:
-        """Of each token of a prompt but the first, which nothing comes before; `top` alternatives each.
+        """The log-probability of each token of a prompt but the first, with `top` alternatives each.
 
         `steering` is a spec with its vector, (d_model,) float32. Raises ContextLengthExceeded.
         """
@@ -75,7 +75,10 @@ class Encoder:
             raise ContextLengthExceeded(self._context_length, f"your {param} resulted in {len(ids)} tokens", param)
 
     def _means(self, texts: Sequence[Sequence[int]]) -> Tensor:
-        """(texts, d_model); the texts are padded on the right, where causal attention does not look."""
+        """The mean hidden state of each text, (texts, d_model).
+
+        The texts are padded on the right, where causal attention does not look.
+        """
         longest = max(map(len, texts))
         ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts], device=self._model.device)
         lengths = torch.tensor([len(text) for text in texts], device=ids.device)
@@ -87,7 +90,7 @@ class Encoder:
 
 
 def batches_of_like_length(texts: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
-    """Indices of `texts`, at most so many `tokens` in a batch with their padding, or one text."""
+    """The indices of the texts in batches of similar length, of up to `tokens` tokens with padding, or of one text."""
     batch: list[int] = []
     for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
         if batch and (len(batch) + 1) * len(texts[index]) > tokens:
@@ -99,7 +102,7 @@ def batches_of_like_length(texts: Sequence[Sequence[int]], tokens: int) -> Itera
 
 
 def _logprobs(logits: Tensor, chosen: Sequence[int], top: int) -> list[Logprobs]:
-    """`logits` (tokens, vocab), and the token that came in each place."""
+    """The log-probabilities of the `chosen` tokens by `logits`, (tokens, vocab)."""
     logprobs = logits.log_softmax(dim=-1)
     own = logprobs.gather(1, torch.tensor(chosen, device=logits.device).unsqueeze(1)).squeeze(1).tolist()
     values, ids = logprobs.topk(min(top, logits.size(-1)), dim=-1)

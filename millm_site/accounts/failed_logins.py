@@ -1,4 +1,4 @@
-"""Failed logins are counted before a password is tried: by name and address, and by address alone (django-axes)."""
+"""Limits of failed logins, by name and address and by address alone (django-axes)."""
 
 import ipaddress
 from typing import Any
@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """The client's address, as the server tells it; None where a trusted proxy names something else."""
+    """The client's address as uvicorn gives it; None if a trusted proxy named something else."""
     try:
         return str(ipaddress.ip_address(request.META.get("REMOTE_ADDR", "").partition("%")[0]))
     except ValueError:
@@ -21,14 +21,13 @@ def address_of(request: HttpRequest) -> str | None:
 
 
 class Throttle(AxesDatabaseHandler):
-    """axes' handler. A login counts as a failure until its password was right, which forgets the failures.
+    """axes' handler, but a login counts as a failure before its password is checked; a right password resets the count.
 
-    axes itself counts when a password has been tried: logins at once would try more than the limit, unless each waited
-    for the one before it, with a connection to PostgreSQL.
+    axes counts after the check, so concurrent logins could exceed the limit.
     """
 
     def is_allowed(self, request: Any, credentials: dict[str, Any] | None = None) -> bool:
-        """Whether the password may be tried, which is counted."""
+        """True if the password may be checked; the attempt is then counted as a failure."""
         with transaction.atomic():
             _wait_for_turn(request.axes_ip_address)
             request.millm_has_failed_from_here = _failures_from_here(request) >= settings.LOGIN_FAILURES_PER_ADDRESS
@@ -38,11 +37,11 @@ class Throttle(AxesDatabaseHandler):
         return True
 
     def user_login_failed(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: it is counted, or was refused."""
+        """Do nothing: `is_allowed` has counted or refused the login."""
 
 
 def _wait_for_turn(address: str | None) -> None:
-    """Until the end of the transaction, of all web processes."""
+    """Take the lock of this address, which all web processes share, until the end of the transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"login {address}"])
 

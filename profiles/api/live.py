@@ -7,22 +7,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from steering.api.permissions import ChangePermissions, visible
-from steering.api.schema import errors
-from steering.api.serializers import (
-    STRENGTHS,
+from profiles.api.live_serializers import (
     RestoreSteeringSerializer,
     SteeringStateSerializer,
     SteeringVersionSerializer,
     WholeSteeringVersionSerializer,
 )
+from steering.api.permissions import ChangePermissions, visible
+from steering.api.schema import errors
+from steering.api.serializers import STRENGTHS
 from steering.models import SteeringState
 
 ANSWER = {200: SteeringStateSerializer}
 
 
 class LiveSteeringViewSet(GenericViewSet[SteeringState]):
-    """What steers a request that chooses nothing else. Every change needs the change permission."""
+    """The live steering: it steers every request that selects no steering. Changes need the change permission."""
 
     queryset = SteeringState.objects.all()
     serializer_class = SteeringStateSerializer
@@ -33,7 +33,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
 
     @extend_schema(responses=ANSWER)
     def retrieve(self, request: Request) -> Response:
-        """What steers now, and whether it still is what the active profile says."""
+        """The live steering now, and whether it equals the active profile."""
         return self._answer(self.get_object())
 
     @extend_schema(responses={**ANSWER, **errors(400, 409)})
@@ -42,8 +42,8 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = self.get_object()
-        values, enabled = body.validated_data.get("values", {}), body.validated_data.get("enabled", True)
-        state.replace(values, enabled, reason="replaced")
+        given = body.validated_data
+        state.replace(given.get("strengths", {}), given.get("enabled", True), reason="replaced")
         return self._answer(state)
 
     @extend_schema(
@@ -51,30 +51,30 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         responses={**ANSWER, **errors(400, 409)},
     )
     def partial_update(self, request: Request) -> Response:
-        """Set single features: an object of feature index: strength; 0 removes a feature."""
+        """Set single features. The body is {feature index: strength}; 0 removes a feature."""
         state = self.get_object()
         state.set_features(request.data)
         return self._answer(state)
 
     @extend_schema(request=None, responses=ANSWER)
     def enable(self, request: Request) -> Response:
-        """Let the values steer."""
+        """Turn the live steering on."""
         return self._do("enable")
 
     @extend_schema(request=None, responses=ANSWER)
     def disable(self, request: Request) -> Response:
-        """Keep the values, and let nothing steer."""
+        """Turn the live steering off; its values are kept."""
         return self._do("disable")
 
     @extend_schema(request=None, responses=ANSWER)
     def clear(self, request: Request) -> Response:
-        """Drop the values: nothing steers."""
+        """Remove all values: nothing steers."""
         return self._do("clear")
 
     @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
     def history(self, request: Request) -> Response:
-        """The versions of the live steering, the latest first; the values of each one has `history/{version}`."""
-        page = self.paginate_queryset(SteeringState.history.defer("values"))
+        """The versions of the live steering, the latest first. `history/{version}` has the values of a version."""
+        page = self.paginate_queryset(SteeringState.history.defer("strengths"))
         return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
 
     @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})
@@ -84,7 +84,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
 
     @extend_schema(request=RestoreSteeringSerializer, responses={**ANSWER, **errors(400, 404, 409)})
     def restore(self, request: Request) -> Response:
-        """Steer as in one of the versions; 409 where its SAE is not the attached one."""
+        """Restore a version of the live steering; 409 if its SAE is not the attached SAE."""
         body = RestoreSteeringSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = self.get_object()
@@ -97,6 +97,6 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         return self._answer(state)
 
     def _answer(self, state: SteeringState) -> Response:
-        """The live steering; for who may not view it its version."""
+        """The live steering, or only its version if the user may not view it."""
         data: dict[str, Any] = self.get_serializer(state).data
         return Response(visible(self.request.user, SteeringState, data, "version"))

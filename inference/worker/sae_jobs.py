@@ -1,6 +1,6 @@
-"""What a worker does beside serving, in threads of its own: SAEs are downloaded, and their fingerprints computed.
+"""The preparation of SAEs in a worker, in threads of its own: downloads, and computations of fingerprints.
 
-The rows say what is to be done. Nothing is sent to a worker, so nothing is lost with one.
+A worker finds this work on the rows. Nobody sends it to a worker, so none is lost with one.
 """
 
 import logging
@@ -17,8 +17,8 @@ AT_ONCE = 2  # so that a long download does not hold up a fingerprint
 POLL_S = 1.0
 
 
-class Jobs:
-    """Works until `stopping` is set."""
+class SAEJobs:
+    """Prepares SAEs, in AT_ONCE threads, until `stopping` is set."""
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
@@ -30,6 +30,7 @@ class Jobs:
             thread.start()
 
     def join(self, timeout_s: float) -> None:
+        """Wait for each thread to end, up to `timeout_s`."""
         for thread in self._threads:
             thread.join(timeout_s)
 
@@ -40,7 +41,7 @@ class Jobs:
                     pass
             except DatabaseError as error:
                 logger.warning("no SAE can be prepared: %s", error)
-            except Exception:  # told on its row; the next one may do better
+            except Exception:  # its row has the error; the next SAE may be better
                 logger.exception("an SAE could not be prepared")
             finally:
                 connection.close()

@@ -1,4 +1,4 @@
-"""A request at a worker, from its task's beginning to its last event."""
+"""A request at a worker, from its claim to its last event."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.interface import EventsLost, GenerationError
 from inference.outages import REDIS, outage_of
-from steering.errors import SteeringError
+from steering.errors import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -16,25 +16,26 @@ CHOICE = "#"
 
 
 def choice_id(request_id: str, index: int) -> str:
-    """The engine's request for one choice of a request."""
+    """The id of the engine's request for one choice of a request."""
     return f"{request_id}{CHOICE}{index}"
 
 
 @dataclass
-class Running:
-    """A request here: where its events go, how many choices have not ended, its prompts where they are echoed."""
+class Job:
+    """A claimed request; `choices` are all its answers, `left` are those that have not ended."""
 
+    request_id: str
     inbox: str
     choices: int
     ends_at: float
-    """Its deadline, by `time.monotonic`: a clock of this process alone, which never jumps."""
+    """Its deadline by time.monotonic(), a clock of this process that never jumps."""
     echoes: list[dict[str, Any]] = field(default_factory=list)
-    """Of each prompt; empty once it is told."""
+    """The echo of each prompt; empty once it was reported."""
     left: int = field(init=False)
     error: GenerationError | None = None
-    """What ends it that the engine does not tell."""
+    """Set when something other than the engine ends the job (its web process gone, Redis lost)."""
     failed: str = ""
-    """The code of the failure that the engine told."""
+    """The code of the failure that the engine reported."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -46,13 +47,13 @@ class Running:
         return self.ends_at - time.monotonic()
 
     def end(self, error: GenerationError) -> None:
-        """Have the thread of its task fail it."""
+        """Have the thread of its task fail it with `error`."""
         if not self.ended.is_set():
             self.error = error
             self.ended.set()
 
     def take_echo(self, choice: int) -> dict[str, Any]:
-        """The echo of the prompt of this choice, once a prompt: the web repeats it for the choices beside it."""
+        """The echo of this choice's prompt, once per prompt: the web repeats it for the other choices."""
         if not self.echoes:
             return {}
         prompt = choice * len(self.echoes) // self.choices
@@ -60,18 +61,19 @@ class Running:
         return echo
 
     def outcome(self) -> str:
-        """How it ended, in a word."""
+        """The end of the job in one word, for the log."""
         return "cancelled" if self.left > 0 else self.failed or "answered"
 
 
 def failure_of(request_id: str, error: Exception) -> tuple[str, str, str | None]:
-    """The code, the message and the parameter of the last event of a request that `error` ended."""
+    """The code, message and param for the last event of a request that `error` ended."""
     if isinstance(error, GenerationError):
-        return error.code, str(error), getattr(error, "param", None)
-    if isinstance(error, SteeringError):
+        return error.code, str(error), error.param
+    if isinstance(error, Refused):
         return "sae_unavailable", str(error), None
     if (outage := outage_of(error)) is not None:
         logger.error("%s: %s: %s", request_id, outage.service, error)
-        return (EventsLost.code, str(EventsLost()), None) if outage is REDIS else (outage.code, outage.told, None)
+        lost = outage is REDIS
+        return (EventsLost.code, str(EventsLost()), None) if lost else (outage.code, outage.message, None)
     logger.error("request %s failed", request_id, exc_info=error)
     return "internal_error", "The worker failed on this request; its log says why.", None

@@ -1,0 +1,91 @@
+"""The messages by which a web hands a request to a worker: the wire format, in one place.
+
+A message is a flat JSON object. Workers are upgraded before webs, so a field that a new version adds has a default:
+the messages of older webs lack it. A message with a field that its worker does not know is refused, since the worker
+must not leave out what the web asks for.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, final
+
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
+from inference.interface import SamplingParams
+from steering.spec import SteeringSpec
+
+
+@final
+class ChatPrompt(TypedDict):
+    """Messages for the chat template of the model: see `inference.openai.messages`."""
+
+    messages: list[dict[str, Any]]
+
+
+@final
+class TextPrompt(TypedDict):
+    """Text, to which the tokenizer adds its special tokens."""
+
+    text: str
+
+
+@final
+class TokensPrompt(TypedDict):
+    """Token ids, which the model gets as they are."""
+
+    ids: list[int]
+
+
+Prompt = ChatPrompt | TextPrompt | TokensPrompt
+
+
+class Message(BaseModel):
+    """A request for a worker: its address, and the prompts."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    TASK: ClassVar[str]
+    """The name of the Celery task that takes it."""
+
+    request_id: str
+    inbox: str
+    """The Redis stream that its events go to: see `inference.broker.inbox`."""
+    version: str
+    """The `LanguageModel.version` that must answer it."""
+    deadline: float
+    """Unix time by the clock of Redis, in seconds."""
+    prompts: list[Prompt]
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> Self:
+        """Read a message as Celery hands it over. Raises ValidationError."""
+        return cls.model_validate_json(json.dumps(fields))  # only JSON's strict mode has tuples and dataclasses
+
+
+class EmbedMessage(Message):
+    """A request for the embedding of each prompt."""
+
+    TASK = "inference.embed"
+
+
+class GenerateMessage(Message):
+    """A request for answers: `choices` of them to each prompt."""
+
+    TASK = "inference.generate"
+
+    choices: int
+    steering: SteeringSpec | None
+    """None is unsteered, and is said: a message that lacks the field is refused."""
+    sampling: SamplingParams
+    max_tokens: int | None
+    """The longest answer in tokens; None is what the context leaves."""
+    stop: list[str] = []
+    top_logprobs: int | None = None
+    """The number of alternatives to each token, 0 to 20; None asks for no log-probabilities."""
+    answer_schema: str | None = None
+    """The JSON schema of the answer, as JSON text."""
+    echo: bool = False
+    """Whether the answer begins with its prompt."""
+    template: dict[str, Any] = {}
+    """Options of the chat template."""

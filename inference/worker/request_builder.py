@@ -1,0 +1,119 @@
+"""From the message of a web to the engine's requests: token ids, limits, and the echo of prompts."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+from transformers import PreTrainedTokenizerFast
+
+from inference.broker.messages import GenerateMessage, Prompt
+from inference.engine.detokenizer import GrowingText, TokenRecord
+from inference.engine.engine import ContinuousEngine
+from inference.engine.prompt_reader import PromptReader
+from inference.interface import ContextLengthExceeded, EngineBusy, GenerationError, GenerationRequest
+from inference.worker.job import Job, choice_id
+from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
+from steering.spec import SteeringSpec
+
+ECHO_ENTRIES = 2**18
+"""Log-probabilities and alternatives in the echoes of one request: some 25 MB in Redis, and 100 MB in the web."""
+
+
+class EchoTooLarge(GenerationError):
+    """A request for more log-probabilities of prompts than ECHO_ENTRIES."""
+
+    param = "logprobs"
+
+    def __init__(self) -> None:
+        expected = f"expected at most {ECHO_ENTRIES:,} tokens and alternatives in the echo of all prompts of a request"
+        super().__init__(f"{expected}: send fewer prompts at once, or ask for fewer logprobs")
+
+
+class RequestBuilder:
+    """Builds the requests of `engine`; `reader` computes the log-probabilities of prompts that are echoed.
+
+    The model reads tokens below `rows`. Runs in the threads of tasks.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, rows: int, engine: ContinuousEngine, reader: PromptReader
+    ) -> None:
+        self._tokenizer, self._rows, self._engine, self._reader = tokenizer, rows, engine, reader
+        # Few of the threads of tasks may wait for log-probabilities of prompts: the others answer chats.
+        self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
+
+    def requests(self, message: GenerateMessage, job: Job) -> list[GenerationRequest]:
+        """One request for each choice of each prompt; `job` gets the echoes.
+
+        The second choice of a prompt has the seed after the first one's, and so on. Raises GenerationError.
+        """
+        requests: list[GenerationRequest] = []
+        entries = 0
+        for prompt in message.prompts:
+            ids, field = prompt_ids(self._tokenizer, prompt, self._rows, message.template), field_of(prompt)
+            max_new_tokens = self._max_new_tokens(message.max_tokens, len(ids), field)
+            if message.echo:
+                self._check_echo(ids)
+                if message.top_logprobs is not None:
+                    entries += len(ids) * (1 + message.top_logprobs) * message.choices
+                if entries > ECHO_ENTRIES:
+                    raise EchoTooLarge
+                job.echoes.append(self._echo(prompt, ids, message.steering, message.top_logprobs))
+            for choice in range(message.choices):
+                request = GenerationRequest(
+                    request_id=choice_id(message.request_id, len(requests)),
+                    prompt_ids=ids,
+                    max_new_tokens=max_new_tokens,
+                    sampling=replace(message.sampling, seed=message.sampling.seed + choice),
+                    steering=message.steering,
+                    stop=tuple(message.stop),
+                    top_logprobs=message.top_logprobs,
+                    schema=message.answer_schema,
+                    prompt_field=field,
+                    opens_text="messages" in prompt and not message.template.get("continue_final_message"),
+                )
+                requests.append(request)
+        return requests
+
+    def _max_new_tokens(self, asked: int | None, prompt_tokens: int, field: str) -> int:
+        """The bound of the request; without one the rest of the context, within INFERENCE_MAX_NEW_TOKENS."""
+        if asked is not None:
+            return asked
+        left = self._engine.context_length - prompt_tokens
+        if left <= 0:
+            got = f"your {field} resulted in {prompt_tokens} tokens"
+            raise ContextLengthExceeded(self._engine.context_length, got, field)
+        return min(left, settings.INFERENCE_MAX_NEW_TOKENS)
+
+    def _check_echo(self, ids: list[int]) -> None:
+        """Raise ContextLengthExceeded: the engine checks all prompts but those that are only echoed."""
+        if len(ids) > self._engine.context_length:
+            got = f"your prompt resulted in {len(ids)} tokens"
+            raise ContextLengthExceeded(self._engine.context_length, got, "prompt")
+
+    def _echo(self, prompt: Prompt, ids: list[int], spec: SteeringSpec | None, top: int | None) -> dict[str, Any]:
+        """The prompt as the beginning of its answer, with log-probabilities where `top` is a number of alternatives."""
+        texts, added = self._engine.texts, added_before(self._tokenizer, ids)
+        echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
+        if top is not None:
+            with self._scoring_place():
+                steering = (spec, self._engine.directions(spec)) if spec else None
+                known = self._reader.prompt_logprobs(ids, steering, top)
+            every = [(None, None), *known]  # nothing is before the first token
+            own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])
+            given = TokenRecord(texts, top, GrowingText(texts, names=True)).entries(ids[added:], every[added:])
+            echo |= {name: [*own[name], *given[name]] for name in own}
+        return echo
+
+    @contextmanager
+    def _scoring_place(self) -> Iterator[None]:
+        """A place among the few threads that may wait for log-probabilities of prompts. Raises EngineBusy."""
+        if not self._scoring.acquire(blocking=False):
+            raise EngineBusy("enough requests wait for the log-probabilities of their prompts: try again later")
+        try:
+            yield
+        finally:
+            self._scoring.release()
