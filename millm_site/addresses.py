@@ -69,8 +69,8 @@ def broker_url(url: str) -> str:
     """The URL as Celery writes it, which differs for a socket. The TLS options are in `broker_tls`."""
     if url.startswith("rediss://"):
         parts = urlsplit(url)
-        query = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
-        return parts._replace(query=urlencode(query)).geturl()
+        kept = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
+        return parts._replace(query=urlencode(kept)).geturl()
     if not url.startswith("unix://"):
         return url
     path, _, query = url.removeprefix("unix://").partition("?")

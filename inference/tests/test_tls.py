@@ -15,7 +15,7 @@ import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from millm_site.embedded import broker_tls, broker_url
+from millm_site.addresses import broker_tls, broker_url
 from millm_site.environment import redis_url
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
