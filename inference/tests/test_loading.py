@@ -56,7 +56,7 @@ def follower(server: Server, following: Any) -> Any:
     return following
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 60) -> float:
+def eventually(condition: Callable[[], bool], timeout_s: float = 120) -> float:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < timeout_s, [vars(row) for row in LanguageModel.objects.all()]
@@ -96,7 +96,7 @@ def test_a_switch_is_followed_while_other_workers_keep_their_model(
     assert Profile.objects.active() is None
     assert not SteeringState.objects.load().enabled
     # 2 seconds to notice and begin, and some more on a busy machine; loading is its own matter.
-    assert eventually(lambda: ("", "loading") in served() or ("tiny", "ready") in served()) < 5
+    assert eventually(lambda: ("", "loading") in served() or ("tiny", "ready") in served()) < 10
     eventually(lambda: served() == [("demo", "ready"), ("tiny", "ready")])
     eventually(lambda: (status(model), status(demo)) == ("ready", "ready"))  # each is one worker's
     assert ask(server, api_key, "tiny").status_code == 200
