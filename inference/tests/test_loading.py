@@ -210,7 +210,7 @@ SEEN_BY_THE_WEB = [
     (truncate, "model.safetensors cannot be read as safetensors, or is cut short"),
     (claim_a_huge_header, "model.safetensors cannot be read as safetensors, or is cut short"),
     (lose_a_shard, "lacks 1 of the 3 files that model.safetensors.index.json names, model-00002-of-00003.safetensors"),
-    (swap_two_shards, "where it is not"),
+    (swap_two_shards, ", which model.safetensors.index.json names: fetch the files again"),
     (point_the_index_outside, "names the file '../other/model.safetensors'"),
     (rename_the_weights, "has neither model.safetensors nor model.safetensors.index.json"),
     (configure(vocab_size=333), "model.embed_tokens.weight is 320 x 32 in the files: expected 333 x 32"),
