@@ -98,9 +98,9 @@ def _served() -> Iterator[CheckMessage]:
         yield Warning("No model is current.", hint=hint, id="millm.W004")
         return
     if workers and not any(worker.serves(model.name) for worker in workers):
-        why = f" ({model.error})" if model.error else ""
+        reason = f" ({model.error})" if model.error else ""
         hint = "It may still be loading; see the worker's log."
-        yield Warning(f"No worker has loaded {model}: it is {model.status}{why}.", hint=hint, id="millm.W005")
+        yield Warning(f"No worker has loaded {model}: it is {model.status}{reason}.", hint=hint, id="millm.W005")
     try:
         if sae is not None:
             model.check_fits(sae)

@@ -39,7 +39,7 @@ def claim(request_id: str, worker: str) -> bool:
 
 
 def claimer_is_alive(request_id: str) -> bool:
-    """Whether the worker that claimed the request is alive. Raises RedisError."""
+    """True where the worker that claimed the request is alive. Raises RedisError."""
     claimer = connections.connection.get(_claim_key(request_id))
     return any(heartbeat.worker == claimer for heartbeat in live_workers())
 
@@ -54,7 +54,7 @@ def cancel(*request_ids: str) -> None:
 
 
 def is_cancelled(request_id: str) -> bool:
-    """Whether the request was cancelled. Raises RedisError."""
+    """True where the request was cancelled. Raises RedisError."""
     return bool(connections.connection.exists(_cancelled_key(request_id)))
 
 

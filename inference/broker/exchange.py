@@ -40,9 +40,9 @@ class Call:
     status: int | None = None
     exchange: "Exchange | None" = None
     is_answered: bool = False
-    """Whether all of the response was sent."""
+    """True where all of the response was sent."""
     is_left: bool = False
-    """Whether the client closed the connection before that."""
+    """True where the client closed the connection before that."""
 
     def leave(self) -> None:
         """End the reading of events: the client is gone.
@@ -147,7 +147,7 @@ class Exchange:
     timeout_s: float = field(default_factory=lambda: settings.INFERENCE_REQUEST_TIMEOUT_S)
     _pace: metrics.Pace | None = field(default=None, init=False)
     _is_out: bool = field(default=False, init=False)
-    """Whether a worker has the request, or may get it."""
+    """True where a worker has the request, or may get it."""
 
     @property
     def first_token_s(self) -> float | None:

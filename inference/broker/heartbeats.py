@@ -41,9 +41,9 @@ class Heartbeat:
     """Progress of a download, from 0 to 1."""
     error: str = ""
     is_open: bool | None = None
-    """Whether the worker takes requests for `model`, also while it loads another one; None from older workers."""
+    """True where the worker takes requests for `model`, also while it loads another one; None from older workers."""
     is_pinned: bool = False
-    """Whether INFERENCE_MODEL names its model: the worker serves it, whichever model is current."""
+    """True where INFERENCE_MODEL names its model: the worker serves it, whichever model is current."""
 
     def serves(self, model: str) -> bool:
         return self.model == model and self.serves_any
@@ -94,7 +94,7 @@ async def async_live_workers() -> list[Heartbeat]:
 
 
 def is_served(model: str) -> bool:
-    """Whether a live worker has this model loaded. Raises RedisError."""
+    """True where a live worker has this model loaded. Raises RedisError."""
     return any(heartbeat.serves(model) for heartbeat in live_workers())
 
 

@@ -153,12 +153,12 @@ class Inbox:
 
     @property
     def is_connected(self) -> bool:
-        """Whether Redis answers this inbox; while it does not, no event reaches this process."""
+        """True where Redis answers this inbox; while it does not, no event reaches this process."""
         return self._silent_s < BROKER_AWAY_S
 
     @property
     def is_silent(self) -> bool:
-        """Whether Redis has not answered this inbox for SILENT_S."""
+        """True where Redis has not answered this inbox for SILENT_S."""
         return self._silent_s > SILENT_S
 
     @property
@@ -263,7 +263,7 @@ def inbox() -> Inbox:
 
 
 def is_connected() -> bool:
-    """Whether Redis answers the inbox of the running event loop; without an inbox nothing has to be heard."""
+    """True where Redis answers the inbox of the running event loop; without an inbox nothing has to be heard."""
     loop = asyncio.get_running_loop()
     return loop not in _inboxes or _inboxes[loop].is_connected
 

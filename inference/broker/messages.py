@@ -86,6 +86,6 @@ class GenerateMessage(Message):
     answer_schema: str | None = None
     """The JSON schema of the answer, as JSON text."""
     echo: bool = False
-    """Whether the answer begins with its prompt."""
+    """True where the answer begins with its prompt."""
     template: dict[str, Any] = {}
     """Options of the chat template."""

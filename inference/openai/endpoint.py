@@ -109,7 +109,7 @@ def json_body(request: HttpRequest) -> bytes:
 
 
 def is_strict(request: HttpRequest) -> bool:
-    """Whether the client wants unknown fields refused."""
+    """True where the client wants unknown fields refused."""
     return request.headers.get("X-miLLM-Strict", "").lower() == "true"
 
 

@@ -63,8 +63,7 @@ class Body(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes, *, strict: bool = False) -> Self:
-        """The request in `body`. Raises OpenAIError 400 naming the first field that is wrong; `strict` refuses unknown
-        fields, which are ignored otherwise."""
+        """Read `body`; `strict` refuses unknown fields. Raises OpenAIError 400, which names the first wrong field."""
         try:
             strict_json.loads(body)  # of two equal keys pydantic keeps the last
             request = cls.model_validate_json(body)

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,68 @@ from steering.tests.hub_server import Hub, hub_server
 REPO = "owner/tiny"
 
 
-@pytest.fixture
-def hub(tmp_path: Path, tiny: Path, settings: Any) -> Iterator[Hub]:  # noqa: F811
-    """A hub with the tiny model, and an SAE for it in `layer-1`; slow."""
-    folder = tmp_path / "hub" / REPO
-    shutil.copytree(tiny, folder)
-    (folder / "sae").rename(folder / "layer-1")
-    with hub_server(tmp_path / "hub") as server:
-        settings.HF_ENDPOINT, settings.HF_HUB_CACHE = server.url, str(tmp_path / "cache")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of the module's hub (`hub`) and of what workers download from it (`cache`)."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def module_hub(folder: Path) -> Iterator[Hub]:
+    with hub_server(folder / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def hub(module_hub: Hub, folder: Path, tiny: Path, settings: Any) -> Iterator[Hub]:  # noqa: F811
+    """A hub with the tiny model, and an SAE for it in `layer-1`; nothing of them has been downloaded."""
+    for name in ("hub", "cache"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.copytree(tiny, folder / "hub" / REPO)
+    (folder / "hub" / REPO / "sae").rename(folder / "hub" / REPO / "layer-1")
+    module_hub.log.clear()
+    module_hub.gated.clear()
+    module_hub.bytes_per_s = None
+    settings.HF_ENDPOINT, settings.HF_HUB_CACHE = module_hub.url, str(folder / "cache")
+    yield module_hub
     close_session()
 
 
-@pytest.fixture
-def worker(server: Server, hub: Hub, tmp_path: Path) -> Iterator[Any]:
-    made = server.start_worker(INFERENCE_MODEL="", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "cache"))
+class Workers:
+    """The workers that download from the module's hub, one at a time."""
+
+    def __init__(self, start: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+        self._start = start
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def get(self) -> "subprocess.Popen[bytes]":
+        """The one that runs; a new one where none does."""
+        if self._worker is None:
+            self._worker = self._start()
+        return self._worker
+
+    def kill(self) -> None:
+        self.get().kill()
+        self.get().wait(timeout=10)
+        self._worker = None
+
+    def end(self) -> None:
+        if self._worker is not None:
+            self._worker.send_signal(signal.SIGTERM)
+            assert self._worker.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="module")
+def workers(processes: Server, module_hub: Hub, folder: Path) -> Iterator[Workers]:
+    own = {"INFERENCE_MODEL": "", "HF_ENDPOINT": module_hub.url, "HF_HUB_CACHE": str(folder / "cache")}
+    made = Workers(lambda: processes.start_worker(**own))
     yield made
-    made.send_signal(signal.SIGTERM)
-    assert made.wait(timeout=60) == 0
+    made.end()
+
+
+@pytest.fixture
+def worker(server: Server, hub: Hub, workers: Workers) -> Any:
+    return workers.get()
 
 
 def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: str, hub: Hub, worker: Any) -> None:
@@ -66,25 +110,19 @@ def test_a_model_is_downloaded_cancelled_and_continued(server: Server, api_key: 
 
 
 def test_a_download_whose_worker_was_killed_is_continued_by_the_next_one(
-    server: Server, api_key: str, hub: Hub, tmp_path: Path
+    server: Server, api_key: str, hub: Hub, workers: Workers
 ) -> None:
-    own = {"INFERENCE_MODEL": "", "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache")}
-    killed = server.start_worker(**own)
+    workers.get()
     model = LanguageModel.objects.register(REPO)
     hub.bytes_per_s = 50_000
     model.load()
     eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.2)
-    killed.kill()
-    killed.wait(timeout=10)
+    workers.kill()
     hub.bytes_per_s = None
-    worker = server.start_worker(**own)
-    try:
-        eventually(lambda: status(model) == "ready")
-        assert any(hub.fetched("model.safetensors")[1:]), "the second download begins where the first ended"
-        assert ask(server, api_key, "tiny").status_code == 200
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=60) == 0
+    workers.get()
+    eventually(lambda: status(model) == "ready")
+    assert any(hub.fetched("model.safetensors")[1:]), "the second download begins where the first ended"
+    assert ask(server, api_key, "tiny").status_code == 200
 
 
 def test_only_what_would_be_loaded_is_downloaded(server: Server, api_key: str, hub: Hub, worker: Any) -> None:
@@ -117,40 +155,35 @@ def test_a_repository_without_weights_that_are_loaded_is_refused(server: Server,
 def test_downloads_of_a_killed_worker_are_continued_by_another(
     server: Server,
     hub: Hub,
-    tmp_path: Path,
+    workers: Workers,
     tiny: Path,  # noqa: F811
 ) -> None:
-    def start() -> Any:
-        return server.start_worker(INFERENCE_MODEL="", HF_ENDPOINT=hub.url, HF_HUB_CACHE=str(tmp_path / "cache"))
-
     def now() -> SAE:
         sae.refresh_from_db()
         return sae
 
-    first = start()
+    workers.get()
     hub.bytes_per_s = 10_000
-    model, sae = LanguageModel.objects.register(REPO), SAE.objects.register(REPO, path="layer-1")
+    model = LanguageModel.objects.register(REPO)
     model.load()
     eventually(lambda: status(model) == "downloading" and (model.progress or 0) > 0.02)
+    sae = SAE.objects.register(REPO, path="layer-1")
     eventually(lambda: now().status == "downloading" and (sae.progress or 0) > 0.1)
-    first.kill()
-    first.wait()
+    workers.kill()
     eventually(lambda: status(model) == "queued", 10)
     eventually(lambda: now().waits, 15)
     hub.bytes_per_s = None
-    second = start()
+    workers.get()
     eventually(lambda: status(model) == "ready")
     eventually(lambda: now().status == "ready" and bool(sae.fingerprint))
     assert any(hub.fetched("model.safetensors")[1:]), "it goes on where the first worker was killed"
     assert sae.fingerprint == decoder_fingerprint(read_config(tiny / "sae"))
-    second.send_signal(signal.SIGTERM)
-    assert second.wait(timeout=60) == 0
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(hub: Hub, folder: Path) -> Iterator[Path]:
     """A file system of 8 MB for the downloads."""
-    disk = tmp_path / "cache"
+    disk = folder / "cache"
     disk.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, check=False

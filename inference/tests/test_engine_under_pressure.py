@@ -21,6 +21,7 @@ from steering.spec import SteeringSpec
 # 8 blocks of 32 tokens: room for about three of the requests below.
 SMALL = EngineLimits(max_requests=8, max_batch_tokens=64, cache_tokens=256)
 ROOMY = EngineLimits(max_requests=8, max_batch_tokens=64, cache_tokens=8192)
+CLIENTS, EACH = 16, 65
 SCHEMA = '{"type": "array", "items": {"type": "integer", "maximum": 99}, "maxItems": 9}'
 
 
@@ -186,7 +187,7 @@ def test_a_request_that_cannot_be_handed_to_the_batch_leaves_no_row_and_no_slot(
     assert_books_are_empty(small)
 
 
-def test_thousands_of_requests_that_end_in_every_way_leave_nothing_behind(small: Collected, sae: Path) -> None:
+def test_a_thousand_requests_that_end_in_every_way_leave_nothing_behind(small: Collected, sae: Path) -> None:
     """Answered, stopped, cancelled at any moment, or failed by a step that ran out of memory."""
     kinds = jobs(40)
     with run_engine(tiny_model(), tiny_tokenizer(), sae, ROOMY) as roomy:
@@ -203,7 +204,7 @@ def test_thousands_of_requests_that_end_in_every_way_leave_nothing_behind(small:
 
     def ask(seed: int) -> None:
         rng = random.Random(seed)
-        for _ in range(130):
+        for _ in range(EACH):
             number = rng.randrange(len(kinds))
             request_id = submit(small, kinds[number])
             if rng.random() < 0.5:
@@ -215,7 +216,7 @@ def test_thousands_of_requests_that_end_in_every_way_leave_nothing_behind(small:
             if kind == "finished" and not same(found, alone[number]):
                 wrong.append((number, found, alone[number]))
 
-    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(16)]
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -30,7 +30,7 @@ def test_a_killed_worker_ends_the_stream_with_an_error_and_its_successor_steers(
         server.worker.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         last = list(lines)[-1]
-    assert time.monotonic() - killed < 10
+    assert time.monotonic() - killed < 20
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "worker_lost"
 
     refused = httpx.post(f"{server.url}/v1/chat/completions", json=LONG | {"stream": False}, headers=auth, timeout=30)

@@ -50,7 +50,7 @@ def test_a_silent_database_is_waited_for_once_and_told_in_time(monkeypatch: pyte
     monkeypatch.setattr(health, "connection", SimpleNamespace(cursor=silence, close=lambda: None))
     began = time.monotonic()
     told = missing()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert told == {"database": "PostgreSQL does not answer", "worker": "unknown, since another service is unavailable"}
 
 
@@ -69,7 +69,7 @@ def test_a_silent_redis_is_told_in_time(monkeypatch: pytest.MonkeyPatch, silence
     monkeypatch.setattr(connections, "connection", SimpleNamespace(ping=silence))
     began = time.monotonic()
     assert missing()["broker"] == "Redis does not answer"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_web_that_hears_nothing_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ class WorkerStatus:
         # "loading" until the rows say that no model is wanted: an idle worker is a ready one.
         self.status = "loading"
         self.is_open = False
-        """Whether the worker takes the tasks of its model."""
+        """True where the worker takes the tasks of its model."""
         self._load, self._error = "", ""
         self._progress: float | None = None
         self._lock = threading.Lock()

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,12 +37,10 @@ def code_of(path: str, body: str) -> str:
     return str(json.loads(body)["code"]) if path.startswith("/api") else "page" * ("<h1>" in body)
 
 
-@pytest.mark.parametrize(("path", "pieces"), [*((path, 0) for path in DOORS), ("/v1/chat/completions", 12)])
-def test_a_body_that_does_not_end_in_time_is_refused(
-    patient: Web, transactional_db: None, path: str, pieces: int
-) -> None:
+def send_slowly(web: Web, path: str, pieces: int) -> None:
+    """Send a part of a body in so many pieces, and no more: it is refused in its time."""
     began = time.monotonic()
-    sender = Sender(patient, path, 1000)
+    sender = Sender(web, path, 1000)
     for _ in range(pieces):  # so that something arrives all the time
         sender.send(b"x")
         time.sleep(0.1)  # all together, longer than it waits
@@ -53,6 +52,14 @@ def test_a_body_that_does_not_end_in_time_is_refused(
         assert READ_S - 0.1 < time.monotonic() - began < READ_S + 8
         assert connection.recv(1) == b""
     assert time.monotonic() - began < READ_S + body_limit.LINGER_S + 10
+
+
+def test_a_body_that_does_not_end_in_time_is_refused(patient: Web, transactional_db: None) -> None:
+    """All doors at once: each takes its time."""
+    bodies = [*((path, 0) for path in DOORS), ("/v1/chat/completions", 12)]
+    with ThreadPoolExecutor(len(bodies)) as senders:
+        for sent in [senders.submit(send_slowly, patient, path, pieces) for path, pieces in bodies]:
+            sent.result()
 
 
 def test_a_body_that_takes_longer_and_goes_on_is_taken(patient: Web, api_key: str) -> None:

@@ -75,7 +75,7 @@ def test_a_head_beyond_64_kib_is_refused_and_costs_nothing(web: Web, head: str) 
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"), answer
     assert b"connection: close" in answer
     assert b"65536 bytes" in answer
-    assert took_s < 6
+    assert took_s < 12
     assert process.memory_info().rss - before < 16 * MIB
     assert len(told(web, since).splitlines()) <= 1
     assert httpx.get(f"{web.url}/healthz").status_code == 200
@@ -86,7 +86,7 @@ def test_the_headers_after_a_body_count_too(web: Web) -> None:
     for piece in (b"X-Small: 1\r\n" * 4096, b"x" * 2**16):
         answer, took_s = converse(web, [head, *[piece] * 512])
         assert b"200" not in answer
-        assert took_s < 6
+        assert took_s < 12
     assert httpx.get(f"{web.url}/healthz").status_code == 200
 
 

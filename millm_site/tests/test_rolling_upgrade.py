@@ -22,7 +22,7 @@ from inference.tests.test_load import LONG, wait_for
 from millm_site.tests.test_processes import MANAGE, Web, environment
 
 BROKER = redis_url(10)  # a Redis database of its own: no other worker takes the requests
-CLIENTS, PAUSE_S, TOKENS = 4, 0.4, 80
+CLIENTS, PAUSE_S, TOKENS = 4, 0.8, 80
 START_S, STOP_S = 60, 40
 
 
@@ -50,7 +50,7 @@ class Load:
         self._pool.shutdown()
         self._http.close()
 
-    def wait_for(self, condition: Callable[[], object], timeout_s: float = 20) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 60) -> None:
         def holds() -> bool:
             assert self.failures == []
             return bool(condition())
@@ -109,7 +109,7 @@ class Deployment:
     """Webs and workers as `manage.py run` starts them, by name."""
 
     def __init__(self, folder: Path) -> None:
-        self.own = {"REDIS_URL": BROKER, "INFERENCE_HEARTBEAT_S": "0.5"}
+        self.own = {"REDIS_URL": BROKER}
         self.env, self.folder = environment() | self.own, folder
         self.webs: dict[str, Web] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

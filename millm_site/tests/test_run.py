@@ -24,6 +24,7 @@ class Run:
     """A running `manage.py run` whose output is read all the time."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         env = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
         self.port = free_port()
         self.process = subprocess.Popen(
@@ -61,16 +62,31 @@ class Run:
         return code
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
+    """The runs that this module's tests start; what still serves ends with the module."""
+    made: list[Run] = []
+    yield made
+    for one in made:
+        if one.process.poll() is None:
+            one.process.send_signal(signal.SIGTERM)
+            one.end()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    running = Run(tmp_path)
-    yield running
-    if running.process.poll() is None:
-        running.process.send_signal(signal.SIGTERM)
-        running.end()
+def run(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that serves: one that a test left, else a new one."""
+    serving = [one for one in runs if one.process.poll() is None]
+    if not serving:
+        serving.append(Run(tmp_path_factory.mktemp("home")))
+        runs += serving
+    serving[0].wait_for("miLLM is ready")
+    return serving[0]
 
 
-def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_path: Path) -> None:
+def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(runs: list[Run], tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    runs.append(run)
     run.wait_for("miLLM is ready")
     assert httpx.get(f"http://127.0.0.1:{run.port}/healthz").status_code == 200
     key = re.search(r"API key\s+(\S+)", run.output)
@@ -88,6 +104,7 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_
     assert run.end() == 0, run.output
 
     again = Run(tmp_path)
+    runs.append(again)
     again.wait_for("miLLM is ready")
     assert "Login" not in again.output
     active = httpx.get(
@@ -99,7 +116,6 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(run: Run, tmp_
 
 
 def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> None:
-    run.wait_for("miLLM is ready")
     worker = next(
         child for child in psutil.Process(run.process.pid).children(recursive=True) if "worker" in child.cmdline()
     )
@@ -109,9 +125,8 @@ def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> Non
 
 
 @pytest.mark.parametrize("name", ["redis", "postgres"])
-def test_the_end_of_an_embedded_server_is_reported_and_stops_the_rest(run: Run, tmp_path: Path, name: str) -> None:
-    run.wait_for("miLLM is ready")
-    [server] = [one for one in embedded_servers(tmp_path) if name in one.name().replace("valkey", "redis")]
+def test_the_end_of_an_embedded_server_is_reported_and_stops_the_rest(run: Run, name: str) -> None:
+    [server] = [one for one in embedded_servers(run.home) if name in one.name().replace("valkey", "redis")]
     server.kill()
     assert run.end() != 0
     assert f"{'Redis' if name == 'redis' else 'PostgreSQL'}, which make run started, ended by itself" in run.output
@@ -146,15 +161,12 @@ _run_worker("gives-up")
     assert done.returncode == 1
 
 
-def test_a_port_in_use_and_a_bad_port_are_told_before_anything_starts(run: Run, tmp_path: Path) -> None:
-    run.wait_for("miLLM is ready")
+def test_a_port_in_use_and_a_bad_port_are_told_before_anything_starts(run: Run) -> None:
     for port, told in ((str(run.port), "cannot be used"), ("eighty", "expected a number from 1 to 65535")):
-        env = os.environ | {"PORT": port, "MILLM_HOME": str(tmp_path)}
+        env = os.environ | {"PORT": port, "MILLM_HOME": str(run.home)}
         done = subprocess.run([sys.executable, "manage.py", "run"], env=env, capture_output=True, text=True)
         assert done.returncode != 0
         assert told in done.stderr
-    run.process.send_signal(signal.SIGINT)
-    run.end()
 
 
 def test_a_connection_to_whoever_takes_nothing_ends_in_a_time() -> None:

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
+from django.core.management import execute_from_command_line
 from django.db import connection
 
 from profiles.models import Profile
@@ -16,6 +19,18 @@ from steering.models import SteeringState
 
 
 def manage(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """`manage.py` in this process: the start of one of its own would take longer than its test."""
+    out, told, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(told):
+        patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode())))
+        try:
+            execute_from_command_line(["manage.py", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), told.getvalue())
+
+
+def pipe(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """`manage.py` as a process of its own, on the test database."""
     name = str(connection.settings_dict["NAME"])
     url = urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))
@@ -31,14 +46,14 @@ def profiles(transactional_db: None) -> list[Profile]:
 
 
 def test_a_profile_goes_through_a_pipe_and_comes_back(profiles: list[Profile]) -> None:
-    exported = manage("export_profiles", "ocean")
+    exported = pipe("export_profiles", "ocean")
     assert (exported.returncode, exported.stderr) == (0, "")
     assert json.loads(exported.stdout)["profile"]["name"] == "ocean"
-    dry = manage("import_profiles", "--on-conflict", "rename", "--dry-run", stdin=exported.stdout)
+    dry = pipe("import_profiles", "--on-conflict", "rename", "--dry-run", stdin=exported.stdout)
     assert (dry.returncode, Profile.objects.count()) == (0, 2)
     assert dry.stdout == "renamed\tocean (2)\t\n"  # it has no id yet
     assert dry.stderr == "1 profile would be imported.\n"
-    imported = manage("import_profiles", "-", "--on-conflict", "rename", stdin=exported.stdout)
+    imported = pipe("import_profiles", "-", "--on-conflict", "rename", stdin=exported.stdout)
     assert imported.stdout.split("\t")[:2] == ["renamed", "ocean (2)"]
     assert Profile.objects.get(name="ocean (2)").strengths == {3: 4.0, 7: -1.5}
 

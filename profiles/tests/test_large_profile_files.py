@@ -36,7 +36,7 @@ def test_too_many_features_are_refused_before_one_is_looked_at(file: dict[str, A
     began = time.perf_counter()
     with pytest.raises(InvalidProfileFile) as refused:
         ProfileFile.parse(file)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5  # where each was looked at, it took minutes
     assert refused.value.details["field"] == where
     assert f"got {MANY} features, expected at most {settings.STEERING_MAX_FEATURES}" in str(refused.value)
 
@@ -46,7 +46,7 @@ def test_as_many_features_as_a_profile_may_have_are_read(settings: Any, most: in
     settings.STEERING_MAX_FEATURES = most
     began = time.perf_counter()
     file = ProfileFile.parse(changed(INTERFACE, features=FEATURES[:most]))
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 20
     assert len(file.profiles[0][1]["strengths"]) == most
 
 

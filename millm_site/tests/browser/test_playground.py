@@ -180,7 +180,7 @@ def test_a_deleted_profile_is_told_in_plain_words_and_another_answers(playground
     Profile.objects.get(name="ocean").delete()
     send(playground)
     told = answers(playground, "second").get_by_role("alert")
-    expect(told).to_contain_text("There is no profile “ocean” any more")
+    expect(told).to_contain_text("The profile “ocean” no longer exists")
     answered(playground, 1, "first")
     choose(playground, "second", "forest")
     told.get_by_role("button", name="Retry").click()

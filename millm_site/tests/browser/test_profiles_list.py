@@ -32,7 +32,7 @@ def test_a_profile_is_activated_and_deactivated_from_its_row_by_keyboard(page: P
     expect(row.get_by_role("button", name="Deactivate")).to_be_hidden()
     row.get_by_role("button", name="Actions: ocean").click()
     row.get_by_role("button", name="Deactivate").click()
-    expect(page.get_by_text("ocean is not active")).to_be_visible()
+    expect(page.get_by_text("ocean is no longer active")).to_be_visible()
     expect(row.get_by_text("active", exact=True)).to_have_count(0)
 
 
