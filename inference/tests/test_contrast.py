@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference.demo.grammar import TOPICS, sentence
-from inference.engine.contrast import Pool, Text, auc, contrast, residual_auc
-from inference.engine.reading import FeatureReader
+from inference.engine.reading.contrast import Pool, Text, auc, contrast, residual_auc
+from inference.engine.reading.reader import FeatureReader
 from inference.engine.sae_encoders import load_encoder
 from inference.tests.tiny import tiny_model, tiny_sae
 from steering.formats import read_config

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from inference.engine.logit_lens import promoted_tokens
+from inference.engine.reading.logit_lens import promoted_tokens
 from inference.tests.tiny import tiny_model
 from steering.architectures import ARCHITECTURES, architecture
 

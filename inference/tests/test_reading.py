@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inference.engine.reading import PASS_TOKENS, FeatureReader, Stage, Steering
+from inference.engine.reading.reader import PASS_TOKENS, FeatureReader, Stage, Steering
 from inference.engine.sae_encoders import load_encoder
 from inference.tests.tiny import D_MODEL, D_SAE, tiny_model, tiny_sae
 from steering.formats import SAEConfig, read_config
@@ -123,7 +123,7 @@ def test_a_reading_ends_between_two_passes_when_it_is_told_to(reader: FeatureRea
 
 def test_activations_of_a_wide_sae_come_in_parts(reader: FeatureReader, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(reader, TEXTS)
-    monkeypatch.setattr("inference.engine.reading.ACTIVATIONS", 7 * D_SAE)
+    monkeypatch.setattr("inference.engine.reading.reader.ACTIVATIONS", 7 * D_SAE)
     assert max(len(chunk.activations) for chunk in reader.chunks(TEXTS)) == 7
     for parts, at_once in zip(read(reader, TEXTS), whole, strict=True):
         torch.testing.assert_close(parts, at_once)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from inference.engine.contrast import Text
-from inference.engine.reading import FeatureReader, Steering
+from inference.engine.reading.contrast import Text
+from inference.engine.reading.reader import FeatureReader, Steering
 
 
 @dataclass(frozen=True)

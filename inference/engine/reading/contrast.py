@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from inference.engine.reading import FeatureReader
+from inference.engine.reading.reader import FeatureReader
 
 Pool = Literal["mean", "max"]
 

@@ -1,0 +1,4 @@
+"""Reading: the features that fire on texts, by forward passes beside the batch. Nothing serves it yet.
+
+From outside: `reader.FeatureReader`, `top_features`, `contrast`, `logit_lens`.
+"""
