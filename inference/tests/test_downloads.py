@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from inference.model_files import weights_size
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
-from inference.tests.test_loading import ask, eventually, in_shards, status, tiny  # noqa: F401  (a fixture)
+from inference.tests.test_loading import ask, eventually, in_shards, served, status, tiny  # noqa: F401  (a fixture)
 from steering.errors import Refused
 from steering.formats import read_config
 from steering.formats.fingerprint import decoder_fingerprint
@@ -60,14 +60,20 @@ class Workers:
         self._worker: subprocess.Popen[bytes] | None = None
 
     def get(self) -> "subprocess.Popen[bytes]":
-        """The one that runs; a new one where none does."""
+        """The one that runs, once it has left the model of the test before; a new one where none does.
+
+        The model of this test has the same name and the same count of loads: to the worker it is the same load.
+        """
         if self._worker is None:
             self._worker = self._start()
+        else:
+            eventually(lambda: served() == [("demo", "ready")] * 2)
         return self._worker
 
     def kill(self) -> None:
-        self.get().kill()
-        self.get().wait(timeout=10)
+        assert self._worker is not None
+        self._worker.kill()
+        self._worker.wait(timeout=10)
         self._worker = None
 
     def end(self) -> None:
