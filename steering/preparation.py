@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 UPDATE_S = 0.5
 ONGOING = [SAE.Status.DOWNLOADING, SAE.Status.READY]
-# A pickle must be asked for by its name; it is read without running it.
+# A pickle must be asked for by its name; it is read with weights_only=True.
 FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 
 

@@ -18,10 +18,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from steering.formats import BrokenDecoder, SAEConfig, read_config
-from steering.formats.decoder import decoder_chunks, decoder_rows
+from steering.formats.decoder import decoder_blocks, decoder_rows
 from steering.formats.fingerprint import decoder_fingerprint
-from steering.formats.stored_tensor import Float32, StoredTensor
-from steering.formats.tensors import stored_tensors
+from steering.formats.tensors import Float32, StoredTensor, stored_tensors
 from steering.tests import sae_files
 from steering.tests.sae_files import D_IN, D_SAE
 
@@ -69,7 +68,7 @@ def test_one_decoder_has_one_fingerprint_and_the_same_rows_in_every_file(tmp_pat
         rows = decoder_rows(config, wanted)
         assert rows.dtype == np.float32, name
         np.testing.assert_array_equal(rows, decoder[wanted], err_msg=name)
-        blocks = list(decoder_chunks(config, 5))
+        blocks = list(decoder_blocks(config, 5))
         assert [len(block) for block in blocks] == [5, 5, 5, 1], name
         np.testing.assert_array_equal(np.concatenate(blocks), decoder, err_msg=name)
         assert decoder_rows(config, []).shape == (0, D_IN), name
