@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
+from inference.engine.saes.encoders import load_encoder
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, UnreadableSAE, read_config
-from steering.formats.decoder import decoder_blocks, decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.refusals import bounded, refused
 from steering.tests.sae_files import D_IN, D_SAE
@@ -216,7 +216,7 @@ def test_random_damage_is_read_or_refused(tmp_path: Path, write: Callable[[Path]
         try:
             config = read_config(path.parent)
             decoder_rows(config, [0, config.d_sae - 1])
-            for _ in decoder_blocks(config):
+            for _ in decoder_chunks(config):
                 pass
             load_encoder(config, "cpu", torch.float32)
         except UnreadableSAE:

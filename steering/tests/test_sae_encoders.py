@@ -11,11 +11,11 @@ import pytest
 import torch
 from django.conf import settings
 
-from inference.engine.directions import steering_vector
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
+from inference.engine.saes.directions import steering_vector
+from inference.engine.saes.encoders import load_encoder
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, read_config
-from steering.formats.decoder import decoder_blocks, decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.sae_files import Array
 
@@ -105,7 +105,7 @@ def test_the_decoder_is_that_of_the_library(written: Path, expected: dict[str, A
     if name == "saelens/batchtopk":  # whose norms the library moved to the encoder
         rescaled = rescaled / np.linalg.norm(rescaled, axis=1, keepdims=True)
     else:
-        whole = np.concatenate(list(decoder_blocks(config, 5)))
+        whole = np.concatenate(list(decoder_chunks(config, 5)))
         np.testing.assert_allclose(whole, decoder, rtol=tolerance, atol=tolerance)
         digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}".encode() + whole.astype("<f4").tobytes())
         assert decoder_fingerprint(config) == digest.hexdigest()

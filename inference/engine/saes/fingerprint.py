@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from inference.engine.saes.decoder import BrokenDecoder, decoder_chunks
 from steering.formats import SAEConfig
-from steering.formats.decoder import BrokenDecoder, decoder_blocks
 
 
 def decoder_fingerprint(config: SAEConfig, report: Callable[[float], None] | None = None) -> str:
@@ -17,9 +17,9 @@ def decoder_fingerprint(config: SAEConfig, report: Callable[[float], None] | Non
     """
     digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}".encode())
     done = 0
-    for block in decoder_blocks(config):
-        if not np.isfinite(block).all():
-            row = done + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+    for chunk in decoder_chunks(config):
+        if not np.isfinite(chunk).all():
+            row = done + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
             raise BrokenDecoder(f"{config.weights}: the decoder direction of feature {row} is not finite")
         digest.update(np.ascontiguousarray(chunk, dtype="<f4").data)
         done += len(chunk)

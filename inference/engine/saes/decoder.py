@@ -12,7 +12,7 @@ from steering.formats.tensors import Float32, StoredTensor, stored_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BrokenDecoder", "decoder_blocks", "decoder_rows"]
+__all__ = ["BrokenDecoder", "decoder_chunks", "decoder_rows"]
 
 REMEMBERED_ROWS = 64  # of one steering: 1 MB where an SAE is 4,096 wide
 BLOCK = 2**22  # values that one block of the whole decoder has at most, 16 MB
@@ -21,7 +21,7 @@ BLOCK = 2**22  # values that one block of the whole decoder has at most, 16 MB
 class _Decoder(Protocol):
     def rows(self, indices: Sequence[int]) -> Float32: ...
 
-    def block(self, start: int, stop: int) -> Float32: ...
+    def chunk(self, start: int, stop: int) -> Float32: ...
 
 
 def decoder_rows(config: SAEConfig, indices: Sequence[int]) -> Float32:
@@ -46,7 +46,7 @@ def _remembered(config: SAEConfig, stamp: tuple[int, ...], indices: tuple[int, .
     return _open(config).rows(indices)
 
 
-def decoder_blocks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
+def decoder_chunks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
     """The whole decoder in order, (n, d_in) float32, n up to `rows`. Raises UnreadableSAE or BrokenDecoder."""
     decoder = _open(config)
     step = max(1, min(rows, BLOCK // config.d_in))
@@ -54,7 +54,7 @@ def decoder_blocks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
         yield from decoder.stream(step)
         return
     for start in range(0, config.d_sae, step):
-        yield decoder.block(start, min(start + step, config.d_sae))
+        yield decoder.chunk(start, min(start + step, config.d_sae))
 
 
 def _open(config: SAEConfig) -> _Decoder:
@@ -90,7 +90,7 @@ class _Plain:
                 row[:] = self.stored.take(file, self.config.d_in)
         return rows
 
-    def block(self, start: int, stop: int) -> Float32:
+    def chunk(self, start: int, stop: int) -> Float32:
         stored, d_in = self.stored, self.config.d_in
         if self.transposed:
             return np.stack(list(self._columns(start, stop)), axis=1)
@@ -128,7 +128,7 @@ class _Compressed:
             start += len(block)
         return rows
 
-    def block(self, start: int, stop: int) -> Float32:
+    def chunk(self, start: int, stop: int) -> Float32:
         return self.rows(range(start, stop))
 
     def stream(self, step: int, stop: int | None = None) -> Iterator[Float32]:
@@ -154,7 +154,7 @@ class _Pickled:
     def rows(self, indices: Sequence[int]) -> Float32:
         return _numpy(self.values[list(indices)])
 
-    def block(self, start: int, stop: int) -> Float32:
+    def chunk(self, start: int, stop: int) -> Float32:
         return _numpy(self.values[start:stop])
 
 

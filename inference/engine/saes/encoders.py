@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.engine.saes.decoder import decoder_chunks, unpickled_tensors
 from steering.formats import BrokenDecoder, SAEConfig
-from steering.formats.decoder import decoder_blocks, unpickled_tensors
 from steering.formats.tensors import stored_tensors
 
 # What each format calls a tensor.
@@ -164,7 +164,7 @@ class _Loader:
     def decoder_norms(self) -> Tensor:
         """The norms of the decoder's rows, (d_sae,)."""
         with np.errstate(over="ignore"):  # an infinite norm is refused below
-            norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_blocks(self.config)])
+            norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_chunks(self.config)])
         return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))
 
     def _name(self, role: str, missing: bool = False) -> str:
