@@ -42,7 +42,7 @@ def test_a_message_in_no_form_is_dropped_and_the_worker_goes_on(server: Server) 
         sent.put(["x"], headers={"task": tasks.generate.name, "id": "malformed", "lang": "py"})
     wait_for(lambda: "a message of the broker was dropped" in (server.logs / "worker.log").read_text(), 10)
     assert server.worker.poll() is None
-    assert connections.connection.hlen("unacked") == 0
+    wait_for(lambda: connections.connection.hlen("unacked") == 0, 10)
 
 
 def test_a_message_whose_taker_died_before_it_began_is_given_to_another_worker(server: Server) -> None:
