@@ -38,13 +38,13 @@ def make_sae(folder: Path) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     import psutil
 
-    from inference.engine.directions import steering_vector
+    from inference.engine.saes.directions import steering_vector
     from inference.models import LanguageModel
     from inference.tests.engines import run_engine
     from inference.tests.tiny import tiny_tokenizer
+    from inference.worker.saes.preparation import config_at
     from profiles.current import detach_sae
     from steering.models import SAE
-    from steering.preparation import config_at
     from steering.spec import SteeringSpec
 
     shape = {"d_model": D_MODEL, "num_layers": 2, "context_length": 512}

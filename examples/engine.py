@@ -7,9 +7,9 @@ from queue import SimpleQueue
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `python examples/engine.py` finds miLLM
 
 from inference.demo import FILES
-from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine
 from inference.engine.loading import load
+from inference.engine.saes.directions import steering_vector
 from inference.interface import Event, GenerationRequest
 from steering.formats import read_config
 from steering.spec import SteeringSpec

@@ -6,10 +6,10 @@ from pathlib import Path
 from django.db import transaction
 
 from inference.demo import FILES
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.formats import read_config
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.labels.files import LabelFile
 from steering.models import SAE, FeatureLabel
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from inference.demo import FILES
 from inference.demo.language_model import answers
 from inference.demo.search import held_out
-from inference.engine.directions import steering_vector
+from inference.engine.saes.directions import steering_vector
 from steering.formats import read_config
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, Directions, EngineLimits
+from inference.engine.saes.directions import steering_vector
 from inference.interface import Event, GenerationRequest, SamplingParams
 from steering.formats import read_config
 from steering.spec import SteeringSpec

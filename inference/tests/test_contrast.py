@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from inference.demo.grammar import TOPICS, sentence
 from inference.engine.reading.contrast import Pool, Text, auc, contrast, residual_auc
 from inference.engine.reading.reader import FeatureReader
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.encoders import load_encoder
 from inference.tests.tiny import tiny_model, tiny_sae
 from steering.formats import read_config
 

@@ -12,13 +12,13 @@ import pytest
 from huggingface_hub import close_session
 from rest_framework.test import APIClient
 
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from inference.model_files import weights_size
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.test_loading import ask, eventually, in_shards, served, status, tiny  # noqa: F401  (a fixture)
 from steering.errors import Refused
 from steering.formats import read_config
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.models import SAE
 from steering.tests.hub_server import Hub, hub_server
 

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
 from inference.tests.tiny import tiny_model
-from steering import preparation
+from inference.worker.saes import preparation
 from steering.models import SAE
 from steering.tests import sae_files
 

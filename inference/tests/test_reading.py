@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.engine.reading.reader import PASS_TOKENS, FeatureReader, Stage, Steering
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.encoders import load_encoder
 from inference.tests.tiny import D_MODEL, D_SAE, tiny_model, tiny_sae
 from steering.formats import SAEConfig, read_config
 from steering.spec import SteeringSpec

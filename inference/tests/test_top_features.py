@@ -8,7 +8,7 @@ import torch
 from inference.engine.reading.contrast import Text
 from inference.engine.reading.reader import PASS_TOKENS, FeatureReader
 from inference.engine.reading.top_features import TextFeatures, top_features
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.encoders import load_encoder
 from inference.tests.tiny import tiny_model, tiny_sae
 from steering.formats import read_config
 

@@ -8,17 +8,17 @@ from torch import Tensor
 
 from inference.broker import claims
 from inference.broker.messages import EmbedMessage, GenerateMessage
-from inference.engine.directions import steering_vector
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load
 from inference.engine.prompt_reader import PromptReader
+from inference.engine.saes.directions import steering_vector
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
 from inference.worker.embedder import Embedder
 from inference.worker.job_table import JobTable
 from inference.worker.request_builder import RequestBuilder
+from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
-from steering.preparation import config_at
 from steering.spec import SteeringSpec
 
 

@@ -28,7 +28,7 @@ from inference.outages import outage_of
 from inference.worker.files import Unwanted, fetch
 from inference.worker.memory import check_memory, free_memory, free_memory_of
 from inference.worker.model_server import ModelServer
-from inference.worker.sae_jobs import SAEJobs
+from inference.worker.saes.jobs import SAEJobs
 from inference.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)

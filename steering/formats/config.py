@@ -32,7 +32,7 @@ class SAEConfig:
     """The configuration of an SAE of any format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    The fields after `transposed` are for the encoder only: see `inference.engine.sae_encoders`.
+    The fields after `transposed` are for the encoder only: see `inference.engine.saes.encoders`.
     """
 
     format: str

@@ -1,19 +1,19 @@
 """dictionary_learning: `config.json` and `ae.pt` (https://github.com/saprmarks/dictionary_learning).
 
-`ae.pt` is a zip archive of a pickle and the bytes of the tensors: see `steering.formats.pickles`. When an SAE is
-registered, only the size of its decoder is compared with the configuration.
+`ae.pt` is a zip archive of a pickle and the bytes of the tensors. The pickle names the tensors' shapes, so only
+the worker reads it, by `torch.load(weights_only=True)`; until then the shapes are as the configuration says.
 """
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
-from steering.formats.archives import open_archive
 from steering.formats.config import LARGEST_D_IN, LARGEST_D_SAE, SAEConfig, UnreadableSAE, Values, read_config_file
-from steering.formats.pickles import pickle_member
-from steering.formats.stored_tensor import ITEM_SIZES
+from steering.formats.tensors import ITEM_SIZES, open_archive
 
 WEIGHTS_FILE = "ae.pt"
+LARGEST_PICKLE = 2**20  # bytes; that of a state dict of ten tensors has a thousand
 # dict_class -> architecture, name of the decoder, and what differs in the encoder.
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     # Loading an AutoEncoder moves the decoder's norms to its encoder.
@@ -77,8 +77,15 @@ def _hook_point(trainer: Values, layer: int) -> str:
 
 
 def _check_archive(path: Path, values: int) -> None:
-    """Refuse an archive without bytes for a decoder of `values` numbers. Raises UnreadableSAE."""
+    """That torch can map it without unpacking, and that bytes for a decoder of so many values are in it."""
     with open_archive(path) as archive:
-        pickle_member(path, archive)
-        if not {info.file_size for info in archive.infolist()} & {values * size for size in ITEM_SIZES.values()}:
+        members = archive.infolist()
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+            raise UnreadableSAE(f"{path} has compressed members: expected what torch.save writes")
+        pickles = [info for info in members if info.filename.endswith("/data.pkl")]
+        if len(pickles) != 1 or pickles[0].file_size > LARGEST_PICKLE:
+            raise UnreadableSAE(
+                f"{path} has no data.pkl of at most {LARGEST_PICKLE} bytes: expected what torch.save writes"
+            )
+        if not {info.file_size for info in members} & {values * size for size in ITEM_SIZES.values()}:
             raise UnreadableSAE(f"{path} has no tensor of the {values} values that its config.json says")

@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 from steering.formats.config import LARGEST_D_IN, LARGEST_D_SAE, SAEConfig, UnreadableSAE
-from steering.formats.stored_tensor import StoredTensor
-from steering.formats.tensors import locate_decoder, stored_tensors
+from steering.formats.tensors import StoredTensor, locate_decoder, stored_tensors
 
 WEIGHTS_FILES = ("params.npz", "params.safetensors")
 REPOSITORY = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<kind>pt|it)-(?P<site>[a-z]+)")

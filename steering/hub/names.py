@@ -12,8 +12,8 @@ from steering.hub.errors import BrokenDownload, RepositoryNotFound, RevisionNotF
 
 CONFIG_FILES = ("*.json", "*.txt", "*.model", "tokenizer*", "*.jinja")
 MODEL_FILES = ("*.safetensors", *CONFIG_FILES)
-# A pickle runs what it holds: fetched only where it is asked for by its full name (dictionary_learning's ae.pt,
-# read without running it). Code is never fetched.
+# A pickle can run code: it is downloaded only if it is asked for by its full name (dictionary_learning's ae.pt,
+# read with weights_only=True). Code is never fetched.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack"})
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".exe"})
 REVISION = re.compile(r"(?!.*(\.\.|//))[\w][\w./+-]{0,249}", re.ASCII)  # a revision becomes a file name

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
+from inference.engine.saes.encoders import load_encoder
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, UnreadableSAE, read_config
-from steering.formats.decoder import decoder_chunks, decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.refusals import bounded, refused
 from steering.tests.sae_files import D_IN, D_SAE
@@ -187,56 +187,6 @@ def test_a_state_that_is_no_dictionary_is_an_error(tmp_path: Path, state: Any, s
     config = read_config(sae_files.write_dictionary_learning(tmp_path, state))
     with pytest.raises(BrokenDecoder, match=said):
         decoder_rows(config, [1])
-
-
-def operations(*written: bytes) -> bytes:
-    """A pickle of protocol 2."""
-    return b"\x80\x02" + b"".join(written) + b"."
-
-
-HUNDREDFOLD = b")" + 100 * b"q\x00h\x00\x86"  # an empty tuple, then a hundred times: a pair of what was last
-FLOAT_STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\n%sX\x03\0\0\0cpuK\x01tQ"
-
-
-@pytest.mark.parametrize(
-    "pickled",
-    [
-        operations(b"}", HUNDREDFOLD, b"K\x01s"),
-        operations(b"}(", HUNDREDFOLD, b"K\x01u"),
-        operations(HUNDREDFOLD, b")R"),
-        operations(FLOAT_STORAGE % HUNDREDFOLD),
-        operations(HUNDREDFOLD, b"Q"),
-        operations(b"ctorch._utils\n_rebuild_tensor_v2\n", HUNDREDFOLD, b"R"),
-        operations(b"ctorch._utils\n_rebuild_tensor_v2\n(X\x01\0\0\0aK\0))tR"),
-        operations(b"h\xff"),
-        operations(b"r\xff\xff\xff\xff"),
-        operations(b"u"),
-        operations(b"}}}u"),
-        operations(b"cbuiltins\neval\nX\x04\0\0\0exit\x85R"),
-        operations(b"X\xff\xff\xff\x7fa"),
-        operations(b"\x8a\xff"),
-        operations(),
-        b"\x80\x02}",
-        b"",
-    ],
-)
-def test_operations_that_torch_does_not_write_are_an_error(tmp_path: Path, pickled: bytes) -> None:
-    config = read_config(sae_files.write_dictionary_learning(tmp_path))
-    with zipfile.ZipFile(config.weights) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(config.weights, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, pickled if name.endswith("data.pkl") else content)
-    with pytest.raises(BrokenDecoder, match="not a file of tensors alone"):
-        decoder_rows(config, [1])
-
-
-def test_views_and_parameters_are_read_as_torch_reads_them(tmp_path: Path) -> None:
-    values = torch.arange(3.0 * D_IN * D_SAE).view(3, D_IN, D_SAE)
-    for number, decoder in enumerate((values[1], torch.nn.Parameter(values[2]), values[0].T.contiguous().T)):
-        state = {"decoder.weight": decoder, "filler": torch.zeros(D_IN, D_SAE)}
-        config = read_config(sae_files.write_dictionary_learning(tmp_path / str(number), state))
-        np.testing.assert_array_equal(decoder_rows(config, range(D_SAE)), decoder.detach().T.numpy())
 
 
 # whatever else

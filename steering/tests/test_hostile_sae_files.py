@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine.directions import steering_vector
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.decoder import decoder_rows
+from inference.engine.saes.directions import steering_vector
+from inference.engine.saes.encoders import load_encoder
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, UnreadableSAE, read_config
-from steering.formats.decoder import decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.refusals import bounded, refused
 from steering.tests.sae_files import D_IN, D_SAE

@@ -9,11 +9,11 @@ import pytest
 from django.db.models import F
 
 from inference.tests.tiny import tiny_sae
-from steering import lease as module
-from steering import preparation
-from steering.lease import Lease
+from inference.worker.saes import lease as module
+from inference.worker.saes import preparation
+from inference.worker.saes.lease import Lease
+from inference.worker.saes.preparation import take_up
 from steering.models import SAE
-from steering.preparation import take_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from inference.engine.reading.nearest_features import nearest_features
 from inference.tests.tiny import D_SAE, tiny_sae
 from steering.formats import read_config
-from steering.formats.neighbours import nearest_features
 
 
 def test_the_nearest_features_are_those_with_the_largest_cosine(tmp_path: Path) -> None:

@@ -17,11 +17,10 @@ from django.conf import settings
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, SAEConfig, read_config
-from steering.formats.decoder import decoder_chunks, decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
-from steering.formats.stored_tensor import Float32, StoredTensor
-from steering.formats.tensors import stored_tensors
+from steering.formats.tensors import Float32, StoredTensor, stored_tensors
 from steering.tests import sae_files
 from steering.tests.sae_files import D_IN, D_SAE
 
@@ -155,9 +154,10 @@ def test_a_compressed_decoder_is_unpacked_once_for_the_same_features(
 def test_configurations_and_rows_are_read_without_torch(tmp_path: Path) -> None:
     folder = sae_files.write_saelens(tmp_path)
     code = (
-        "import sys, pathlib, steering.formats, steering.formats.decoder, steering.formats.fingerprint\n"
+        "import sys, pathlib, steering.formats, inference.engine.saes.decoder, inference.engine.saes.fingerprint\n"
         f"config = steering.formats.read_config(pathlib.Path({str(folder)!r}))\n"
-        "steering.formats.decoder.decoder_rows(config, [1]); steering.formats.fingerprint.decoder_fingerprint(config)\n"
+        "inference.engine.saes.decoder.decoder_rows(config, [1])\n"
+        "inference.engine.saes.fingerprint.decoder_fingerprint(config)\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=settings.BASE_DIR, check=True, timeout=60)

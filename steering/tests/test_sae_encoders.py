@@ -11,11 +11,11 @@ import pytest
 import torch
 from django.conf import settings
 
-from inference.engine.directions import steering_vector
-from inference.engine.sae_encoders import load_encoder
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
+from inference.engine.saes.directions import steering_vector
+from inference.engine.saes.encoders import load_encoder
+from inference.engine.saes.fingerprint import decoder_fingerprint
 from steering.formats import BrokenDecoder, read_config
-from steering.formats.decoder import decoder_chunks, decoder_rows
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.tests import sae_files
 from steering.tests.sae_files import Array
 

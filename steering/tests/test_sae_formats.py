@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from inference.engine.saes.decoder import decoder_rows
 from steering.formats import UnreadableSAE, read_config
-from steering.formats.decoder import decoder_rows
 from steering.tests import sae_files
 from steering.tests.sae_files import D_SAE
 

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from inference.engine.hooks import steered
 from inference.engine.layers import change_at
 from inference.engine.prompt_reader import batches_of_like_length
-from inference.engine.sae_encoders import Encoder
+from inference.engine.saes.encoders import Encoder
 from steering.architectures import parse_hook_name
 from steering.spec import SteeringSpec
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from inference.engine.saes.decoder import BrokenDecoder, decoder_chunks
 from steering.formats import SAEConfig
-from steering.formats.decoder import BrokenDecoder, decoder_chunks
 
 
 def decoder_fingerprint(config: SAEConfig, report: Callable[[float], None] | None = None) -> str:

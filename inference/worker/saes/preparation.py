@@ -9,13 +9,13 @@ from pathlib import Path
 from django.db import connection
 from django.db.models import QuerySet
 
+from inference.engine.saes.fingerprint import decoder_fingerprint
+from inference.worker.saes.lease import Lease
 from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
-from steering.formats.fingerprint import decoder_fingerprint
 from steering.hub import client as hub
 from steering.hub.errors import DownloadCancelled
 from steering.hub.sources import is_folder
-from steering.lease import Lease
 from steering.saes import SAE
 from steering.spec import SAEPlace
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 UPDATE_S = 0.5
 ONGOING = [SAE.Status.DOWNLOADING, SAE.Status.READY]
-# A pickle must be asked for by its name; it is read without running it.
+# A pickle must be asked for by its name; it is read with weights_only=True.
 FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from steering.formats.config import BrokenDecoder, SAEConfig
-from steering.formats.stored_tensor import Float32, StoredTensor
-from steering.formats.tensors import stored_tensors
+from steering.formats.tensors import Float32, StoredTensor, stored_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["BrokenDecoder", "decoder_chunks", "decoder_rows"]
 
 REMEMBERED_ROWS = 64  # of one steering: 1 MB where an SAE is 4,096 wide
-CHUNK_VALUES = 2**22  # at most, of one chunk of the whole decoder: 16 MB
+BLOCK = 2**22  # values that one block of the whole decoder has at most, 16 MB
 
 
 class _Decoder(Protocol):
@@ -47,7 +49,7 @@ def _remembered(config: SAEConfig, stamp: tuple[int, ...], indices: tuple[int, .
 def decoder_chunks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
     """The whole decoder in order, (n, d_in) float32, n up to `rows`. Raises UnreadableSAE or BrokenDecoder."""
     decoder = _open(config)
-    step = max(1, min(rows, CHUNK_VALUES // config.d_in))
+    step = max(1, min(rows, BLOCK // config.d_in))
     if isinstance(decoder, _Compressed) and not decoder.transposed:
         yield from decoder.stream(step)
         return
@@ -56,6 +58,8 @@ def decoder_chunks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
 
 
 def _open(config: SAEConfig) -> _Decoder:
+    if config.weights.suffix == ".pt":
+        return _Pickled(config)
     stored = stored_tensors(config.weights).get(config.decoder)
     shape = (config.d_in, config.d_sae) if config.transposed else (config.d_sae, config.d_in)
     if stored is None or stored.shape != shape:
@@ -118,10 +122,10 @@ class _Compressed:
                     rows[:, column] = self.stored.take(file, self.config.d_sae)[wanted]
             return rows
         start = 0
-        for chunk in self.stream(max(1, 2**20 // self.config.d_in), int(max(indices, default=-1)) + 1):
-            here = (wanted >= start) & (wanted < start + len(chunk))
-            rows[here] = chunk[wanted[here] - start]
-            start += len(chunk)
+        for block in self.stream(max(1, 2**20 // self.config.d_in), int(max(indices, default=-1)) + 1):
+            here = (wanted >= start) & (wanted < start + len(block))
+            rows[here] = block[wanted[here] - start]
+            start += len(block)
         return rows
 
     def chunk(self, start: int, stop: int) -> Float32:
@@ -134,3 +138,45 @@ class _Compressed:
             for start in range(0, stop, step):
                 count = min(step, stop - start)
                 yield self.stored.take(file, count * self.config.d_in).reshape(count, self.config.d_in)
+
+
+class _Pickled:
+    """A decoder in a file of `torch.save`: torch maps the values, and unpickles nothing but tensors."""
+
+    def __init__(self, config: SAEConfig) -> None:
+        stored = unpickled_tensors(config).get(config.decoder)
+        shape = (config.d_in, config.d_sae) if config.transposed else (config.d_sae, config.d_in)
+        if stored is None or tuple(stored.shape) != shape:
+            found = "is missing" if stored is None else f"is {tuple(stored.shape)}"
+            raise BrokenDecoder(f"{config.weights}: {config.decoder} {found}: expected {shape}")
+        self.values = stored.T if config.transposed else stored
+
+    def rows(self, indices: Sequence[int]) -> Float32:
+        return _numpy(self.values[list(indices)])
+
+    def chunk(self, start: int, stop: int) -> Float32:
+        return _numpy(self.values[start:stop])
+
+
+def unpickled_tensors(config: SAEConfig) -> "dict[str, Tensor]":
+    """The tensors of `ae.pt` by name, mapped from the file. Imports torch. Raises BrokenDecoder."""
+    import torch
+
+    try:
+        state = torch.load(config.weights, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a hostile pickle can raise anything
+        raise BrokenDecoder(f"{config.weights} is not a file of tensors alone: {error}") from error
+    if not isinstance(state, dict):
+        raise BrokenDecoder(f"{config.weights} holds {type(state).__name__}: expected a state dict")
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor) and _is_plain(value)}
+
+
+def _is_plain(value: "Tensor") -> bool:
+    """Whether a tensor is of floats that are in its file; one that repeats them, or has none, may be of any size."""
+    if value.device.type != "cpu" or str(value.layout) != "torch.strided" or not value.is_floating_point():
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _numpy(values: "Tensor") -> Float32:
+    return np.ascontiguousarray(values.float().numpy())

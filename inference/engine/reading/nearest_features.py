@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows
 from steering.formats.config import SAEConfig
-from steering.formats.decoder import decoder_chunks, decoder_rows
-from steering.formats.stored_tensor import Float32
+from steering.formats.tensors import Float32
 
 
 def nearest_features(config: SAEConfig, index: int, top: int = 10) -> list[tuple[int, float]]:

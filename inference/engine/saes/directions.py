@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inference.engine.saes.decoder import BrokenDecoder, decoder_rows
 from steering.formats import SAEConfig
-from steering.formats.decoder import BrokenDecoder, decoder_rows
 
 __all__ = ["BrokenDecoder", "steering_vector"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.engine.saes.decoder import decoder_chunks, unpickled_tensors
 from steering.formats import BrokenDecoder, SAEConfig
-from steering.formats.decoder import decoder_chunks
 from steering.formats.tensors import stored_tensors
 
 # What each format calls a tensor.
@@ -130,7 +130,9 @@ class _Loader:
 
     def __init__(self, config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> None:
         self.config, self.device, self.dtype = config, device, dtype
-        self._stored = stored_tensors(config.weights)
+        pickled = config.weights.suffix == ".pt"
+        self._tensors = unpickled_tensors(config) if pickled else {}
+        self._stored = {} if pickled else stored_tensors(config.weights)
 
     def full(self, value: float) -> Tensor:
         return torch.tensor(value, device=self.device, dtype=self.dtype)
@@ -162,17 +164,18 @@ class _Loader:
     def decoder_norms(self) -> Tensor:
         """The norms of the decoder's rows, (d_sae,)."""
         with np.errstate(over="ignore"):  # an infinite norm is refused below
-            norms = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in decoder_chunks(self.config)])
+            norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_chunks(self.config)])
         return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))
 
     def _name(self, role: str, missing: bool = False) -> str:
-        name = next((name for name in NAMES[role] if name in self._stored), "")
+        present = self._tensors.keys() | self._stored.keys()
+        name = next((name for name in NAMES[role] if name in present), "")
         if not name and not missing:
             raise BrokenDecoder(f"{self.config.weights} has no {' or '.join(NAMES[role])}, which its encoder needs")
         return name
 
     def _read(self, name: str) -> Tensor:
-        return torch.from_numpy(self._stored[name].read())
+        return self._tensors[name] if name in self._tensors else torch.from_numpy(self._stored[name].read())
 
     def _checked(self, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
         if tuple(values.shape) != shape:

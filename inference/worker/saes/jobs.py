@@ -9,7 +9,7 @@ import threading
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from steering.preparation import take_up
+from inference.worker.saes.preparation import take_up
 
 logger = logging.getLogger(__name__)
 
