@@ -79,8 +79,8 @@ CLIENTS := inference/tests/clients
 	$(BIN)/npm ci --silent --no-audit --no-fund --prefix .clients/ai-sdk
 	@touch $@
 
-# The libraries whose SAEs steering/tests/write_saes.py writes; they share the main environment's torch.
-.clients/saelibs/.installed: steering/tests/saelibs.txt $(VENV)/.installed-dev
+# The libraries whose SAEs inference/tests/write_saes.py writes; they share the main environment's torch.
+.clients/saelibs/.installed: inference/tests/saelibs.txt $(VENV)/.installed-dev
 	rm -rf .clients/saelibs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .clients/saelibs -r $<
 	@touch $@

@@ -4,6 +4,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,7 @@ def make_sae(folder: Path) -> None:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    import psutil
-
-    from inference.engine.saes.directions import steering_vector
     from inference.models import LanguageModel
-    from inference.tests.engines import run_engine
-    from inference.tests.tiny import tiny_tokenizer
-    from inference.worker.saes.preparation import config_at
     from profiles.current import detach_sae
     from steering.models import SAE
     from steering.spec import SteeringSpec
@@ -56,7 +51,7 @@ def measure(folder: Path) -> dict[str, Any]:
         detach_sae()
         model.attach(sae)
 
-    process, rng = psutil.Process(), random.Random(0)
+    rng = random.Random(0)
 
     def spec() -> SteeringSpec:
         strengths = {rng.randrange(D_SAE): 0.1 for _ in range(FEATURES)}
@@ -64,13 +59,25 @@ def measure(folder: Path) -> dict[str, Any]:
         assert made is not None
         return made
 
-    figures: dict[str, Any] = {"attach_ms": median_ms(attach, ROUNDS, warm_up=1)}
+    return {"attach_ms": median_ms(attach, ROUNDS, warm_up=1)} | steered_requests(folder, sae.place, spec)
+
+
+def steered_requests(folder: Path, place: Any, spec: Callable[[], Any]) -> dict[str, Any]:
+    """The cost of a steering's first request over its second one, of the SAE at `place`; `spec` makes steerings."""
+    import psutil
+
+    from inference.engine.saes.directions import steering_vector
+    from inference.tests.engines import run_engine
+    from inference.tests.tiny import tiny_tokenizer
+    from inference.worker.saes.preparation import config_at
+
+    process = psutil.Process()
     first, known = [], []
     with run_engine(
         wide_model(),
         tiny_tokenizer(),
         folder / "sae",
-        directions=lambda asked: steering_vector(config_at(sae.place), asked.strengths),
+        directions=lambda asked: steering_vector(config_at(place), asked.strengths),
     ) as engine:
         engine.greedy([([5, 6, 7], None)], 4)
         before = process.memory_info().rss
@@ -80,11 +87,13 @@ def measure(folder: Path) -> dict[str, Any]:
                 began = time.perf_counter()
                 engine.wait(engine.submit([5, 6, 7, 8], steering, max_new_tokens=1), "started")
                 times.append(1000 * (time.perf_counter() - began))
-        figures["memory of the steered requests (MB)"] = round((process.memory_info().rss - before) / 1e6, 1)
-    figures["first request with 20 features, first token (ms)"] = round(statistics.median(first), 1)
-    figures["the same again (ms)"] = round(statistics.median(known), 1)
-    figures["the first pays more (ms)"] = round(statistics.median(a - b for a, b in zip(first, known, strict=True)), 1)
-    return figures
+        memory_mb = (process.memory_info().rss - before) / 1e6
+    return {
+        "memory of the steered requests (MB)": round(memory_mb, 1),
+        "first request with 20 features, first token (ms)": round(statistics.median(first), 1),
+        "the same again (ms)": round(statistics.median(known), 1),
+        "the first pays more (ms)": round(statistics.median(a - b for a, b in zip(first, known, strict=True)), 1),
+    }
 
 
 def wide_model() -> Any:

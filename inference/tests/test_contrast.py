@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference.demo.grammar import TOPICS, sentence
-from inference.engine.reading.contrast import Pool, Text, auc, contrast, residual_auc
-from inference.engine.reading.reader import FeatureReader
+from inference.engine.reading.contrast import Pool, auc, contrast, residual_auc
+from inference.engine.reading.reader import FeatureReader, Text
 from inference.engine.saes.encoders import load_encoder
-from inference.tests.tiny import tiny_model, tiny_sae
+from inference.tests.tiny import tiny_reader
 from steering.formats import read_config
 
 
@@ -32,8 +32,7 @@ POSITIVE, NEGATIVE = some_texts(6, 0), some_texts(5, 2)
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> FeatureReader:
-    config = read_config(tiny_sae(tmp_path_factory.mktemp("sae")))
-    return FeatureReader(tiny_model(), load_encoder(config, "cpu", torch.float32), threading.Lock())
+    return tiny_reader(tmp_path_factory.mktemp("sae"))
 
 
 def activations(reader: FeatureReader, text: Text) -> list[list[float]]:

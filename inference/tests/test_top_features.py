@@ -1,16 +1,11 @@
 """The top features of every token of a text, and the sums over it, beside a naive reckoning of the same."""
 
-import threading
-
 import pytest
 import torch
 
-from inference.engine.reading.contrast import Text
-from inference.engine.reading.reader import PASS_TOKENS, FeatureReader
+from inference.engine.reading.reader import PASS_TOKENS, FeatureReader, Text
 from inference.engine.reading.top_features import TextFeatures, top_features
-from inference.engine.saes.encoders import load_encoder
-from inference.tests.tiny import tiny_model, tiny_sae
-from steering.formats import read_config
+from inference.tests.tiny import tiny_reader
 
 LONG = [(37 * position) % 300 + 2 for position in range(2 * PASS_TOKENS + 5)]
 TEXTS = [Text(ids, [index % 3 != 0 for index in range(len(ids))]) for ids in ([5, 9, 31], LONG, [0, 7, 7, 12, 300])]
@@ -18,8 +13,7 @@ TEXTS = [Text(ids, [index % 3 != 0 for index in range(len(ids))]) for ids in ([5
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> FeatureReader:
-    config = read_config(tiny_sae(tmp_path_factory.mktemp("sae")))
-    return FeatureReader(tiny_model(), load_encoder(config, "cpu", torch.float32), threading.Lock())
+    return tiny_reader(tmp_path_factory.mktemp("sae"))
 
 
 def activations(reader: FeatureReader, text: Text) -> list[list[float]]:

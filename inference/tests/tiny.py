@@ -1,12 +1,17 @@
 """A tiny language model of a real class and an SAE for it, made on the spot."""
 
 import json
+import threading
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from inference.engine.reading.reader import FeatureReader
+from inference.engine.saes.encoders import load_encoder
+from steering.formats import read_config
 
 D_MODEL, D_SAE, LAYERS, CONTEXT = 32, 64, 3, 2048
 TEXT = ["the quick brown fox jumps over the lazy dog", "ocean waves and winter songs", "日本語 🌊🚀 é ß"]
@@ -62,3 +67,9 @@ def tiny_sae(folder: Path, layer: int = 1, seed: int = 0) -> Path:
     }
     (folder / "cfg.json").write_text(json.dumps(config))
     return folder
+
+
+def tiny_reader(folder: Path) -> FeatureReader:
+    """A reader of the tiny model through the tiny SAE, which is written to `folder`."""
+    encoder = load_encoder(read_config(tiny_sae(folder)), "cpu", torch.float32)
+    return FeatureReader(tiny_model(), encoder, threading.Lock())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from inference.model_files import model_folder, remote_files
 from inference.models import LanguageModel
-from steering.hub import client as hub
+from steering.hub import client
 from steering.hub.errors import DownloadCancelled, HubUnreachable
 from steering.hub.sources import is_folder
 
@@ -27,7 +27,7 @@ def fetch(model: LanguageModel, is_wanted: Callable[[], bool], report: Callable[
     revision = model.revision or "main"
     report(0.0)
     try:
-        return hub.download(
+        return client.download(
             model.source,
             revision,
             _files(model.source, revision),
@@ -42,4 +42,4 @@ def _files(source: str, revision: str) -> Sequence[str]:
     try:
         return remote_files(source, revision)
     except HubUnreachable:
-        return hub.MODEL_FILES  # another program may have left them in the cache, without a listing
+        return client.MODEL_FILES  # another program may have left them in the cache, without a listing

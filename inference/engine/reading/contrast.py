@@ -7,17 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from inference.engine.reading.reader import FeatureReader
+from inference.engine.reading.reader import FeatureReader, Text
 
 Pool = Literal["mean", "max"]
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text of token ids, and of each token whether it counts: special tokens and questions usually do not."""
-
-    ids: Sequence[int]
-    counts: Sequence[bool]
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ def contrast(
 
 
 class _Scores:
-    """What is kept of the texts, a chunk at a time: the activations of all tokens at once would not fit into memory."""
+    """Sums over the texts, a chunk at a time: the activations of all tokens at once would not fit into memory."""
 
     features: Tensor
     """(texts, d_sae): the pooled activations."""

@@ -30,6 +30,14 @@ Stage = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text of token ids, and of each token whether it counts: special tokens and questions usually do not."""
+
+    ids: Sequence[int]
+    counts: Sequence[bool]
+
+
+@dataclass(frozen=True)
 class Steering:
     """A steering under which texts are read: its spec with its vector, (d_model,) float32."""
 

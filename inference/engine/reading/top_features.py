@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from inference.engine.reading.contrast import Text
-from inference.engine.reading.reader import FeatureReader, Steering
+from inference.engine.reading.reader import FeatureReader, Steering, Text
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from inference.engine.saes.fingerprint import decoder_fingerprint
 from inference.worker.saes.lease import Lease
 from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
-from steering.hub import client as hub
+from steering.hub import client
 from steering.hub.errors import DownloadCancelled
 from steering.hub.sources import is_folder
 from steering.saes import SAE
@@ -101,12 +101,12 @@ def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
 
 
 def _cached(place: SAEPlace) -> Path | None:
-    return hub.is_cached(place.source, place.revision or "main", _patterns(place))
+    return client.is_cached(place.source, place.revision or "main", _patterns(place))
 
 
 def _download(place: SAEPlace, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> Path:
     revision, patterns = place.revision or "main", _patterns(place)
-    return hub.download(place.source, revision, patterns, progress=progress, cancelled=cancelled)
+    return client.download(place.source, revision, patterns, progress=progress, cancelled=cancelled)
 
 
 def _patterns(place: SAEPlace) -> list[str]:

@@ -57,7 +57,7 @@ WRITTEN = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the libraries wrote."""
     assert LIBRARIES.is_dir(), (
-        f"{LIBRARIES} is missing: run `make test`, which installs steering/tests/saelibs.txt there"
+        f"{LIBRARIES} is missing: run `make test`, which installs inference/tests/saelibs.txt there"
     )
     folder = tmp_path_factory.mktemp("saes")
     script = Path(__file__).parent / "write_saes.py"
