@@ -6,6 +6,8 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 # One pool for all threads; it connects when it is first used. It is bounded, since hundreds of requests may begin at
 # once, each in a thread: a socket refuses connections beyond its backlog.
@@ -20,8 +22,11 @@ def async_connection() -> redis.asyncio.Redis:
     loop = asyncio.get_running_loop()
     if loop not in _async_connections:
         # Bounded too, and callers wait for a free connection: hundreds of requests may end at once.
-        url, options = settings.REDIS_URL, {"decode_responses": True, "max_connections": 8, "timeout": 10}
-        pool = redis.asyncio.BlockingConnectionPool.from_url(url, **options)
+        # A connection that broke while it was idle, as when Redis was away, is noticed by its next command only: the
+        # command is sent once more. All that a web sends here may be done twice. A silent Redis is not asked again.
+        again = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        options = {"decode_responses": True, "max_connections": 8, "timeout": 10, "retry": again}
+        pool = redis.asyncio.BlockingConnectionPool.from_url(settings.REDIS_URL, **options)
         _async_connections[loop] = redis.asyncio.Redis(connection_pool=pool)
     return _async_connections[loop]
 

@@ -29,7 +29,7 @@ local now, held = time[1] * 1000 + math.floor(time[2] / 1000), 0
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 2 * ARGV[4], '+inf') -- written before this clock was set back
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-    held = held + tonumber(string.match(member, '^%d+'))
+    if member ~= ARGV[2] .. ' ' .. ARGV[1] then held = held + tonumber(string.match(member, '^%d+')) end -- sent twice
 end
 if held > 0 and held + ARGV[2] > tonumber(ARGV[3]) then return held end
 redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[2] .. ' ' .. ARGV[1])

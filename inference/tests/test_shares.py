@@ -67,6 +67,18 @@ def test_one_request_that_is_larger_than_the_share_is_taken_alone(settings: Any)
     run(test)
 
 
+def test_a_request_whose_command_is_sent_twice_counts_once(settings: Any) -> None:
+    """A connection may break between Redis's work and its answer."""
+    settings.INFERENCE_KEY_SHARE = 0.5
+
+    async def test() -> None:
+        await Shares().take("a", 10, WORKERS)
+        await Shares().take("a", 10, WORKERS)
+        await Shares().take("b", 6, WORKERS)
+
+    run(test)
+
+
 def test_what_a_web_holds_counts_while_it_lives_and_not_longer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.INFERENCE_KEY_SHARE = 0.5
     monkeypatch.setattr(shares, "LEASE_S", 0.4)
