@@ -15,9 +15,10 @@ from steering.api.label_serializers import DeletedLabelsSerializer, FeatureLabel
 from steering.api.permissions import ModelPermissions
 from steering.api.schema import errors
 from steering.labels.files import LabelFile
-from steering.labels.models import FeatureLabel, NoSuchSAE
+from steering.labels.models import FeatureLabel
 from steering.labels.pagination import LabelPages
 from steering.models import SAE
+from steering.saes import NoSuchSAE
 
 SEARCH = OpenApiParameter(
     "search", str, description="Labels with all these words; the last one may be unfinished. The best come first."
@@ -112,7 +113,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
         if replace == "true" and not request.user.has_perm("steering.delete_featurelabel"):
             raise PermissionDenied("Replacing labels needs the permission steering.delete_featurelabel.")
         upload = uploaded(request)
-        file = LabelFile(upload.file, params.get("source", ""), upload.name)
+        file = LabelFile(upload.file, upload.name, source=params.get("source", ""))
         imported = FeatureLabel.objects.import_files(id, [file], replace=replace == "true")
         return Response(ImportedLabelsSerializer(imported).data)
 

@@ -34,7 +34,7 @@ class Command(BaseCommand):
             known = ", ".join(SAE.objects.values_list("pk", flat=True)[:20]) or "none"
             raise CommandError(f"there is no SAE {sae}; the registered SAEs are: {known}. Nothing was imported.")
         with ExitStack() as stack:
-            opened = [LabelFile(stack.enter_context(_open(name)), source, _name(name)) for name in files]
+            opened = [LabelFile(stack.enter_context(_open(name)), _name(name), source=source) for name in files]
             for file in opened:
                 file.progress = self._progress(file)
             try:
