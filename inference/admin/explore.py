@@ -17,7 +17,8 @@ from profiles.admin.form_page import SIDES
 from profiles.admin.search import fitting_names
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
-from steering.models import SAE
+from steering.models import SAE, Feature
+from steering.strengths import INDEX
 
 MAX_OFFERED = 20
 """Profiles that are offered at once; a search finds the others."""
@@ -58,6 +59,17 @@ def explore_now(request: HttpRequest) -> JsonResponse:
     """The state that changes while the page is open; `?search=` searches the offered profiles."""
     _check(request)
     return JsonResponse(_state(request.GET.get("search", "")))
+
+
+@require_safe
+def explore_maximum(request: HttpRequest) -> JsonResponse:
+    """The largest activation that is known of the feature `?sae=…&index=…`; null where none is."""
+    _check(request)
+    sae, index = request.GET.get("sae", ""), request.GET.get("index", "")
+    if not INDEX.match(index):
+        return JsonResponse({"detail": f"got index {index!r:.100}, expected an integer >= 0"}, status=400)
+    known = Feature.objects.filter(sae=sae, index=int(index)) if int(index) < 2**31 else Feature.objects.none()
+    return JsonResponse({"maximum": known.values_list("maximum", flat=True).first()})
 
 
 def _check(request: HttpRequest) -> None:

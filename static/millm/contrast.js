@@ -7,6 +7,7 @@ window.millm = window.millm || {};
   "use strict";
 
   const TOP = 20;
+  const SHOWN = 8; // of each side, before the user wants all
   const MINUS = "−";
 
   const sentences = (text) =>
@@ -23,6 +24,7 @@ window.millm = window.millm || {};
       ...millm.loadValues(key, { positive: "", negative: "", pool: "mean", maxPercent: 100 }),
       found: null,
       asked: "", // the inputs of `found`
+      most: SHOWN,
 
       init() {
         this.$watch("[positive, negative, pool, maxPercent]", () => millm.storeValues(key, this.inputs()));
@@ -63,7 +65,7 @@ window.millm = window.millm || {};
           sae: this.sae(),
         });
         if (!found) return;
-        Object.assign(this, { found, asked });
+        Object.assign(this, { found, asked, most: SHOWN });
         this.status = `${found.features.length} features found for the first side, ${found.opposed.length} for the other.`;
       },
 

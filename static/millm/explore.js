@@ -92,8 +92,18 @@ window.millm = window.millm || {};
       strengths: {},
       valid: true,
 
+      get collectedCount() {
+        return Object.keys(this.strengths).length;
+      },
+
       get isEmpty() {
-        return !Object.keys(this.strengths).length;
+        return !this.collectedCount;
+      },
+
+      showCollected() {
+        const title = document.getElementById("collected-title");
+        title.scrollIntoView();
+        title.focus();
       },
 
       /* Open the form of a new profile with the collected features. */

@@ -21,6 +21,12 @@ window.millm = window.millm || {};
     return turns;
   }
 
+  /* The largest activation that is known of a feature, else 0. */
+  async function measuredMaximum(sae, index) {
+    const response = await fetch(`/admin/explore/maximum?${new URLSearchParams({ sae, index })}`).catch(() => null);
+    return response?.ok && !response.redirected ? ((await response.json()).maximum ?? 0) : 0;
+  }
+
   const isTurn = (one) => ROLES.includes(one?.role) && typeof one.content === "string";
 
   function textReading() {
@@ -201,10 +207,11 @@ window.millm = window.millm || {};
         return features.slice(0, LISTED).map((one) => ({ ...one, value: one.maximum }));
       },
 
-      suggestion({ index }) {
-        const values = this.isChosen({ index }) ? this.values : [];
-        const known = this.shown().texts[0].features.find((one) => one.index === index)?.maximum ?? 0;
-        return SUGGESTED * Math.max(known, ...values);
+      /* From the largest activation that was measured, or from that in this text. */
+      async suggestion({ index }) {
+        const inText = this.shown().texts[0].features.find((one) => one.index === index)?.maximum ?? this.maximum();
+        const measured = await measuredMaximum(this.sae(), index);
+        return SUGGESTED * Math.max(inText, measured);
       },
     };
   }

@@ -96,8 +96,9 @@ window.millm = window.millm || {};
       return this.table().rows.some((row) => row.index === String(index));
     },
 
-    /* Add the feature with `strength`; remove it if it is in the table. */
-    toggle(feature, strength) {
+    /* Add the feature with the component's `suggestion` of a strength; remove it if it is in the table. */
+    async toggle(feature) {
+      const strength = this.isCollected(feature) ? 0 : await this.suggestion(feature);
       this.table().toggle({ ...feature, strength: millm.shortNumber(strength) });
     },
   });
