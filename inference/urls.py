@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
+from inference.api.features import FeatureView
 from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
@@ -18,6 +19,7 @@ rest.register("saes", SAEViewSet)
 rest_urls = [
     *rest.urls,
     path("activations", ActivationsView.as_view(), name="activations"),
+    path("saes/<slug:id>/features/<int:index>", FeatureView.as_view(), name="feature"),
     path("features/contrast", ContrastView.as_view(), name="contrast"),
 ]
 

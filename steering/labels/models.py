@@ -1,7 +1,6 @@
 """Feature labels: texts that say what a feature of an SAE stands for."""
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -9,13 +8,16 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector, SearchVectorField
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.db.models import F, Q, Value
 from django.db.models.functions import Length
 
 from steering.api.search import check_number
 from steering.errors import Refused
-from steering.labels.files import SOURCE_LENGTH, Label, LabelFile
+from steering.history import History
+from steering.imports.copy import imported
+from steering.labels.files import EDITED, LABEL_LENGTH, SOURCE_LENGTH, LabelFile, clean
+from steering.saes import SAE, NoSuchSAE
 from steering.statements import may_take_long
 
 SEARCH_LIMIT = 1000
@@ -23,15 +25,16 @@ SEARCH_LIMIT = 1000
 PER_LENGTH = 2  # a flag of ts_rank: divide the rank by the document's length
 
 
-class FeaturesUnknown(Refused):
-    """Error: the number of an SAE's features is unknown until its files are downloaded."""
+class InvalidLabel(Refused):
+    """Error: a text that cannot be a label."""
 
-    code = "sae_not_ready"
-    status = 409
+    code = "invalid_label"
 
 
-class NoSuchSAE(Refused):
-    code = "sae_not_found"
+class NoEditedLabel(Refused):
+    """Error: a feature has no edited label."""
+
+    code = "label_not_found"
     status = 404
 
 
@@ -62,7 +65,10 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         return self.model.objects.filter(pk__in=found).order_by(rank.desc(), Length("label"), "index", "pk")
 
     def of(self, sae_id: str | None, indices: Iterable[int]) -> dict[int, str]:
-        """{feature index: label} of the labelled ones among these features; the newest label if there are several."""
+        """{feature index: label} of the labelled ones among these features.
+
+        Of several labels the edited one counts, else the newest.
+        """
         found = self.of_many([(sae_id, indices)])
         return {index: label for (_, index), label in found.items()}
 
@@ -75,18 +81,22 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         wanted = [Q(sae_id=sae_id, index__in=sorted(indices)) for sae_id, indices in asked.items() if indices]
         if not wanted:
             return {}
-        rows = self.filter(reduce(or_, wanted)).order_by("pk").values_list("sae_id", "index", "label")
+        found = self.filter(reduce(or_, wanted)).alias(is_edited=Q(source=EDITED)).order_by("is_edited", "pk")
+        rows = found.values_list("sae_id", "index", "label")
         return {(sae_id, index): label for sae_id, index, label in rows}
 
     @transaction.atomic
     def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete these labels; the history of edited ones records it."""
         may_take_long()
-        return super().delete()
+        edited = EditedLabel.objects.filter(pk__in=self.order_by().filter(source=EDITED).values("pk"))
+        count = sum(label.delete()[0] for label in edited)
+        deleted, _ = super().delete()
+        return count + deleted, {self.model._meta.label: count + deleted}
 
     delete.queryset_only = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
 
-    @transaction.atomic
     def import_files(self, sae_id: str, files: Sequence[LabelFile], *, replace: bool = False) -> ImportedLabels:
         """Write all labels of `files`, or none of them on any error.
 
@@ -94,25 +104,12 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         `replace` deletes all earlier labels of the files' sources first. Raises InvalidLabelFile, NoSuchSAE,
         FeaturesUnknown.
         """
-        may_take_long()
-        with connection.cursor() as cursor:
-            # The lock is held until the end: the SAE cannot be deleted meanwhile, every other change of it can happen.
-            cursor.execute("SELECT d_sae FROM steering_sae WHERE id = %s FOR KEY SHARE", [sae_id])
-            d_sae = _feature_count(sae_id, cursor.fetchone())
-            cursor.execute(
-                "CREATE TEMPORARY TABLE new_labels "
-                "(row bigserial, index integer, label text, source text) ON COMMIT DROP"
-            )
-            with (
-                closing(_labels(files, d_sae)) as labels,
-                cursor.copy("COPY new_labels (index, label, source) FROM STDIN") as copy,
-            ):
-                for label in labels:
-                    copy.write_row(label)
-            imported = self._write(cursor, sae_id, replace)
-            cursor.execute("DROP TABLE new_labels")
+        columns = {"index": "integer", "label": "text", "source": "text"}
+        with imported(sae_id, "new_labels", columns) as new:
+            new.copy(label for file in files for label in file.labels(new.d_sae))
+            written, sources = self._write(new.cursor, sae_id, replace)
         rows, skipped = sum(file.rows for file in files), sum(file.skipped for file in files)
-        return ImportedLabels(rows, skipped, *imported)
+        return ImportedLabels(rows, skipped, written, sources)
 
     def _write(self, cursor: Any, sae_id: str, replace: bool) -> tuple[int, list[str]]:
         """Copy the labels of the temporary table into this table. Returns their number and their sources."""
@@ -132,20 +129,6 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         cursor.execute("SELECT gin_clean_pending_list('feature_label_words')")
         cursor.execute("ANALYZE steering_featurelabel")
         return written, sources
-
-
-def _feature_count(sae_id: str, row: tuple[int] | None) -> int:
-    """The SAE's number of features, from its row. Raises NoSuchSAE, FeaturesUnknown."""
-    if row is None:
-        raise NoSuchSAE(f"there is no SAE {sae_id}")
-    if not row[0]:
-        raise FeaturesUnknown(f"the number of features of SAE {sae_id} is not known yet: download the SAE first")
-    return row[0]
-
-
-def _labels(files: Sequence[LabelFile], d_sae: int) -> Generator[Label, None, None]:
-    for file in files:
-        yield from file.labels(d_sae)
 
 
 def search_query(words: Sequence[str]) -> Any:
@@ -179,3 +162,55 @@ class FeatureLabel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.index} — {self.label}"
+
+
+class EditedLabelManager(models.Manager["EditedLabel"]):
+    def get_queryset(self) -> models.QuerySet["EditedLabel"]:
+        return super().get_queryset().filter(source=EDITED).defer("vector")
+
+    @transaction.atomic
+    def write(self, sae_id: str, index: int, label: str) -> "EditedLabel":
+        """Give a feature this edited label, in place of an earlier one.
+
+        Raises InvalidLabel, NoSuchSAE, NoSuchFeature or FeaturesUnknown.
+        """
+        label = clean(label)
+        if not label:
+            raise InvalidLabel("label: got no text, expected a label; delete the label to have none", field="label")
+        if len(label) > LABEL_LENGTH:
+            message = f"label: got {len(label)} characters, expected at most {LABEL_LENGTH}: shorten it"
+            raise InvalidLabel(message, field="label")
+        # The lock keeps the SAE from being deleted, and others from writing labels, until this transaction ends.
+        sae = SAE.objects.select_for_update(no_key=True).filter(pk=sae_id).first()
+        if sae is None:
+            raise NoSuchSAE(f"there is no SAE {sae_id}")
+        sae.check_feature(index)
+        written = self.filter(sae=sae, index=index).first() or self.model(sae=sae, index=index, source=EDITED)
+        if written.label != label:
+            written.label = label
+            written.save()
+        return written
+
+    @transaction.atomic
+    def remove(self, sae_id: str, index: int) -> None:
+        """Delete the edited label of a feature. Raises NoEditedLabel."""
+        label = self.select_for_update().filter(sae_id=sae_id, index=index).first()
+        if label is None:
+            raise NoEditedLabel(f"feature {index} of SAE {sae_id} has no edited label")
+        label.delete()
+
+    def versions(self, sae_id: str, index: int) -> models.QuerySet[Any]:
+        """The history of the edited label of a feature, the latest version first."""
+        found: models.QuerySet[Any] = self.model.history.filter(sae_id=sae_id, index=index)
+        return found
+
+
+class EditedLabel(FeatureLabel):
+    """A label that a user wrote, with its history. Imports, of other sources, write no history."""
+
+    objects = EditedLabelManager()
+    history = History(excluded_fields=["vector"])
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # those of `FeatureLabel` count
