@@ -46,7 +46,6 @@ def explore(request: HttpRequest) -> HttpResponse:
         "is_fullwidth": "1",
         "page": page,
         "tabs": TABS,
-        "feature_url": "/FEATURE/SAE/INDEX",
         "features": table.context({}),
         "tryit_sides": SIDES,
         "media": FeatureStrengthsWidget().media,

@@ -133,7 +133,6 @@ class ProfileFormAdmin(ModelAdmin):
         context |= {
             "tryit_sides": SIDES,
             "may_find_features": editable and may_find_features(request),
-            "feature_url": "/FEATURE/SAE/INDEX",
             "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),

@@ -86,10 +86,10 @@ window.millm = window.millm || {};
       return this.table().options.sae;
     },
 
-    /* The address of a feature's page. */
+    /* The address of a feature's page, from that of feature 0 of an SAE named SAE. */
     featureUrl({ index }) {
       const { featureUrl } = this.$root.closest("[data-feature-url]").dataset;
-      return featureUrl.replace("SAE", encodeURIComponent(this.sae())).replace("INDEX", index);
+      return featureUrl.replace("SAE", encodeURIComponent(this.sae())).replace(/0\/$/, `${index}/`);
     },
 
     isCollected({ index }) {

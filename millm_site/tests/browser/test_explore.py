@@ -121,6 +121,10 @@ def test_a_text_shows_where_a_feature_fires_and_leads_to_a_profile_that_steers(
     expect(token(explore, "howls")).to_have_attribute("aria-label", re.compile(r"howls, [1-9]"))
     assert heat(explore, "howls") > heat(explore, "dives")
 
+    with explore.expect_popup() as opened:
+        of_token.get_by_role("link", name="Page of feature").first.click()
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text(re.compile(r"Feature \d+ of demo-sae"))
+
     token(explore, "dives").click()
     for index in sorted(Profile.objects.get(name="ocean").strengths):
         of_token.get_by_role("button", name=f"Collect feature {index}", exact=True).click()
