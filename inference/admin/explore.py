@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from inference.broker.heartbeats import is_served
 from inference.models import LanguageModel
-from profiles.admin.form_page import SIDES
+from profiles.admin.form_page import SIDES, may_find_features
 from profiles.admin.search import fitting_names
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
@@ -24,13 +24,7 @@ MAX_OFFERED = 20
 """Profiles that are offered at once; a search finds the others."""
 MAX_CHARACTERS = 20_000
 """Characters of a text on the page, which shows each token as a button."""
-PERMISSION = "steering.view_featurelabel"
 TABS = [("text", "Text"), ("contrast", "Contrast")]
-
-
-def may_explore(request: HttpRequest) -> bool:
-    """True for users who may read features."""
-    return request.user.has_perm(PERMISSION)
 
 
 @require_safe
@@ -72,7 +66,7 @@ def explore_maximum(request: HttpRequest) -> JsonResponse:
 
 
 def _check(request: HttpRequest) -> None:
-    if not may_explore(request):
+    if not may_find_features(request):
         raise PermissionDenied
 
 

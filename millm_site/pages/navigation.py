@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from inference.admin.explore import may_explore
+from profiles.admin.form_page import may_find_features
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
@@ -16,7 +16,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Dashboard", "dashboard", "admin:index"),
                 _item("Playground", "forum", "playground"),
-                _item("Explore", "travel_explore", "explore", may_explore),
+                _item("Explore", "travel_explore", "explore", may_find_features),
             ]
         },
         {

@@ -148,7 +148,7 @@ class ProfileFormAdmin(ModelAdmin):
 
 
 def may_find_features(request: HttpRequest) -> bool:
-    """True for users who may contrast sentences, which shows labels of features."""
+    """True for users who may read texts and contrast sentences, which shows labels of features."""
     return request.user.has_perm("steering.view_featurelabel")
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 from django.test import Client
@@ -77,16 +78,11 @@ def test_a_feature_that_the_sae_does_not_have_is_refused_when_the_form_is_saved(
     assert not Profile.objects.exists()
 
 
-def test_who_may_not_view_labels_is_offered_no_search_of_features(admin_client: Client, sae: SAE) -> None:
-    assert "Find features" in admin_client.get(ADD).content.decode()
-    user = admin_client.get(ADD).wsgi_request.user
-    user.is_superuser = False
-    user.save()
-    user.user_permissions.set(permissions("add_profile", "view_profile"))
-    assert "Find features" not in admin_client.get(ADD).content.decode()
-    user.user_permissions.add(*permissions("view_featurelabel"))
-    assert "Find features" in admin_client.get(ADD).content.decode()
-
-
-def permissions(*codenames: str) -> list[Permission]:
-    return list(Permission.objects.filter(codename__in=codenames))
+def test_who_may_not_view_labels_is_offered_no_search_of_features(sae: SAE) -> None:
+    user = get_user_model().objects.create_user("maker", is_staff=True)
+    browser = Client()
+    browser.force_login(user)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["add_profile", "view_profile"]))
+    assert "Find features" not in browser.get(ADD).content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="view_featurelabel"))
+    assert "Find features" in browser.get(ADD).content.decode()

@@ -75,7 +75,7 @@ window.millm = window.millm || {};
 
       removeTurn(number) {
         this.turns.splice(number, 1);
-        this.$nextTick(() => this.$refs.add.focus());
+        this.$nextTick(() => document.getElementById("add-turn").focus()); // the pressed button is gone, with its $refs
       },
 
       pasted(event) {

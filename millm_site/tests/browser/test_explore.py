@@ -123,7 +123,7 @@ def test_a_text_shows_where_a_feature_fires_and_leads_to_a_profile_that_steers(
 
     with explore.expect_popup() as opened:
         of_token.get_by_role("link", name="Page of feature").first.click()
-    expect(opened.value.get_by_role("heading", level=1)).to_have_text(re.compile(r"Feature \d+ of demo-sae"))
+    expect(opened.value).to_have_title(re.compile(r"^Feature \d+ of demo-sae"))
 
     token(explore, "dives").click()
     for index in sorted(Profile.objects.get(name="ocean").strengths):
@@ -171,7 +171,7 @@ def test_what_speaks_for_the_other_side_is_collected_with_a_negative_strength(ex
     assert other.count() == 8
     explore.get_by_role("button", name="Show all 20").last.click()
     assert other.count() == 20
-    explore.get_by_label("Leave out features that fire on more than").fill("2")
+    explore.get_by_label("Only features that fire on at most").fill("2")
     stale = explore.get_by_role("tabpanel", name="Contrast").get_by_text("From before your last change.")
     expect(stale).to_be_visible()
     press(explore, "Compare")
@@ -219,6 +219,7 @@ def test_a_pasted_chat_is_read_under_a_profile_before_and_after_its_steering(exp
     expect(explore.get_by_role("textbox", name="Turn 3")).to_be_focused()
     press(explore, "Remove turn 3")
     expect(explore.get_by_role("textbox", name="Turn 3")).to_have_count(0)
+    expect(explore.get_by_role("button", name="Add a turn")).to_be_focused()
 
 
 # --- keyboard, storage, phone ---
