@@ -32,6 +32,7 @@ PROFILE_REQUESTS = Counter("millm_profile_requests_total", "Requests by the prof
 FIRST_TOKEN = Histogram("millm_first_token_seconds", "From a request to its first token.", buckets=SECONDS)
 INTER_TOKEN = Histogram("millm_inter_token_seconds", "Between the tokens of an answer.", buckets=SECONDS)
 PROMPT_TOKENS = Counter("millm_prompt_tokens_total", "Tokens of the prompts that were answered, each prompt once.")
+READINGS = Counter("millm_readings_total", "Readings of activations, by kind and how they ended.", ["kind", "outcome"])
 
 HTTP = Counter("millm_http_requests_total", "Requests of any kind.", ["area", "method", "status"])
 AREAS = ("v1", "api", "admin", "static")

@@ -8,7 +8,14 @@ from typing import Any
 
 from celery import shared_task
 
-from inference.broker.messages import EmbedMessage, GenerateMessage
+from inference.broker.messages import (
+    ActivationsMessage,
+    ContrastMessage,
+    EmbedMessage,
+    FeatureMessage,
+    GenerateMessage,
+    Message,
+)
 
 
 @shared_task(name=GenerateMessage.TASK, acks_late=True)
@@ -29,3 +36,29 @@ def embed(fields: dict[str, Any]) -> None:
     if accepted := process.worker().accept(EmbedMessage, fields):
         server, message = accepted
         server.embed(message)
+
+
+@shared_task(name=ActivationsMessage.TASK, acks_late=True)
+def activations(fields: dict[str, Any]) -> None:
+    """Queue an ActivationsMessage for its reading."""
+    _read(ActivationsMessage, fields)
+
+
+@shared_task(name=ContrastMessage.TASK, acks_late=True)
+def contrast(fields: dict[str, Any]) -> None:
+    """Queue a ContrastMessage for its reading."""
+    _read(ContrastMessage, fields)
+
+
+@shared_task(name=FeatureMessage.TASK, acks_late=True)
+def feature(fields: dict[str, Any]) -> None:
+    """Queue a FeatureMessage for its reading."""
+    _read(FeatureMessage, fields)
+
+
+def _read(kind: type[Message], fields: dict[str, Any]) -> None:
+    from inference.worker import process
+
+    if accepted := process.worker().accept(kind, fields):
+        server, message = accepted
+        server.read(message)

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
+from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
 from inference.openai import views
@@ -14,6 +15,11 @@ from inference.openai.schema import openapi
 rest = SimpleRouter(trailing_slash=False)
 rest.register("models", ModelViewSet)
 rest.register("saes", SAEViewSet)
+rest_urls = [
+    *rest.urls,
+    path("activations", ActivationsView.as_view(), name="activations"),
+    path("features/contrast", ContrastView.as_view(), name="contrast"),
+]
 
 urlpatterns = [
     path("healthz", health.healthz),

@@ -11,7 +11,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from inference.admin.playground import playground, playground_now
 from inference.openai.views import admin_chat_completions
-from inference.urls import rest
+from inference.urls import rest_urls
 from millm_site.pages.rest_root import RestRoot
 
 
@@ -38,7 +38,7 @@ urlpatterns = [
     path("api/", RestRoot.as_view(), name="api_root"),
     path("api/", include("profiles.urls")),
     path("api/", include("steering.urls")),
-    path("api/", include(rest.urls)),
+    path("api/", include(rest_urls)),
     re_path(r"^api/", no_endpoint),
     path("", include("inference.urls")),
 ]

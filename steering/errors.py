@@ -79,5 +79,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> "Response | 
     from rest_framework.views import exception_handler as drf_exception_handler
 
     if isinstance(error, Refused):
-        return Response({"detail": str(error), "code": error.code, **error.details}, status=error.status)
+        headers = {"Retry-After": "1"} if error.status in {429, 503} else {}
+        return Response({"detail": str(error), "code": error.code, **error.details}, error.status, headers=headers)
     return drf_exception_handler(error, context)

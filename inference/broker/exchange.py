@@ -74,12 +74,13 @@ class Call:
         return "cancelled" if self.exchange.left else "answered"
 
 
-_call: ContextVar[Call] = ContextVar("call")
+current_call: ContextVar[Call] = ContextVar("call")
+"""The HTTP request that this context belongs to."""
 
 
 def stream_failed(status: int) -> None:
     """Count this request as one that was answered with `status`: its status line was sent before it failed."""
-    _call.get().status = status
+    current_call.get().status = status
 
 
 def closes_exchanges(application: ASGI) -> ASGI:
@@ -90,7 +91,7 @@ def closes_exchanges(application: ASGI) -> ASGI:
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         call = Call()
-        _call.set(call)
+        current_call.set(call)
 
         async def received() -> Any:
             message = await receive()
@@ -160,7 +161,7 @@ class Exchange:
         From now on the exchange is closed with the HTTP request. Raises RequestFailed where the request is refused,
         RedisError or OperationalError of Celery where Redis does not answer.
         """
-        call = _call.get()
+        call = current_call.get()
         call.exchange, self._pace = self, metrics.Pace(call.arrived)
         inbox().expect(self.request_id, self._pace.observe)
         if call.is_left:

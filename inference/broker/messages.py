@@ -7,13 +7,13 @@ must not leave out what the web asks for.
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
 from inference.interface import SamplingParams
-from steering.spec import SteeringSpec
+from steering.spec import SAEPlace, SteeringSpec
 
 
 @final
@@ -38,6 +38,12 @@ class TokensPrompt(TypedDict):
 
 
 Prompt = ChatPrompt | TextPrompt | TokensPrompt
+
+
+Stage = Literal["before", "after"]
+"""Whether the residual stream is read before or after the steering at the same hook point is added."""
+Pool = Literal["mean", "max"]
+"""The score of a feature for a text, over the activations on its tokens."""
 
 
 class Message(BaseModel):
@@ -89,3 +95,47 @@ class GenerateMessage(Message):
     """True where the answer begins with its prompt."""
     template: dict[str, Any] = {}
     """Options of the chat template."""
+
+
+class ReadingMessage(Message):
+    """A request for features of prompts: `place` is that of the SAE that reads them."""
+
+    place: SAEPlace
+    skip_special: bool
+    """True where special tokens do not count."""
+    answer_only: bool
+    """True where of messages only the last one of the assistant counts."""
+
+
+class ActivationsMessage(ReadingMessage):
+    """A request for the features that fire on each token of each prompt."""
+
+    TASK = "inference.activations"
+
+    top_k: int
+    """Features of each token."""
+    features: list[int] | None
+    """The only features looked at; None is all."""
+    steering: SteeringSpec | None
+    stage: Stage
+
+
+class ContrastMessage(ReadingMessage):
+    """A request for the features that tell the first `positives` prompts from the others."""
+
+    TASK = "inference.contrast"
+
+    positives: int
+    pool: Pool
+    max_density: float
+    top: int
+
+
+class FeatureMessage(Message):
+    """A request for what the weights say of the feature `index`: promoted and suppressed tokens, nearest features."""
+
+    TASK = "inference.feature"
+
+    place: SAEPlace
+    index: int
+    top: int

@@ -26,14 +26,15 @@ class PromptReader:
     """Embeddings of texts and log-probabilities of prompts by `model`, beside the engine that serves it.
 
     The modules are a copy that shares the weights, so that the engine's hooks and attention are not in it: make the
-    reader before the engine takes the model over. One batch runs at a time, so that memory is bounded.
+    reader before the engine takes the model over. One batch runs at a time, so that memory is bounded: hold `lock` for
+    a forward pass of `model`.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-        self._model = copy.deepcopy(model, shared)
-        self._context_length = int(model.config.get_text_config().max_position_embeddings)
-        self._lock = threading.Lock()
+        self.model = copy.deepcopy(model, shared)
+        self.context_length = int(model.config.get_text_config().max_position_embeddings)
+        self.lock = threading.Lock()
 
     @torch.no_grad()
     def embeddings(self, texts: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, str]]]:
@@ -45,7 +46,7 @@ class PromptReader:
         for text in texts:
             self._check(text, "input")
         for batch in batches_of_like_length(texts, BATCH_TOKENS):
-            with self._lock:
+            with self.lock:
                 means = self._means([texts[index] for index in batch])
             rows = means.to("cpu", torch.float32).numpy().astype("<f4")
             yield [(index, base64.b64encode(row.tobytes()).decode()) for index, row in zip(batch, rows, strict=True)]
@@ -61,18 +62,18 @@ class PromptReader:
         self._check(ids, "prompt")
         found: list[Logprobs] = []
         cache = None
-        with self._lock, steered(self._model, *steering) if steering else nullcontext():
+        with self.lock, steered(self.model, *steering) if steering else nullcontext():
             for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-                chunk = torch.tensor([ids[start : start + CHUNK_TOKENS]], device=self._model.device)
-                output = self._model(input_ids=chunk, past_key_values=cache, use_cache=True)
+                chunk = torch.tensor([ids[start : start + CHUNK_TOKENS]], device=self.model.device)
+                output = self.model(input_ids=chunk, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 following = ids[start + 1 : start + 1 + CHUNK_TOKENS]
                 found += _logprobs(output.logits[0, : len(following)].float(), following, top)
         return found
 
     def _check(self, ids: Sequence[int], param: str) -> None:
-        if len(ids) > self._context_length:
-            raise ContextLengthExceeded(self._context_length, f"your {param} resulted in {len(ids)} tokens", param)
+        if len(ids) > self.context_length:
+            raise ContextLengthExceeded(self.context_length, f"your {param} resulted in {len(ids)} tokens", param)
 
     def _means(self, texts: Sequence[Sequence[int]]) -> Tensor:
         """The mean hidden state of each text, (texts, d_model).
@@ -80,10 +81,10 @@ class PromptReader:
         The texts are padded on the right, where causal attention does not look.
         """
         longest = max(map(len, texts))
-        ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts], device=self._model.device)
+        ids = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts], device=self.model.device)
         lengths = torch.tensor([len(text) for text in texts], device=ids.device)
         mask = torch.arange(longest, device=ids.device) < lengths.unsqueeze(1)
-        hidden = self._model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
+        hidden = self.model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).last_hidden_state
         summed = (hidden.float() * mask.unsqueeze(-1)).sum(dim=1)
         means: Tensor = summed / lengths.unsqueeze(1)
         return means

@@ -9,29 +9,6 @@ from django.http import JsonResponse
 from inference.broker.errors import RequestFailed
 from steering.errors import Refused
 
-# The HTTP status of each code of a RequestFailed; any other code is the server's fault.
-FAILURES = {
-    "context_length_exceeded": 400,
-    "invalid_messages": 400,
-    "invalid_request": 400,
-    "client_too_slow": 408,
-    "sae_unavailable": 409,
-    "engine_busy": 429,
-    "queue_full": 429,
-    "share_used_up": 429,
-    "cancelled": 499,
-    "engine_closed": 503,
-    "out_of_memory": 503,
-    "no_worker": 503,
-    "worker_lost": 503,
-    "broker_full": 503,
-    "broker_unavailable": 503,
-    "database_busy": 503,
-    "database_full": 503,
-    "database_unavailable": 503,
-    "statement_timeout": 503,
-    "timeout": 504,
-}
 RETRY_AFTER_S = 1
 
 
@@ -55,7 +32,7 @@ class OpenAIError(Exception):
     @classmethod
     def from_failure(cls, error: RequestFailed) -> Self:
         """The error of a request that no worker answered to its end."""
-        return cls(FAILURES.get(error.code, 500), str(error), code=error.code, param=error.param)
+        return cls(error.status, str(error), code=error.code, param=error.param)
 
     @classmethod
     def from_steering(cls, error: Refused, param: str) -> Self:

@@ -19,7 +19,7 @@ def test_after_redis_was_away_no_command_fails_on_a_connection_of_before(setting
 
     async def test() -> None:
         async def at_once() -> list[object]:
-            return await asyncio.gather(*[async_connection().ping() for _ in range(CONNECTIONS)])
+            return [*await asyncio.gather(*[async_connection().ping() for _ in range(CONNECTIONS)])]
 
         await at_once()
         broker.go()

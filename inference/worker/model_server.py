@@ -1,25 +1,32 @@
 """A loaded model with its engine, which answers the tasks of a worker."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from django.conf import settings
 from redis.client import PubSubWorkerThread
 from torch import Tensor
 
 from inference.broker import claims
-from inference.broker.messages import EmbedMessage, GenerateMessage
+from inference.broker.messages import EmbedMessage, GenerateMessage, Message
 from inference.engine.engine import ContinuousEngine, EngineLimits
-from inference.engine.loading import embedded_tokens, load
+from inference.engine.loading import embedded_tokens, load, vocabulary
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.saes.directions import steering_vector
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
 from inference.worker.embedder import Embedder
+from inference.worker.job import Job
 from inference.worker.job_table import JobTable
+from inference.worker.reading.readings import Readings
+from inference.worker.reading.texts import ReadTexts
 from inference.worker.request_builder import RequestBuilder
 from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
 from steering.spec import SteeringSpec
+
+M = TypeVar("M", bound=Message)
 
 
 class ModelServer:
@@ -36,6 +43,9 @@ class ModelServer:
         self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
         self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
+        texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length)
+        self.readings = Readings(texts, reader, steering_direction, min(vocabulary(loaded), len(tokenizer)))
+        self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
         self._cancellations: PubSubWorkerThread | None = None
 
     def listen_for_cancellations(self) -> None:
@@ -52,6 +62,7 @@ class ModelServer:
             self._cancellations.stop()
         self.engine.close()
         self._embeddings.close()
+        self._readings.close()
         self.jobs.end_all(EngineClosed("the engine was stopped"))  # an engine that died reports nothing
 
     def answer(self, message: GenerateMessage) -> None:
@@ -75,16 +86,23 @@ class ModelServer:
 
     def embed(self, message: EmbedMessage) -> None:
         """Queue a request for embeddings, which are computed one request after another; returns at once."""
+        self._queue(self._embeddings, message, self._embedder.embed)
+
+    def read(self, message: Message) -> None:
+        """Queue a request for a reading, which are made one request after another; returns at once."""
+        self._queue(self._readings, message, self.readings.answer)
+
+    def _queue(self, queue: SideQueue, message: M, work: Callable[[M, Job], None]) -> None:
         job = self.jobs.claim(message, choices=1)
         if job is None:
             return
 
         def run() -> None:
             with self.jobs.ending(job):
-                self._embedder.embed(message, job)
+                work(message, job)
 
         try:
-            self._embeddings.submit(run)
+            queue.submit(run)
         except EngineBusy as error:
             with self.jobs.ending(job):
                 raise error

@@ -52,11 +52,15 @@ def prompt_ids(
     tokens. The model reads tokens below `rows`. Raises UnusableTemplate, or InvalidPrompt of the field `param`.
     """
     if "messages" in prompt:
-        text = _chat_text(tokenizer, prompt["messages"], template or {})
+        text = chat_text(tokenizer, prompt["messages"], template or {})
         ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     else:
         ids = list(prompt["ids"]) if "ids" in prompt else list(tokenizer(prompt["text"])["input_ids"])
-    param = param or field_of(prompt)
+    return check_ids(tokenizer, ids, rows, param or field_of(prompt))
+
+
+def check_ids(tokenizer: PreTrainedTokenizerFast, ids: list[int], rows: int, param: str) -> list[int]:
+    """Return `ids`. Raises InvalidPrompt of the field `param` where there are none, or one is not below `rows`."""
     if not ids:
         raise InvalidPrompt("got no tokens, expected at least one", param)
     if (largest := max(ids)) >= rows:
@@ -83,9 +87,10 @@ def echo_text(texts: TokenTexts, prompt: Mapping[str, Any], ids: Sequence[int]) 
 # --- chat templates ---
 
 
-def _chat_text(
+def chat_text(
     tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> str:
+    """The messages as the model's own chat template writes them with `options`. Raises UnusableTemplate."""
     if not tokenizer.chat_template:
         raise UnusableTemplate("this model has no chat template: use /v1/completions")
     known = [_with_known_role(message, tokenizer.chat_template) for message in messages]

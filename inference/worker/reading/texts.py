@@ -1,0 +1,80 @@
+"""From the prompts of a reading to texts of token ids, with the tokens that count."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from transformers import PreTrainedTokenizerFast
+
+from inference.broker.messages import Prompt, ReadingMessage
+from inference.engine.detokenizer import GrowingText, TokenTexts
+from inference.engine.reading.reader import Text
+from inference.interface import ContextLengthExceeded
+from inference.worker.prompts import InvalidPrompt, chat_text, check_ids, prompt_ids
+
+
+class ReadTexts:
+    """Makes texts of prompts for a model that reads tokens below `rows` in `context_length` positions."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: TokenTexts, rows: int, context_length: int) -> None:
+        self._tokenizer, self._texts = tokenizer, texts
+        self._rows, self._context_length = rows, context_length
+
+    def of(self, message: ReadingMessage) -> list[Text]:
+        """The text of each prompt.
+
+        Raises UnusableTemplate, InvalidPrompt, ContextLengthExceeded, each with the field of the request.
+        """
+        found: list[Text] = []
+        total = 0
+        for prompt in message.prompts:
+            text = self._text(prompt, message)
+            if len(text.ids) > self._context_length:
+                got = f"text {len(found)} has {len(text.ids)} tokens"
+                raise ContextLengthExceeded(self._context_length, got, _param(prompt))
+            found.append(text)
+            total += len(text.ids)
+            if total > (most := settings.INFERENCE_MAX_READING_TOKENS):
+                got = f"got more than {most:,} tokens, in the first {len(found)} of {len(message.prompts)} texts"
+                raise InvalidPrompt(f"{got}: read fewer texts at once", _param(prompt))
+        return found
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """The characters that each token completes, and whether it is a special token, which has its name."""
+        growing = GrowingText(self._texts, names=True)
+        return [(growing.push(one), one in self._texts.special) for one in ids]
+
+    def name(self, token_id: int) -> str:
+        """The text of a token by itself; bytes that are no character are replacement characters."""
+        return self._texts.within(token_id).decode(errors="replace")
+
+    def _text(self, prompt: Prompt, message: ReadingMessage) -> Text:
+        ids, counts = self._answer(prompt) if "messages" in prompt and message.answer_only else self._all(prompt)
+        if message.skip_special:
+            counts = [one and token not in self._texts.special for one, token in zip(counts, ids, strict=True)]
+        return Text(ids, counts)
+
+    def _all(self, prompt: Prompt) -> tuple[list[int], list[bool]]:
+        template = {"add_generation_prompt": False}
+        ids = prompt_ids(self._tokenizer, prompt, self._rows, template, _param(prompt))
+        return ids, [True] * len(ids)
+
+    def _answer(self, prompt: Mapping[str, Any]) -> tuple[list[int], list[bool]]:
+        """A conversation, of which the tokens of the last answer count."""
+        answers = [one["content"] for one in prompt["messages"] if one["role"] == "assistant"]
+        answer = (answers[-1] if answers else "").strip()
+        if not answer:
+            raise InvalidPrompt("a conversation has no answer (role assistant) with a text", "messages")
+        text = chat_text(self._tokenizer, prompt["messages"], {"add_generation_prompt": False})
+        start = text.rfind(answer)
+        if start < 0:
+            raise InvalidPrompt("the chat template changes the text of the answer: read all positions", "messages")
+        end = start + len(answer)
+        tokens = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = check_ids(self._tokenizer, list(tokens["input_ids"]), self._rows, "messages")
+        return ids, [begin < end and after > start for begin, after in tokens["offset_mapping"]]
+
+
+def _param(prompt: Mapping[str, Any]) -> str:
+    """The field of a request that has the prompt."""
+    return "messages" if "messages" in prompt else "texts" if "text" in prompt else "tokens"
