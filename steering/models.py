@@ -7,6 +7,8 @@ from django.db import models, transaction
 from django.db.models import Q
 
 from steering.errors import NoSAEAttached, NoSuchVersion, StaleSteering, SteeringUnavailable
+from steering.features.models import Feature as Feature
+from steering.features.models import FeatureExample as FeatureExample
 from steering.fields import FeatureStrengthsField
 from steering.history import History
 from steering.labels.models import FeatureLabel as FeatureLabel

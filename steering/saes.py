@@ -93,6 +93,10 @@ class SAE(models.Model):
     hook_name = models.CharField(max_length=100, blank=True)
     model_name = models.CharField(max_length=100, blank=True, help_text="The model it was trained on.")
     fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of its decoder.")
+    residual_norm = models.FloatField(
+        null=True, editable=False, help_text="Mean norm of the residual stream, measured."
+    )
+    measured_tokens = models.PositiveBigIntegerField(null=True, editable=False, help_text="Tokens of the statistics.")
     is_attached = models.BooleanField(default=False, editable=False)
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
     progress = models.FloatField(null=True, editable=False)
