@@ -1,12 +1,11 @@
 """Statistics of all features of an SAE over many texts: how often and how strongly each fires, and where most."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Self
 
 import numpy as np
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,6 +27,8 @@ PADDING = -1
 """Stands for the tokens before the begin and after the end of a text in the window of an example."""
 
 Array = NDArray[Any]
+ARRAYS = ("maxima", "fired", "totals", "tops", "windows", "values")
+"""The arrays of the statistics that lie on the host."""
 
 
 class NotFinite(ValueError):
@@ -93,25 +94,19 @@ class Statistics:
     # --- saved and restored ---
 
     def save(self) -> dict[str, Array]:
-        """The state as arrays, which share the memory."""
-        arrays = {name: getattr(self, name) for name in ("maxima", "fired", "totals", "tops", "windows", "values")}
+        """The state as arrays, of which most are this state's own."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         counted = {"tokens": np.array(self.tokens), "norms": np.array(self.norms)}
         return {**arrays, **counted, "histograms": self.histograms.cpu().numpy()}
 
-    def to_bytes(self) -> bytes:
-        """The state in the form of safetensors."""
-        saved: bytes = safetensors.numpy.save(self.save())
-        return saved
-
     @classmethod
-    def from_bytes(cls, saved: bytes, device: torch.device | str = "cpu") -> Self:
-        """Restore what `to_bytes` returned."""
-        arrays = safetensors.numpy.load(saved)
+    def restore(cls, arrays: Mapping[str, Array], device: torch.device | str = "cpu") -> Self:
+        """The state of the arrays of `save`, which are copied."""
         made = cls(0, device, 0)
-        made.tokens, made.norms = int(arrays.pop("tokens")), float(arrays.pop("norms"))
-        made.histograms = torch.from_numpy(arrays.pop("histograms").copy()).to(device)
-        for name, array in arrays.items():
-            setattr(made, name, array.copy())  # those of safetensors cannot be written to
+        made.tokens, made.norms = int(arrays["tokens"]), float(arrays["norms"])
+        made.histograms = torch.from_numpy(arrays["histograms"].copy()).to(device)
+        for name in ARRAYS:
+            setattr(made, name, arrays[name].copy())
         return made
 
     # --- texts ---
