@@ -107,7 +107,7 @@ def processes(
         for process in (web, server.worker):
             process.send_signal(signal.SIGTERM)
         for process in (web, server.worker):
-            process.wait(timeout=20)
+            process.wait(timeout=90)
         for log in sorted(logs.iterdir()):
             sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
 

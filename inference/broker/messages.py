@@ -75,6 +75,21 @@ class EmbedMessage(Message):
     TASK = "inference.embed"
 
 
+class AnswerReading(BaseModel):
+    """The features to read in an answer when it has ended, with its prompt and under its steering."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    place: SAEPlace
+    skip_special: bool
+    """True where special tokens do not count."""
+    top_k: int
+    features: list[int] | None
+    """The only features looked at; None is all."""
+    positions: Literal["answer", "prompt", "all"]
+    stage: Stage
+
+
 class GenerateMessage(Message):
     """A request for answers: `choices` of them to each prompt."""
 
@@ -95,6 +110,7 @@ class GenerateMessage(Message):
     """True where the answer begins with its prompt."""
     template: dict[str, Any] = {}
     """Options of the chat template."""
+    reading: AnswerReading | None = None
 
 
 class ReadingMessage(Message):

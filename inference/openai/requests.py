@@ -12,6 +12,7 @@ from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensProm
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
+from inference.openai.options import AnswerActivations, OwnSteering, StreamOptions
 from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
 from inference.openai.response_format import ResponseFormat
 from inference.openai.validation import as_openai_error
@@ -24,20 +25,6 @@ Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenI
 """A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 MAX_BIASES, STOP_LENGTH = 10_000, 1000  # the engine compares the end of a text with the stop strings at each token
-
-
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    include_usage: bool | None = None
-
-
-class OwnSteering(BaseModel):
-    """Strengths for one request only; no features mean explicitly unsteered."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    features: dict[str, Any]
 
 
 def as_prompts(given: Prompts) -> list[Prompt]:
@@ -105,6 +92,7 @@ class AnswerRequest(Body):
     stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     profile: str | None = Field(None, min_length=1)
     steering: OwnSteering | None = None
+    activations: AnswerActivations | None = None
 
     @field_validator("stop")
     @classmethod

@@ -28,6 +28,7 @@ class Choice:
     offset: int = 0
     """The length of the text of all tokens whose log-probabilities have arrived."""
     finish_reason: str | None = None
+    activations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Answer:
                 yield self._chunk(index, data["text"], self._add(choice, data["text"], data))
         elif kind == "finished":
             choice.finish_reason = data["reason"]
+            choice.activations = data.get("activations", {})
             yield self._chunk(index, None, None, data["reason"])
 
     def _add(self, choice: Choice, text: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,8 +97,14 @@ class Answer:
         choices = [self._choice(index, choice) for index, choice in enumerate(self.choices)]
         return {**self._head(self.WHOLE), "choices": choices, "usage": self.usage()}
 
-    def usage_chunk(self) -> dict[str, Any]:
-        return {**self._head(self.CHUNK), "choices": [], "usage": self.usage()}
+    def last_chunk(self, **of_all: Any) -> dict[str, Any]:
+        """A chunk after those of the choices, with something about all of them."""
+        return {**self._head(self.CHUNK), "choices": [], **of_all}
+
+    @property
+    def activations(self) -> list[Mapping[str, Any]]:
+        """The features that the worker read in each choice, where the request asked for them."""
+        return [choice.activations for choice in self.choices]
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHt
 from inference.broker.exchange import Exchange, first_event, stream_failed
 from inference.broker.messages import GenerateMessage
 from inference.interface import Event
+from inference.openai.activations import ActivationsOfAnswer
 from inference.openai.authentication import by_session
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
@@ -60,9 +61,12 @@ async def _answer(
 ) -> HttpResponseBase:
     steering = asked.steering.model_dump() if asked.steering else None
     selection = await in_database(select, user, asked.model, asked.profile, steering)
+    activations = None
+    if asked.activations:
+        activations = await in_database(ActivationsOfAnswer.select, user, asked.activations, selection)
     request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
     exchange = Exchange(request_id, selection, choices)
-    await exchange.send(_message(asked, selection))
+    await exchange.send(_message(asked, selection, activations))
     events = exchange.events()
     if selection.activates:
         events = _accepted(events, partial(in_database, activate, request, selection))
@@ -72,12 +76,17 @@ async def _answer(
     first = await first_event(events, waits=streamed)
     if streamed:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
-        body = _sse(answer, first, events, asked.wants_usage_chunk)
+        body = _sse(answer, first, events, activations, asked.wants_usage_chunk)
         return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
-    return JsonResponse(await _collect(answer, first, events), headers=selection.headers())
+    whole = await _collect(answer, first, events)
+    if activations:
+        whole["millm"] = await in_database(activations.response, answer.activations)
+    return JsonResponse(whole, headers=selection.headers())
 
 
-def _message(asked: AnswerRequest, selection: Selection) -> Callable[..., GenerateMessage]:
+def _message(
+    asked: AnswerRequest, selection: Selection, activations: ActivationsOfAnswer | None
+) -> Callable[..., GenerateMessage]:
     """The message to a worker, but for its address."""
     return partial(
         GenerateMessage,
@@ -91,6 +100,7 @@ def _message(asked: AnswerRequest, selection: Selection) -> Callable[..., Genera
         answer_schema=asked.answer_schema,
         echo=bool(getattr(asked, "echo", False)),
         template=asked.template,
+        reading=activations.message if activations else None,
     )
 
 
@@ -115,18 +125,26 @@ def _count(answer: Answer, event: Event) -> list[dict[str, Any]]:
     return [] if event.kind == "waiting" else list(answer.take(event.kind, event.data))
 
 
-async def _sse(answer: Answer, first: Event, events: AsyncGenerator[Event], with_usage: bool) -> AsyncIterator[bytes]:
+async def _sse(
+    answer: Answer,
+    first: Event,
+    events: AsyncGenerator[Event],
+    activations: ActivationsOfAnswer | None,
+    with_usage: bool,
+) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
     try:
         yield _event(answer, first)
         async for event in events:
             yield _event(answer, event)
+        if activations:
+            yield _data(answer.last_chunk(millm=await in_database(activations.response, answer.activations)))
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
         failed = as_openai_error(error)
         stream_failed(failed.status)
         yield _data(failed.body())
         return
-    yield (_data(answer.usage_chunk()) if with_usage else b"") + b"data: [DONE]\n\n"
+    yield (_data(answer.last_chunk(usage=answer.usage())) if with_usage else b"") + b"data: [DONE]\n\n"
 
 
 def _event(answer: Answer, event: Event) -> bytes:

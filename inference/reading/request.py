@@ -176,7 +176,7 @@ def _labelled(text: Mapping[str, Any], labels: Mapping[int, str]) -> dict[str, A
                     {"index": index, "activation": value, "label": labels.get(index, "")} for index, value in features
                 ],
             }
-            for position, (token, piece, special, features) in enumerate(text["tokens"])
+            for position, (token, piece, special, features) in enumerate(text["tokens"], text.get("start", 0))
         ],
         "features": [
             {"index": index, "label": labels.get(index, ""), "maximum": maximum, "position": position, "sum": total}

@@ -33,7 +33,7 @@ def apart(demo: LanguageModel, tmp_path: Path) -> Iterator[Server]:
         for process in (web, worker):
             process.send_signal(signal.SIGTERM)
         for process in (web, worker):
-            process.wait(timeout=40)
+            process.wait(timeout=90)
         with redis.Redis.from_url(BROKER) as kept:
             kept.flushdb()
 

@@ -73,7 +73,7 @@ class Workers:
     def kill(self) -> None:
         assert self._worker is not None
         self._worker.kill()
-        self._worker.wait(timeout=10)
+        self._worker.wait(timeout=90)
         self._worker = None
 
     def end(self) -> None:

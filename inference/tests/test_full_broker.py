@@ -35,7 +35,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Ite
         settings.REDIS_URL = address
         yield connection
     process.terminate()
-    process.wait(timeout=10)
+    process.wait(timeout=90)
 
 
 def fill(connection: "redis.Redis", share: float) -> None:

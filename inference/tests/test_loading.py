@@ -299,7 +299,7 @@ def test_what_would_not_fit_into_memory_is_refused_with_the_figures(server: Serv
     assert "GiB are free" in model.error
     assert "needs about" in model.error
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=90) == 0
 
 
 def test_the_memory_of_a_model_comes_back(server: Server, follower: Any, tiny: Path) -> None:

@@ -88,7 +88,7 @@ def processes(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -
     for process in (stack.web, server.worker):
         process.send_signal(signal.SIGTERM)
     for process in (stack.web, server.worker):
-        process.wait(timeout=40)
+        process.wait(timeout=90)
     postgres.close()
     broker.close()
     with redis.Redis.from_url(redis_url(BROKER)) as kept:

@@ -3,10 +3,11 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.interface import EventsLost, GenerationError
+from inference.interface import Event, EventsLost, GenerationError
 from inference.outages import REDIS, outage_of
 from steering.errors import Refused
 
@@ -31,6 +32,8 @@ class Job:
     """Its deadline by time.monotonic(), a clock of this process that never jumps."""
     echoes: list[dict[str, Any]] = field(default_factory=list)
     """The echo of each prompt; empty once it was reported."""
+    holds: Callable[[Event], bool] = lambda event: False
+    """Returns True for an event of a choice that is written later, by the thread of the task."""
     left: int = field(init=False)
     error: GenerationError | None = None
     """Set when something other than the engine ends the job (its web process gone, Redis lost)."""

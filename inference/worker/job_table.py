@@ -97,7 +97,7 @@ class JobTable:
 
     def report(self, events: list[Event]) -> None:
         """Write the engine's events, which are of choices, as events of their requests, and end finished jobs."""
-        written = []
+        written, ended = [], []
         for event in events:
             request_id, _, index = event.request_id.rpartition(CHOICE)
             job = self._jobs.get(request_id)
@@ -106,20 +106,23 @@ class JobTable:
             data = {**event.data, "index": int(index)}
             if event.kind == "started":
                 data |= job.take_echo(int(index))
-            written.append((job, Event(request_id, event.kind, data)))
+            of_request = Event(request_id, event.kind, data)
+            if not job.holds(of_request):
+                written.append((job, of_request))
             if event.kind == "failed":
                 job.left, job.failed = 0, event.data["code"]
             elif event.is_last:
                 job.left -= 1
+            if job.left <= 0:
+                ended.append(job)
         try:
             write_events([(job.inbox, event) for job, event in written])
         except redis.RedisError as error:  # an answer with a gap would be another answer: these jobs fail
             logger.error("%d events are lost: %s", len(written), error)
             for job, _event in written:
                 job.end(EventsLost())
-        for job, _event in written:
-            if job.left <= 0:
-                job.ended.set()
+        for job in ended:
+            job.ended.set()
 
     # --- ends that the engine does not report ---
 

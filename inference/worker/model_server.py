@@ -9,6 +9,7 @@ from redis.client import PubSubWorkerThread
 from torch import Tensor
 
 from inference.broker import claims
+from inference.broker.events import write_events
 from inference.broker.messages import EmbedMessage, GenerateMessage, Message
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load, vocabulary
@@ -21,6 +22,7 @@ from inference.worker.job import Job
 from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
 from inference.worker.measuring.run import Measured
+from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.request_builder import RequestBuilder
@@ -78,6 +80,9 @@ class ModelServer:
             return
         with self.jobs.ending(job):
             requests = self._builder.requests(message, job)
+            to_read = AnswersToRead(message.reading, self.readings, requests) if message.reading else None
+            if to_read:
+                job.holds = to_read.holds
             if message.max_tokens == 0:
                 self.jobs.report(_only_echoes(requests))
             else:
@@ -89,6 +94,8 @@ class ModelServer:
                 raise TimedOut
             if job.error:
                 raise job.error
+            if to_read and not job.failed:
+                write_events([(job.inbox, event) for event in to_read.finished()])
 
     def embed(self, message: EmbedMessage) -> None:
         """Queue a request for embeddings, which are computed one request after another; returns at once."""

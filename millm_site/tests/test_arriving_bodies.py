@@ -28,7 +28,7 @@ def patient(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
         yield made.wait()
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 def code_of(path: str, body: str) -> str:

@@ -97,7 +97,7 @@ def web(postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Web, str]]:
         yield made.wait(), key[0]
     finally:
         made.process.terminate()
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 def edit(client: httpx.Client, profile: str) -> tuple[list[httpx.Response], str]:

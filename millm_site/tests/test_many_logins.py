@@ -32,7 +32,7 @@ def web(transactional_db: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield made.wait()
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 def test_many_logins_at_once_do_not_hold_up_other_pages_and_try_few_passwords(web: Web, api_key: str) -> None:

@@ -67,13 +67,13 @@ def start(db: None, tmp_path: Path) -> Iterator[Start]:
     yield start
     for web in started:
         web.process.send_signal(signal.SIGTERM)
-        web.process.wait(timeout=30)
+        web.process.wait(timeout=90)
 
 
 def test_collected_files_have_names_of_their_content_and_are_kept_for_ever(start: Start, tmp_path: Path) -> None:
     collected = {"STATIC_ROOT": str(tmp_path / "static")}
     refused = start(**collected)
-    assert refused.process.wait(timeout=30) != 0
+    assert refused.process.wait(timeout=90) != 0
     assert "run `manage.py collectstatic` first" in refused.log.read_text()
     assert manage("collectstatic", "--noinput", **collected).returncode == 0
 
@@ -115,7 +115,7 @@ def test_a_stopped_web_finishes_what_it_answers_and_the_next_one_serves(
         next(lines)
         old.process.send_signal(signal.SIGTERM)
         assert list(lines)[-2:] == ["data: [DONE]", ""]
-    assert old.process.wait(timeout=10) in {0, -signal.SIGTERM}
+    assert old.process.wait(timeout=90) in {0, -signal.SIGTERM}
     asked = httpx.post(f"{new.url}/v1/chat/completions", json=body | {"stream": False}, headers=headers, timeout=60)
     assert asked.status_code == 200
 

@@ -25,7 +25,7 @@ def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made.wait()
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 def converse(web: Web, pieces: Iterable[bytes], wait_s: float = 0, timeout_s: float = 15) -> tuple[bytes, float]:

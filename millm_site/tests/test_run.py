@@ -55,7 +55,7 @@ class Run:
     def end(self) -> int:
         """Wait for its end; everything that it started must be gone."""
         children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
-        code = self.process.wait(timeout=40)
+        code = self.process.wait(timeout=90)
         self.reader.join(timeout=10)
         _, alive = psutil.wait_procs(children, timeout=5)
         assert alive == [], self.output

@@ -47,7 +47,7 @@ def web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made.wait()
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 @pytest.fixture

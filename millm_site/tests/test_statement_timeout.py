@@ -25,7 +25,7 @@ def web(transactional_db: None, tmp_path: Path) -> Iterator[Web]:
         yield made.wait()
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(timeout=30)
+        made.process.wait(timeout=90)
 
 
 def test_every_part_of_the_web_is_told(web: Web, demo: LanguageModel, api_key: str) -> None:

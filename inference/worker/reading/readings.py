@@ -35,7 +35,7 @@ class Readings:
     """
 
     def __init__(self, texts: ReadTexts, prompts: PromptReader, directions: Directions, vocabulary: int) -> None:
-        self.texts, self._prompts, self._directions, self._vocabulary = texts, prompts, directions, vocabulary
+        self.texts, self._prompts, self.directions, self._vocabulary = texts, prompts, directions, vocabulary
         self._encoders = EncoderCache(prompts.model.device)
 
     def reader(self, place: SAEPlace) -> FeatureReader:
@@ -67,7 +67,7 @@ class Readings:
             got = f"got {entries:,} features in all, expected at most {MOST_ENTRIES:,}"
             raise InvalidPrompt(f"{got}: read fewer texts at once, or fewer features of each token", "top_k")
         spec = message.steering
-        steering = Steering(spec, self._directions(spec), message.stage) if spec else None
+        steering = Steering(spec, self.directions(spec), message.stage) if spec else None
         found = top_features(reader, texts, message.top_k, message.features, steering, stop=_stop(job))
         for index, features in found:
             pieces = self.texts.pieces(texts[index].ids)
