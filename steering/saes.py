@@ -37,6 +37,13 @@ class InvalidSAE(Refused):
     code = "invalid_sae"
 
 
+class NoSuchSAE(Refused):
+    """An id that no SAE has."""
+
+    code = "sae_not_found"
+    status = 404
+
+
 def new_sae_id(source: str, path: str) -> str:
     """Make an id of the last part of the source and the path in the source."""
     return slugify("-".join([PurePosixPath(source).name, *PurePosixPath(path).parts]).replace(".", "-"))[:200]

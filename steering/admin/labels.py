@@ -138,7 +138,7 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
     def _imported(self, form: ImportLabelsForm) -> ImportedLabels | None:
         """Import the form's file. A fault of the file becomes an error of the form."""
         sae, upload, replace = (form.cleaned_data[name] for name in ("sae", "file", "replace"))
-        file = LabelFile(upload.file, form.cleaned_data["source"], upload.name)
+        file = LabelFile(upload.file, upload.name, source=form.cleaned_data["source"])
         try:
             return FeatureLabel.objects.import_files(sae.pk, [file], replace=replace)
         except Refused as error:

@@ -1,23 +1,21 @@
 """Feature labels under /api/saes/{id}/labels."""
 
-from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
-from django.utils.datastructures import MultiValueDict
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import PermissionDenied, ValidationError
-from rest_framework.parsers import BaseParser, DataAndFiles, FileUploadParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from steering.api.label_serializers import DeletedLabelsSerializer, FeatureLabelSerializer, ImportedLabelsSerializer
-from steering.api.permissions import ModelPermissions
+from steering.api.parameters import known_parameters, parse_index, sae_of
+from steering.api.permissions import LabelPermissions
 from steering.api.schema import errors
+from steering.api.uploads import UPLOAD, TakesFile, uploaded
 from steering.labels.files import LabelFile
-from steering.labels.models import FeatureLabel, NoSuchSAE
+from steering.labels.models import FeatureLabel
 from steering.labels.pagination import LabelPages
-from steering.models import SAE
 
 SEARCH = OpenApiParameter(
     "search", str, description="Labels with all these words; the last one may be unfinished. The best come first."
@@ -32,46 +30,15 @@ REPLACE = OpenApiParameter(
     "replace", bool, default=False, description="Delete all earlier labels of the file's sources first."
 )
 NAME = OpenApiParameter("source", str, description="The source of the labels; replaces the source that the file names.")
-FILE = {"type": "string", "format": "binary"}
-UPLOAD = {
-    "multipart/form-data": {"type": "object", "properties": {"file": FILE}, "required": ["file"]},
-    "application/octet-stream": FILE,
-}
 
 
-class RawFile(FileUploadParser):
-    """Takes a body of any media type as the file. Django keeps the file on disk."""
-
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        parsed: Any = super().parse(stream, media_type, parser_context)
-        return DataAndFiles({}, MultiValueDict({"file": [parsed.files["file"]]}))
-
-    def get_filename(self, stream: IO[Any], media_type: str | None, parser_context: Mapping[str, Any]) -> str:
-        return super().get_filename(stream, media_type, parser_context) or "file"
-
-
-class LabelPermissions(ModelPermissions):
-    """An import needs the permissions to add and to change, since it may overwrite labels."""
-
-    perms_map = {
-        **ModelPermissions.perms_map,
-        "POST": ["%(app_label)s.add_%(model_name)s", "%(app_label)s.change_%(model_name)s"],
-    }
-
-
-class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
+class FeatureLabelViewSet(TakesFile, GenericViewSet[FeatureLabel]):
     """Labels that say what the features of an SAE stand for."""
 
     queryset = FeatureLabel.objects.all()
     serializer_class = FeatureLabelSerializer
     permission_classes = [LabelPermissions]
     pagination_class = LabelPages
-
-    def get_parsers(self) -> list[BaseParser]:
-        """Parsers of files for an import, else the default parsers."""
-        return (
-            [MultiPartParser(), RawFile()] if self.request and self.request.method == "POST" else super().get_parsers()
-        )
 
     @extend_schema(
         parameters=[SEARCH, INDEX, SOURCE], responses={200: FeatureLabelSerializer(many=True), **errors(400, 404)}
@@ -112,7 +79,7 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
         if replace == "true" and not request.user.has_perm("steering.delete_featurelabel"):
             raise PermissionDenied("Replacing labels needs the permission steering.delete_featurelabel.")
         upload = uploaded(request)
-        file = LabelFile(upload.file, params.get("source", ""), upload.name)
+        file = LabelFile(upload.file, upload.name, source=params.get("source", ""))
         imported = FeatureLabel.objects.import_files(id, [file], replace=replace == "true")
         return Response(ImportedLabelsSerializer(imported).data)
 
@@ -124,36 +91,3 @@ class FeatureLabelViewSet(GenericViewSet[FeatureLabel]):
         if "source" in params:
             labels = labels.filter(source=params["source"])
         return Response({"deleted": labels.delete()[0]})
-
-
-def sae_of(sae_id: str) -> SAE:
-    """The SAE with this id. Raises NoSuchSAE."""
-    sae = SAE.objects.filter(pk=sae_id).first()
-    if sae is None:
-        raise NoSuchSAE(f"there is no SAE {sae_id}")
-    return sae
-
-
-def known_parameters(request: Request, *names: str) -> Any:
-    """The query string's parameters. Raises ValidationError for one that is not in `names`."""
-    params = request.query_params
-    if unknown := sorted(set(params) - {*names, "format"}):
-        raise ValidationError({name: [f"This parameter is unknown: expected {', '.join(names)}."] for name in unknown})
-    return params
-
-
-def parse_index(given: str) -> int:
-    if not (len(given) <= 10 and given.isascii() and given.isdecimal() and int(given) < 2**31):
-        raise ValidationError({"index": [f"Got {given!r:.100}, expected a whole number from 0 to {2**31 - 1}."]})
-    return int(given)
-
-
-def uploaded(request: Request) -> Any:
-    """The one file of the body, as Django's UploadedFile. Raises ValidationError."""
-    request.data  # noqa: B018  # makes DRF parse the body
-    files = [value for _, values in request.FILES.lists() for value in values]
-    if len(files) != 1:
-        raise ValidationError(
-            {"file": [f"Got {len(files)} files, expected one: the body, or the part `file` of a form."]}
-        )
-    return files[0]

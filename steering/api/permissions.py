@@ -6,6 +6,8 @@ from typing import Any
 from django.db.models import Model
 from rest_framework.permissions import DjangoModelPermissions
 
+from steering.labels.models import FeatureLabel
+
 
 class ModelPermissions(DjangoModelPermissions):
     """Django's model permissions; reading needs the view permission."""
@@ -35,3 +37,21 @@ class ChangePermissions(ModelPermissions):
         **ModelPermissions.perms_map,
         "POST": ["%(app_label)s.change_%(model_name)s"],
     }
+
+
+class LabelPermissions(ModelPermissions):
+    """An import needs the permissions to add and to change, since it may overwrite labels."""
+
+    perms_map = {
+        **ModelPermissions.perms_map,
+        "POST": ["%(app_label)s.add_%(model_name)s", "%(app_label)s.change_%(model_name)s"],
+    }
+
+
+class FeaturePermissions(LabelPermissions):
+    """Facts about features need the permissions of labels. Editing a label may add one or change one."""
+
+    perms_map = {**LabelPermissions.perms_map, "PUT": LabelPermissions.perms_map["POST"]}
+
+    def get_required_permissions(self, method: str, model_cls: type[Model]) -> list[str]:
+        return super().get_required_permissions(method, FeatureLabel)

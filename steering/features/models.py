@@ -1,14 +1,101 @@
 """Features: statistics, promoted and suppressed tokens, nearest features, and texts in which a feature fires."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
+from steering.features.files import FeatureFile
+from steering.imports.copy import imported
+
 SOURCE_LENGTH = 200
 MEASURED, NEURONPEDIA = "measured", "neuronpedia"
 """Sources of statistics and of examples."""
+EXAMPLES_KEPT = 10
+"""An import keeps so many examples of a feature, the strongest."""
+NEW_COLUMNS = {
+    "index": "integer",
+    "maximum": "double precision",
+    "density": "double precision",
+    **dict.fromkeys(("histogram", "promoted", "suppressed", "nearest"), "jsonb"),
+    "tokens": "text[]",
+    "values": "double precision[]",
+    "example_maximum": "double precision",
+}
+# The later row of a feature counts. Statistics replace the stored ones together, other facts one by one.
+WRITE_FEATURES = """
+INSERT INTO steering_feature AS old
+    (sae_id, index, maximum, density, histogram, statistics_source, promoted, suppressed, nearest)
+SELECT DISTINCT ON (index) %(sae)s, index, maximum, density, histogram,
+    CASE WHEN num_nonnulls(maximum, density, histogram) > 0 THEN %(source)s ELSE '' END, promoted, suppressed, nearest
+FROM new_features WHERE tokens IS NULL ORDER BY index, row DESC
+ON CONFLICT (sae_id, index) DO UPDATE SET
+    (maximum, density, mean, histogram, statistics_source) = (
+        SELECT EXCLUDED.maximum, EXCLUDED.density, NULL::float8, EXCLUDED.histogram, EXCLUDED.statistics_source
+        WHERE EXCLUDED.statistics_source <> ''
+        UNION ALL
+        SELECT old.maximum, old.density, old.mean, old.histogram, old.statistics_source
+        WHERE EXCLUDED.statistics_source = ''
+    ),
+    promoted = coalesce(EXCLUDED.promoted, old.promoted),
+    suppressed = coalesce(EXCLUDED.suppressed, old.suppressed),
+    nearest = coalesce(EXCLUDED.nearest, old.nearest)
+"""
+DELETE_EXAMPLES = """
+DELETE FROM steering_featureexample
+WHERE sae_id = %(sae)s AND source = %(source)s AND index IN (SELECT index FROM new_features WHERE tokens IS NOT NULL)
+"""
+# Equal texts of a feature are one example.
+WRITE_EXAMPLES = """
+INSERT INTO steering_featureexample (sae_id, index, source, rank, tokens, values, maximum)
+SELECT %(sae)s, index, %(source)s, rank - 1, tokens, values, example_maximum FROM (
+    SELECT *, row_number() OVER (PARTITION BY index ORDER BY example_maximum DESC, tokens) AS rank FROM (
+        SELECT DISTINCT ON (index, example_maximum, tokens) index, example_maximum, tokens, values
+        FROM new_features WHERE tokens IS NOT NULL ORDER BY index, example_maximum DESC, tokens
+    ) AS different
+) AS ranked
+WHERE rank <= %(kept)s
+"""
+# A feature with examples alone is listed too.
+NAME_FEATURES = """
+INSERT INTO steering_feature (sae_id, index, statistics_source)
+SELECT DISTINCT %(sae)s, index, '' FROM new_features WHERE tokens IS NOT NULL
+ON CONFLICT (sae_id, index) DO NOTHING
+"""
+
+
+@dataclass(frozen=True)
+class ImportedFeatures:
+    """The result of an import: rows read, rows of examples that do not fire, features and examples written."""
+
+    rows: int
+    skipped: int
+    features: int
+    examples: int
+
+
+class FeatureQuerySet(models.QuerySet["Feature"]):
+    def import_files(self, sae_id: str, files: Sequence[FeatureFile]) -> ImportedFeatures:
+        """Write what `files` say about features, or nothing on any error.
+
+        Facts replace those stored of the same feature, examples those of the same feature and source. Raises
+        InvalidFeatureFile, NoSuchSAE, FeaturesUnknown.
+        """
+        given = {"sae": sae_id, "source": NEURONPEDIA, "kept": EXAMPLES_KEPT}
+        with imported(sae_id, "new_features", NEW_COLUMNS) as new:
+            new.copy(row for file in files for row in file.features(new.d_sae))
+            counts = []
+            for statement in (WRITE_FEATURES, DELETE_EXAMPLES, WRITE_EXAMPLES, NAME_FEATURES):
+                new.cursor.execute(statement, given)
+                counts.append(new.cursor.rowcount)
+            new.cursor.execute("ANALYZE steering_feature, steering_featureexample")
+        features, _, examples, _ = counts
+        return ImportedFeatures(
+            sum(file.rows for file in files), sum(file.skipped for file in files), features, examples
+        )
 
 
 class Feature(models.Model):
@@ -28,6 +115,8 @@ class Feature(models.Model):
     nearest = models.JSONField[Any](
         null=True, help_text="[[feature, cosine of decoder directions], …], the largest first."
     )
+
+    objects = FeatureQuerySet.as_manager()
 
     class Meta:
         ordering = ["sae_id", "index"]

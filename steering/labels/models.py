@@ -1,7 +1,6 @@
 """Feature labels: texts that say what a feature of an SAE stands for."""
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -9,30 +8,18 @@ from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector, SearchVectorField
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.db.models import F, Q, Value
 from django.db.models.functions import Length
 
 from steering.api.search import check_number
-from steering.errors import Refused
-from steering.labels.files import SOURCE_LENGTH, Label, LabelFile
+from steering.imports.copy import imported
+from steering.labels.files import SOURCE_LENGTH, LabelFile
 from steering.statements import may_take_long
 
 SEARCH_LIMIT = 1000
 """At most this many matches are ranked: a word that matches more labels is too common to be useful."""
 PER_LENGTH = 2  # a flag of ts_rank: divide the rank by the document's length
-
-
-class FeaturesUnknown(Refused):
-    """Error: the number of an SAE's features is unknown until its files are downloaded."""
-
-    code = "sae_not_ready"
-    status = 409
-
-
-class NoSuchSAE(Refused):
-    code = "sae_not_found"
-    status = 404
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,6 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
     delete.queryset_only = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
 
-    @transaction.atomic
     def import_files(self, sae_id: str, files: Sequence[LabelFile], *, replace: bool = False) -> ImportedLabels:
         """Write all labels of `files`, or none of them on any error.
 
@@ -94,25 +80,12 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         `replace` deletes all earlier labels of the files' sources first. Raises InvalidLabelFile, NoSuchSAE,
         FeaturesUnknown.
         """
-        may_take_long()
-        with connection.cursor() as cursor:
-            # The lock is held until the end: the SAE cannot be deleted meanwhile, every other change of it can happen.
-            cursor.execute("SELECT d_sae FROM steering_sae WHERE id = %s FOR KEY SHARE", [sae_id])
-            d_sae = _feature_count(sae_id, cursor.fetchone())
-            cursor.execute(
-                "CREATE TEMPORARY TABLE new_labels "
-                "(row bigserial, index integer, label text, source text) ON COMMIT DROP"
-            )
-            with (
-                closing(_labels(files, d_sae)) as labels,
-                cursor.copy("COPY new_labels (index, label, source) FROM STDIN") as copy,
-            ):
-                for label in labels:
-                    copy.write_row(label)
-            imported = self._write(cursor, sae_id, replace)
-            cursor.execute("DROP TABLE new_labels")
+        columns = {"index": "integer", "label": "text", "source": "text"}
+        with imported(sae_id, "new_labels", columns) as new:
+            new.copy(label for file in files for label in file.labels(new.d_sae))
+            written, sources = self._write(new.cursor, sae_id, replace)
         rows, skipped = sum(file.rows for file in files), sum(file.skipped for file in files)
-        return ImportedLabels(rows, skipped, *imported)
+        return ImportedLabels(rows, skipped, written, sources)
 
     def _write(self, cursor: Any, sae_id: str, replace: bool) -> tuple[int, list[str]]:
         """Copy the labels of the temporary table into this table. Returns their number and their sources."""
@@ -132,20 +105,6 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         cursor.execute("SELECT gin_clean_pending_list('feature_label_words')")
         cursor.execute("ANALYZE steering_featurelabel")
         return written, sources
-
-
-def _feature_count(sae_id: str, row: tuple[int] | None) -> int:
-    """The SAE's number of features, from its row. Raises NoSuchSAE, FeaturesUnknown."""
-    if row is None:
-        raise NoSuchSAE(f"there is no SAE {sae_id}")
-    if not row[0]:
-        raise FeaturesUnknown(f"the number of features of SAE {sae_id} is not known yet: download the SAE first")
-    return row[0]
-
-
-def _labels(files: Sequence[LabelFile], d_sae: int) -> Generator[Label, None, None]:
-    for file in files:
-        yield from file.labels(d_sae)
 
 
 def search_query(words: Sequence[str]) -> Any:

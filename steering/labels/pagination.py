@@ -1,4 +1,4 @@
-"""Pages of feature labels. There may be millions of labels, so counting stops at a limit."""
+"""Pages of labels and of features. There may be millions of them, so counting stops at a limit."""
 
 from typing import Any
 
@@ -22,18 +22,30 @@ class BoundedPaginator(Paginator[Any]):
         return counted
 
 
-class LabelPages(Pages):
+class BoundedPages(Pages):
+    """Pages of at most COUNT_LIMIT rows in all, which say if their count is a limit."""
+
     django_paginator_class = BoundedPaginator
+    limits = f"{COUNT_LIMIT} rows"
+
+    def limit(self) -> int:
+        return COUNT_LIMIT
 
     def get_paginated_response(self, data: Any) -> Response:
         response = super().get_paginated_response(data)
-        assert self.request is not None
-        limit = SEARCH_LIMIT if "search" in self.request.query_params else COUNT_LIMIT
-        response.data["count_is_exact"] = response.data["count"] < limit
+        response.data["count_is_exact"] = response.data["count"] < self.limit()
         return response
 
     def get_paginated_response_schema(self, schema: Any) -> Any:
         page = super().get_paginated_response_schema(schema)
-        description = f"False if `count` is a limit: {COUNT_LIMIT} labels, or {SEARCH_LIMIT} in a search."
+        description = f"False if `count` is a limit: {self.limits}."
         page["properties"]["count_is_exact"] = {"type": "boolean", "description": description}
         return page
+
+
+class LabelPages(BoundedPages):
+    limits = f"{COUNT_LIMIT} labels, or {SEARCH_LIMIT} in a search"
+
+    def limit(self) -> int:
+        assert self.request is not None
+        return SEARCH_LIMIT if "search" in self.request.query_params else COUNT_LIMIT

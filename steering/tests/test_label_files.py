@@ -10,7 +10,8 @@ from typing import IO, Any
 import pytest
 from django.conf import LazySettings
 
-from steering.labels.files import ROW_BYTES, InvalidLabelFile, LabelFile
+from steering.imports.rows import ROW_BYTES
+from steering.labels.files import InvalidLabelFile, LabelFile
 
 D_SAE = 100
 
