@@ -98,7 +98,6 @@ class Measurement(models.Model):
     asked_by = models.CharField(max_length=AGENT_LENGTH, blank=True)
     due_at = models.DateTimeField(null=True, help_text="When a worker is to take it up: see lease.py.")
     created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
 
     ONGOING = (Status.QUEUED, Status.MEASURING)
     objects = MeasurementManager()

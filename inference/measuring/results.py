@@ -1,24 +1,45 @@
 """What was measured, written to the features of an SAE: all of it, or nothing."""
 
+import gzip
 import json
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
-
-from inference.measuring.models import Measurement
-from steering.features.models import MEASURED, FeatureExample
+from steering.features.models import MEASURED
+from steering.imports.copy import imported
 from steering.saes import SAE
 
+COLUMNS = ("maximum", "density", "mean", "histogram", "promoted", "suppressed")
+NEW_COLUMNS = {
+    "index": "integer",
+    **dict.fromkeys(("maximum", "density", "mean"), "double precision"),
+    **dict.fromkeys(("histogram", "promoted", "suppressed"), "jsonb"),
+    "rank": "smallint",
+    "tokens": "text[]",
+    "values": "double precision[]",
+}
+WRITE_FEATURES = f"""
+INSERT INTO steering_feature (sae_id, index, statistics_source, {", ".join(COLUMNS)})
+SELECT %(sae)s, index, %(source)s, {", ".join(COLUMNS)} FROM new_measured WHERE rank IS NULL
+ON CONFLICT (sae_id, index) DO UPDATE SET
+    statistics_source = EXCLUDED.statistics_source, {", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS)}
+"""
+DELETE_EXAMPLES = "DELETE FROM steering_featureexample WHERE sae_id = %(sae)s AND source = %(source)s"
+WRITE_EXAMPLES = """
+INSERT INTO steering_featureexample (sae_id, index, source, rank, tokens, values, maximum)
+SELECT %(sae)s, index, %(source)s, rank, tokens, values, maximum FROM new_measured WHERE rank IS NOT NULL
+"""
+ANALYZE = "ANALYZE steering_feature, steering_featureexample"
+
 Tokens = list[tuple[str, float]]
-COLUMNS = ("maximum", "density", "mean", "histogram", "statistics_source", "promoted", "suppressed")
 
 
 @dataclass(frozen=True)
 class MeasuredExample:
-    """Texts of tokens around the strongest one, and the activations there."""
+    """The texts of the tokens around the strongest one, and the activations there."""
 
     tokens: list[str]
     values: list[float]
@@ -40,85 +61,68 @@ class MeasuredFeature:
     """The strongest first."""
 
 
-def store(
-    hold: Callable[[], AbstractContextManager[Measurement]],
-    sae_id: str,
-    features: Iterable[MeasuredFeature],
-    residual_norm: float | None,
-    tokens: int,
-) -> None:
-    """Replace the statistics of the SAE and its measured examples, and end the measuring that `hold` locks.
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of an SAE over `tokens` tokens; `residual_norm` is the mean norm of the residual stream."""
 
-    The row is locked at the end only, so that it can be cancelled until then. Raises what `hold` raises.
+    tokens: int
+    residual_norm: float | None
+    features: Iterable[MeasuredFeature]
+
+
+def store(sae_id: str, measured: Measured, last: AbstractContextManager[object] | None = None) -> None:
+    """Replace the statistics of the SAE and its measured examples; other facts of its features stay.
+
+    `last` is entered at the end of the transaction; an error that it raises undoes everything. Raises NoSuchSAE.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Held until the end: the SAE cannot be deleted meanwhile, every other change of it can happen.
-        cursor.execute("SELECT FROM steering_sae WHERE id = %s FOR KEY SHARE", [sae_id])
-        FeatureExample.objects.filter(sae_id=sae_id, source=MEASURED).delete()
-        _copy(cursor, sae_id, features)
-        columns = ", ".join(COLUMNS)
-        replaced = ", ".join(f"{column} = EXCLUDED.{column}" for column in COLUMNS)
-        cursor.execute(
-            f"INSERT INTO steering_feature (sae_id, index, {columns}) SELECT %s, index, {columns} FROM new_features "
-            f"ON CONFLICT (sae_id, index) DO UPDATE SET {replaced}",
-            [sae_id],
-        )
-        cursor.execute(
-            "INSERT INTO steering_featureexample (sae_id, index, source, rank, tokens, values, maximum) "
-            "SELECT %s, index, %s, rank, tokens, values, maximum FROM new_examples",
-            [sae_id, MEASURED],
-        )
-        cursor.execute("DROP TABLE new_features, new_examples")
-        cursor.execute("ANALYZE steering_feature, steering_featureexample")
-        with hold() as measurement:
-            SAE.objects.filter(pk=sae_id).update(residual_norm=residual_norm, measured_tokens=tokens)
-            measurement.drop_corpus()
-            measured = {"status": Measurement.Status.MEASURED, "progress": 1.0, "error": "", "tokens": tokens}
-            Measurement.objects.filter(pk=sae_id).update(**measured)
+    given = {"sae": sae_id, "source": MEASURED}
+    with imported(sae_id, "new_measured", NEW_COLUMNS) as new:
+        new.copy(_rows(measured.features))
+        for statement in (WRITE_FEATURES, DELETE_EXAMPLES, WRITE_EXAMPLES):
+            new.cursor.execute(statement, given)
+        new.cursor.execute(ANALYZE)
+        with last or nullcontext():
+            counted = {"residual_norm": measured.residual_norm, "measured_tokens": measured.tokens}
+            SAE.objects.filter(pk=sae_id).update(**counted)
 
 
-def _copy(cursor: Any, sae_id: str, features: Iterable[MeasuredFeature]) -> None:
-    """Write the features and their examples to temporary tables, in one run over them."""
-    cursor.execute(
-        "CREATE TEMPORARY TABLE new_features (index integer, maximum float8, density float8, mean float8, "
-        "histogram jsonb, statistics_source text, promoted jsonb, suppressed jsonb) ON COMMIT DROP"
-    )
-    cursor.execute(
-        "CREATE TEMPORARY TABLE new_examples (index integer, rank smallint, tokens text[], values float8[], "
-        "maximum float8) ON COMMIT DROP"
-    )
-    examples: list[tuple[Any, ...]] = []
-    for batch in _batches(features):
-        with cursor.copy("COPY new_features FROM STDIN") as copy:
-            for one in batch:
-                copy.write_row(_row(one))
-        examples = [
-            (one.index, rank, [storable(token) for token in found.tokens], found.values, found.maximum)
-            for one in batch
-            for rank, found in enumerate(one.examples)
-        ]
-        with cursor.copy("COPY new_examples FROM STDIN WITH (FORMAT BINARY)") as copy:
-            copy.set_types(["int4", "int2", "text[]", "float8[]", "float8"])
-            for example in examples:
-                copy.write_row(example)
-
-
-def _batches(features: Iterable[MeasuredFeature], size: int = 256) -> Iterable[list[MeasuredFeature]]:
-    batch: list[MeasuredFeature] = []
+def _rows(features: Iterable[MeasuredFeature]) -> Generator[tuple[Any, ...], None, None]:
+    """A row of each feature, and a row of each of its examples."""
     for one in features:
-        batch.append(one)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    yield batch
+        facts = [
+            json.dumps(_storable(fact)) if fact else None for fact in (one.histogram, one.promoted, one.suppressed)
+        ]
+        yield (one.index, one.maximum, one.density, one.mean, *facts, None, None, None)
+        for rank, example in enumerate(one.examples):
+            yield (one.index, example.maximum, *[None] * 5, rank, _storable(example.tokens), example.values)
 
 
-def _row(one: MeasuredFeature) -> tuple[Any, ...]:
-    histogram = None if one.histogram is None else json.dumps(one.histogram)
-    sides = [json.dumps([[storable(token), logit] for token, logit in side]) for side in (one.promoted, one.suppressed)]
-    return (one.index, one.maximum, one.density, one.mean, histogram, MEASURED, *sides)
+def _storable(value: Any) -> Any:
+    """The value without the NUL character, which PostgreSQL cannot store."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    return [_storable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def storable(token: str) -> str:
-    """The text without the NUL character, which PostgreSQL cannot store."""
-    return token.replace("\x00", "\ufffd")
+# --- a file ---
+
+
+def write_file(path: Path, measured: Measured) -> None:
+    """Write what was measured as gzipped JSON lines: a line of the whole, then a line of each feature."""
+    head = {"tokens": measured.tokens, "residual_norm": measured.residual_norm}
+    lines = [head, *map(asdict, measured.features)]
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def read_file(path: Path) -> Measured:
+    """Read what `write_file` wrote."""
+    head, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    return Measured(**json.loads(head), features=_features(lines))
+
+
+def _features(lines: list[str]) -> Iterator[MeasuredFeature]:
+    for line in lines:
+        fields = json.loads(line)
+        examples = [MeasuredExample(**one) for one in fields.pop("examples")]
+        yield MeasuredFeature(**fields, examples=examples)

@@ -10,8 +10,9 @@ from inference.models import LanguageModel
 from inference.reading.asking import ask
 from profiles.models import Profile
 from steering.errors import NoSAEAttached, Refused
-from steering.labels.models import FeatureLabel, NoSuchSAE
+from steering.labels.models import FeatureLabel
 from steering.models import SAE, SteeringState
+from steering.saes import NoSuchSAE
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
 

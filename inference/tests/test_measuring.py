@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from django.db import connection
 
 from inference.engine.detokenizer import TokenTexts
 from inference.engine.reading.reader import FeatureReader, Text
@@ -23,7 +24,7 @@ from inference.tests.tiny import CONTEXT, D_SAE, tiny_model, tiny_sae, tiny_toke
 from inference.worker.leases import lease as leases
 from inference.worker.measuring import run as module
 from inference.worker.measuring.measurings import measure_next
-from inference.worker.measuring.run import Measured, pieces_of
+from inference.worker.measuring.run import MeasuringModel, pieces_of
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.saes.preparation import config_at
 from steering.features.models import Feature, FeatureExample
@@ -51,14 +52,14 @@ def sae(folder: Path) -> SAE:
 
 
 @pytest.fixture(scope="module")
-def model() -> Measured:
+def model() -> MeasuringModel:
     tokenizer, loaded, lock = tiny_tokenizer(), tiny_model(), threading.Lock()
     texts = ReadTexts(tokenizer, TokenTexts(tokenizer.backend_tokenizer), 320, CONTEXT)
 
     def reader(place: SAEPlace) -> FeatureReader:
         return FeatureReader(loaded, load_encoder(config_at(place), "cpu", torch.float32), lock)
 
-    return Measured(texts, loaded, VOCABULARY, CONTEXT, reader)
+    return MeasuringModel(texts, loaded, VOCABULARY, CONTEXT, reader)
 
 
 def corpus(text: str, name: str = "corpus.txt") -> list[CorpusFile]:
@@ -74,7 +75,7 @@ Take = Callable[..., bool]
 
 
 @pytest.fixture
-def take(model: Measured) -> Take:
+def take(model: MeasuringModel) -> Take:
     def take_up(is_stopping: Callable[[], bool] = lambda: False, name: str = "tiny") -> bool:
         return measure_next(name, model, is_stopping)
 
@@ -106,7 +107,7 @@ def results() -> tuple[list[Any], list[Any]]:
     return list(Feature.objects.values_list(*fields)), list(FeatureExample.objects.values_list(*examples))
 
 
-def test_what_is_measured_is_written_to_the_features(sae: SAE, model: Measured, take: Take) -> None:
+def test_what_is_measured_is_written_to_the_features(sae: SAE, model: MeasuringModel, take: Take) -> None:
     row = start(sae)
     assert (row.status, row.waits, row.lines) == ("queued", True, len(LINES))
     assert take()
@@ -116,25 +117,20 @@ def test_what_is_measured_is_written_to_the_features(sae: SAE, model: Measured, 
     texts = [model.texts.whole({"text": line.strip()}) for line in LINES]
     expected = measure(model.reader(sae.place), texts)
     sae.refresh_from_db()
-    assert (sae.measured_tokens, sae.residual_norm) == (
-        expected.tokens,
-        pytest.approx(expected.residual_norm, rel=1e-4),
-    )
-    assert row.tokens == expected.tokens
-    features = list(Feature.objects.filter(sae=sae))
+    assert sae.measured_tokens == row.tokens == expected.tokens
+    assert float(sae.residual_norm or 0) == pytest.approx(float(expected.residual_norm or 0), rel=1e-4)
+    features: list[Any] = list(Feature.objects.filter(sae=sae))
     assert [one.index for one in features] == list(range(D_SAE))
     np.testing.assert_allclose([one.maximum for one in features], expected.maxima, rtol=1e-4)
-    fired = [one.density * expected.tokens for one in features if one.density is not None]
-    np.testing.assert_allclose(fired, expected.fired, atol=1.01)
-    feature = max(features, key=lambda one: one.maximum or 0)
-    assert feature.histogram["counts"] == pytest.approx(
-        expected.histogram(expected.histograms[feature.index].tolist())["counts"], abs=1
-    )
+    np.testing.assert_allclose([one.density * row.tokens for one in features], expected.fired, atol=1.01)
+    feature = max(features, key=lambda one: one.maximum)
+    histogram: Any = expected.histogram(expected.histograms[feature.index].tolist())
+    assert feature.histogram["counts"] == pytest.approx(histogram["counts"], abs=1)
+    assert feature.mean == pytest.approx(expected.totals[feature.index] / expected.fired[feature.index], rel=1e-3)
     assert len(feature.promoted) == len(feature.suppressed) == 10
     assert feature.promoted[0][1] > feature.promoted[-1][1] > feature.suppressed[0][1]
     [best, *_] = FeatureExample.objects.filter(sae=sae, index=feature.index)
-    assert best.maximum == pytest.approx(feature.maximum)
-    assert max(best.values) == pytest.approx(best.maximum, rel=1e-4)
+    assert max(best.values) == best.maximum == feature.maximum
     assert any("".join(best.tokens).strip() in line for line in LINES)
 
 
@@ -163,7 +159,12 @@ def test_a_measuring_goes_on_after_its_saved_texts(sae: SAE, take: Take, monkeyp
     assert 0 < begun < len(LINES)
     asked: list[int] = []
     texts = Measurement.texts
-    monkeypatch.setattr(Measurement, "texts", lambda self, position: (asked.append(position), texts(self, position))[1])
+
+    def recorded(row: Measurement, position: int) -> Iterator[Any]:
+        asked.append(position)
+        return texts(row, position)
+
+    monkeypatch.setattr(Measurement, "texts", recorded)
     assert take()
     assert asked == [begun]
 
@@ -182,6 +183,7 @@ def test_a_cancelled_measuring_ends_and_writes_nothing(sae: SAE, take: Take, mon
 
     def work() -> None:
         take()
+        connection.close()
         ended.set()
 
     thread = threading.Thread(target=work)

@@ -21,7 +21,7 @@ from inference.worker.embedder import Embedder
 from inference.worker.job import Job
 from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
-from inference.worker.measuring.run import Measured
+from inference.worker.measuring.run import MeasuringModel
 from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
@@ -51,7 +51,7 @@ class ModelServer:
         tokens = min(vocabulary(loaded), len(tokenizer))
         self.readings = Readings(texts, reader, steering_direction, tokens)
         self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
-        measured = Measured(texts, reader.model, tokens, reader.context_length, self.readings.reader)
+        measured = MeasuringModel(texts, reader.model, tokens, reader.context_length, self.readings.reader)
         self._measurings = Measurings(model.name, measured)
         self._cancellations: PubSubWorkerThread | None = None
 

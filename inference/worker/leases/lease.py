@@ -98,9 +98,8 @@ class Lease(Generic[R]):
             finally:
                 connection.close()
 
-    @transaction.atomic
     def _renew_once(self) -> None:
-        with self._renewal:
+        with self._renewal, transaction.atomic():  # in this order: a row that is locked is another worker's for `hold`
             mine = self._rows.select_for_update().filter(pk=self.row.pk, due_at=self._until).first()
             if mine is None:  # cancelled, requested again, or taken by another worker
                 self._lost.set()

@@ -7,13 +7,13 @@ from functools import partial
 from inference.measuring.models import Measurement
 from inference.worker.leases.lease import Lease
 from inference.worker.leases.threads import LeaseThreads
-from inference.worker.measuring.run import Measured, Run
+from inference.worker.measuring.run import MeasuringModel, Run
 
 
 class Measurings:
     """Measures, in a thread of its own, the SAEs that wait for the model with this name, until `close`."""
 
-    def __init__(self, name: str, model: Measured) -> None:
+    def __init__(self, name: str, model: MeasuringModel) -> None:
         self._stopping = threading.Event()
         self._threads = LeaseThreads(["measuring"], partial(measure_next, name, model), self._stopping)
 
@@ -23,7 +23,7 @@ class Measurings:
         self._threads.join()
 
 
-def measure_next(name: str, model: Measured, is_stopping: Callable[[], bool]) -> bool:
+def measure_next(name: str, model: MeasuringModel, is_stopping: Callable[[], bool]) -> bool:
     """Measure by `model`, which has this name, the SAE that has waited longest. Returns False where none waited."""
     rows = Measurement.objects.filter(model_name=name, status__in=Measurement.ONGOING)
     lease = Lease.take(rows, is_stopping)

@@ -3,15 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import torch
 from django.db import DatabaseError, connection
 from transformers import PreTrainedModel
 
-from inference.broker.messages import Prompt as BrokerPrompt
+from inference.broker.messages import ChatPrompt, TextPrompt
 from inference.engine.reading.logit_lens import promoted_by_each
 from inference.engine.reading.reader import FeatureReader, Text
 from inference.engine.reading.statistics import NotFinite
@@ -19,9 +19,10 @@ from inference.engine.saes.decoder import decoder_chunks
 from inference.interface import GenerationError
 from inference.measuring.corpus import Prompt
 from inference.measuring.models import Line, Measurement, SavedState
-from inference.measuring.results import MeasuredExample, MeasuredFeature, store
+from inference.measuring.results import Measured, store
 from inference.weights import gib
 from inference.worker.leases.lease import Lease, LeaseLost
+from inference.worker.measuring.features import features_of
 from inference.worker.measuring.state import MeasuringState
 from inference.worker.memory import NotEnoughMemory, free_bytes
 from inference.worker.reading.texts import ReadTexts
@@ -51,7 +52,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuringModel:
     """The model that measures: its texts, a copy beside the engine, and a reader for each SAE."""
 
     texts: ReadTexts
@@ -64,7 +65,7 @@ class Measured:
 class Run:
     """A measuring that this worker holds a lease on."""
 
-    def __init__(self, lease: Lease[Measurement], model: Measured) -> None:
+    def __init__(self, lease: Lease[Measurement], model: MeasuringModel) -> None:
         self._lease, self._model = lease, model
         self._row, self._sae = lease.row, lease.row.sae
         self._updated = self._saved = time.monotonic()
@@ -110,7 +111,8 @@ class Run:
         position = self._read(reader, state, position)
         self._name(reader, state, position)
         statistics = state.statistics
-        store(self._lease.hold, self._sae.pk, self._features(state), statistics.residual_norm, statistics.tokens)
+        measured = Measured(statistics.tokens, statistics.residual_norm, features_of(state, self._model.texts))
+        store(self._sae.pk, measured, self._ended(statistics.tokens))
 
     def _check_memory(self, d_sae: int) -> None:
         needed, host = STATE_COPIES * BYTES_PER_FEATURE * d_sae, torch.device("cpu")
@@ -151,8 +153,7 @@ class Run:
     def _pieces(self, where: str, prompt: Prompt) -> list[Text]:
         """The text of a line, in pieces that the model can read. Raises GenerationError, which names the line."""
         try:
-            read: BrokerPrompt = {"text": prompt} if isinstance(prompt, str) else {"messages": prompt}
-            text = self._model.texts.whole(read)
+            text = self._model.texts.whole(_prompt(prompt))
         except GenerationError as error:
             raise InvalidLine(f"{where}: {error}") from error
         return list(pieces_of(text, min(PIECE_TOKENS, self._model.context_length)))
@@ -192,32 +193,24 @@ class Run:
             SavedState.write(row, saved)
             Measurement.objects.filter(pk=row.pk).update(position=position, attempts=0)
 
-    def _features(self, state: MeasuringState) -> Iterator[MeasuredFeature]:
-        statistics, texts = state.statistics, self._model.texts
-        histograms = statistics.histograms.cpu().numpy()
-        for feature, fired in enumerate(statistics.fired.tolist()):
-            promoted, suppressed = (
-                [(texts.name(token), round(logit, 4)) for token, logit in state.side(feature, side)] for side in (0, 1)
-            )
-            yield MeasuredFeature(
-                index=feature,
-                maximum=float(statistics.maxima[feature]),
-                density=fired / max(1, statistics.tokens),
-                mean=float(statistics.totals[feature]) / fired if fired else None,
-                histogram=statistics.histogram(histograms[feature]),
-                promoted=promoted,
-                suppressed=suppressed,
-                examples=[
-                    MeasuredExample([piece for piece, _ in texts.pieces(one.tokens)], rounded(one.values), one.maximum)
-                    for one in statistics.examples(feature)
-                ],
-            )
+    @contextmanager
+    def _ended(self, tokens: int) -> Iterator[None]:
+        """End the measuring in the transaction of its results, unless it was cancelled meanwhile. Raises LeaseLost."""
+        with self._lease.hold() as row:
+            row.drop_corpus()
+            ended = {"status": Measurement.Status.MEASURED, "progress": 1.0, "error": ""}
+            Measurement.objects.filter(pk=row.pk).update(**ended, tokens=tokens)
+            yield
 
 
 class InvalidLine(GenerationError):
     """A line of the corpus of which the model makes no tokens."""
 
     code = "invalid_corpus"
+
+
+def _prompt(prompt: Prompt) -> ChatPrompt | TextPrompt:
+    return TextPrompt(text=prompt) if isinstance(prompt, str) else ChatPrompt(messages=list(prompt))
 
 
 def pieces_of(text: Text, tokens: int) -> Iterator[Text]:
@@ -227,8 +220,3 @@ def pieces_of(text: Text, tokens: int) -> Iterator[Text]:
     for start in range(head, len(text.ids), step):
         ids, counts = text.ids[start : start + step], text.counts[start : start + step]
         yield Text([*text.ids[:head], *ids], [*text.counts[:head], *counts])
-
-
-def rounded(values: Any) -> list[float]:
-    """The activations of an example, to five digits: a million of them are stored."""
-    return [float(f"{value:.5g}") for value in values]
