@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from inference import health
 from inference.api.measuring import MeasuringViewSet
+from inference.api.features import FeatureView
 from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
@@ -22,6 +23,7 @@ rest_urls = [
     path("saes/<slug:id>/measure/retry", MeasuringViewSet.as_view({"post": "retry"}), name="measure_retry"),
     path("saes/<slug:id>/measure/cancel", MeasuringViewSet.as_view({"post": "cancel"}), name="measure_cancel"),
     path("activations", ActivationsView.as_view(), name="activations"),
+    path("saes/<slug:id>/features/<int:index>", FeatureView.as_view(), name="feature"),
     path("features/contrast", ContrastView.as_view(), name="contrast"),
 ]
 

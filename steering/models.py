@@ -11,6 +11,7 @@ from steering.features.models import Feature as Feature
 from steering.features.models import FeatureExample as FeatureExample
 from steering.fields import FeatureStrengthsField
 from steering.history import History
+from steering.labels.models import EditedLabel as EditedLabel
 from steering.labels.models import FeatureLabel as FeatureLabel
 from steering.language_models import LanguageModel as LanguageModel
 from steering.saes import SAE as SAE

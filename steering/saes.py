@@ -44,6 +44,23 @@ class NoSuchSAE(Refused):
     status = 404
 
 
+class NoSuchFeature(Refused):
+    """An index beyond the features of an SAE."""
+
+    code = "feature_not_found"
+    status = 404
+
+
+class FeaturesUnknown(Refused):
+    """Error: the number of an SAE's features is unknown until its files are downloaded."""
+
+    code = "sae_not_ready"
+    status = 409
+
+    def __init__(self, sae_id: str) -> None:
+        super().__init__(f"the number of features of SAE {sae_id} is not known yet: download the SAE first")
+
+
 def new_sae_id(source: str, path: str) -> str:
     """Make an id of the last part of the source and the path in the source."""
     return slugify("-".join([PurePosixPath(source).name, *PurePosixPath(path).parts]).replace(".", "-"))[:200]
@@ -155,6 +172,13 @@ class SAE(models.Model):
     def may_be_deleted_by(self, user: Any) -> bool:
         """True where `user` may delete the labels, which are deleted with the SAE."""
         return user.has_perm("steering.delete_featurelabel") or not self.labels.exists()
+
+    def check_feature(self, index: int) -> None:
+        """Raises NoSuchFeature or FeaturesUnknown where the SAE has no feature `index`."""
+        if not self.d_sae:
+            raise FeaturesUnknown(self.pk)
+        if index >= self.d_sae:
+            raise NoSuchFeature(f"feature {index} is out of range: SAE {self} has {self.d_sae} features", field="index")
 
     def check_deletable(self) -> None:
         """Raises SAEInUse."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count
+from django.db.models import Count, Model
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -12,6 +12,7 @@ from unfold.decorators import display
 
 from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
+from inference.admin.features import FeaturePages
 from inference.admin.forms import RegisterSAEForm
 from inference.admin.progress import ProgressAdmin, RowAction, live_column
 from inference.models import LanguageModel
@@ -21,13 +22,13 @@ from steering.admin.actions import posted_action
 from steering.errors import Refused
 from steering.hub.sources import is_folder
 from steering.labels.pagination import COUNT_LIMIT
-from steering.models import SAE, FeatureLabel
+from steering.models import SAE, Feature, FeatureLabel
 
 Status = SAE.Status
 
 
 @admin.register(SAE)
-class SAEAdmin(DeletionAdmin, ProgressAdmin):
+class SAEAdmin(FeaturePages, DeletionAdmin, ProgressAdmin):
     list_filter = ["is_attached", "status", "model_name", "layer"]
     search_fields = ["id", "source"]
     actions_row = ["attach", "detach", "download", "cancel"]
@@ -72,21 +73,24 @@ class SAEAdmin(DeletionAdmin, ProgressAdmin):
             *([] if is_folder(sae.source) else [("Revision", sae.revision or "main")]),
             ("Fits", fit_badge(LanguageModel.objects.current(), sae, in_full=True)),
             *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
-            ("Feature labels", self._labels(request, sae)),
+            ("Feature labels", self._rows(request, sae, FeatureLabel, "import_labels", "Search labels")),
+            ("Statistics", self._rows(request, sae, Feature, "import_features", "Features")),
         ]
 
-    def _labels(self, request: HttpRequest, sae: SAE) -> str:
-        labels = self.admin_site.get_model_admin(FeatureLabel)
-        count = FeatureLabel.objects.filter(sae=sae).order_by()[:COUNT_LIMIT].count()
+    def _rows(self, request: HttpRequest, sae: SAE, model: type[Model], import_: str, link: str) -> str:
+        """The number of rows of `model` that the SAE has, with links to their list and to their import."""
+        page, name = self.admin_site.get_model_admin(model), model._meta.model_name
+        count = model._default_manager.filter(sae=sae).order_by()[:COUNT_LIMIT].count()
         context = {
             "count": count,
             "is_all": count < COUNT_LIMIT,
-            "list_url": f"{reverse('admin:steering_featurelabel_changelist')}?{urlencode({'sae__id__exact': sae.pk})}",
-            "import_url": f"{reverse('admin:steering_featurelabel_import_labels')}?{urlencode({'sae': sae.pk})}",
-            "may_list": labels.has_view_permission(request),
-            "may_import": labels.has_import_permission(request) and bool(sae.d_sae),
+            "link": link,
+            "list_url": f"{reverse(f'admin:steering_{name}_changelist')}?{urlencode({'sae__id__exact': sae.pk})}",
+            "import_url": f"{reverse(f'admin:steering_{name}_{import_}')}?{urlencode({'sae': sae.pk})}",
+            "may_list": page.has_view_permission(request),
+            "may_import": page.has_import_permission(request) and bool(sae.d_sae),
         }
-        return render_to_string("admin/steering/sae/labels.html", context)
+        return render_to_string("admin/steering/sae/rows.html", context)
 
     # --- the form registers an SAE; afterwards no field can be changed, since all fields come from the files ---
 

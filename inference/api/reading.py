@@ -16,7 +16,7 @@ from inference.api.reading_serializers import (
     ContrastRequestSerializer,
     ContrastSerializer,
 )
-from inference.broker.shares import HOLDER
+from inference.broker.shares import count_for
 from inference.reading.request import Reading
 from steering.api.schema import errors
 
@@ -39,8 +39,7 @@ class _ReadingView(APIView):
         """The body. The request counts as one of its key's, or of its user's, while a worker reads."""
         body = self.body(data=request.data)
         body.is_valid(raise_exception=True)
-        key = getattr(request, "auth", None)
-        HOLDER.set(f"key:{key.pk}" if key else f"user:{request.user.pk}")
+        count_for(request)
         return dict(body.validated_data)
 
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
 
 from django.conf import settings
 from redis import RedisError
@@ -22,6 +23,13 @@ logger = logging.getLogger(__name__)
 LEASE_S = 15.0
 HOLDER: ContextVar[str] = ContextVar("holder", default="")
 """The key or user of the running request; empty where no bound applies."""
+
+
+def count_for(request: Any) -> None:
+    """Count the running request as one of its key's, else of its user's, while a worker answers it."""
+    key = getattr(request, "auth", None)
+    HOLDER.set(f"key:{key.pk}" if key else f"user:{request.user.pk}")
+
 
 TAKE = """
 local time = redis.call('TIME')

@@ -4,7 +4,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -20,8 +20,10 @@ LIMIT_S = 120
 
 
 @pytest.fixture
-def rest(server: Server, api_key: str) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {api_key}"}, timeout=60)
+def rest(server: Server, api_key: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
+        yield client
 
 
 def texts(count: int, seed: int = 0) -> list[str]:

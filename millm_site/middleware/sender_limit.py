@@ -47,6 +47,8 @@ def _imports() -> dict[str, tuple[str, int]]:
         "measure": texts,
         "admin:steering_featurelabel_import_labels": labels,
         "labels_import": labels,
+        "admin:steering_feature_import_features": labels,
+        "features_import": labels,
         "admin:profiles_profile_import_profiles": ("profiles.add_profile", limit * FORM_MAX),
     }
 

@@ -23,6 +23,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _listed("Profiles", "tune", "profiles.profile"),
                 _listed("Live steering", "sensors", "steering.steeringstate"),
                 _listed("Feature labels", "label", "steering.featurelabel"),
+                _listed("Features", "category", "steering.feature", "steering.featurelabel"),
             ],
         },
         {
@@ -50,11 +51,12 @@ def _item(title: str, icon: str, url_name: str, permission: Callable[[HttpReques
     return {**item, "permission": permission} if permission else item
 
 
-def _listed(title: str, icon: str, model: str) -> Any:
-    """The link to the list of a model's rows."""
+def _listed(title: str, icon: str, model: str, permissions_of: str = "") -> Any:
+    """The link to the list of a model's rows, for users who may view them, or those of `permissions_of`."""
     app_label, name = model.split(".")
+    needed_app, needed = (permissions_of or model).split(".")
 
     def may_view(request: HttpRequest) -> bool:
-        return any(request.user.has_perm(f"{app_label}.{action}_{name}") for action in ("view", "change"))
+        return any(request.user.has_perm(f"{needed_app}.{action}_{needed}") for action in ("view", "change"))
 
     return _item(title, icon, f"admin:{app_label}_{name}_changelist", may_view)

@@ -1,7 +1,7 @@
 """The admin of feature labels: list, search, import and deletion."""
 
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,17 +10,16 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
+from steering.admin.features import feature_link
+from steering.admin.imports import ImportAdmin, ImportForm
 from steering.admin.search import BoundedSearch, Found
-from steering.admin.selections import ChecksSelection, RowChoice, RowSelect
-from steering.errors import Refused
+from steering.admin.selections import ChecksSelection
 from steering.labels.files import SOURCE_LENGTH, LabelFile
 from steering.labels.models import FeatureLabel, ImportedLabels
 from steering.labels.pagination import BoundedPaginator
@@ -29,16 +28,8 @@ from steering.models import SAE
 DELETED_SHOWN = 100
 
 
-class ImportLabelsForm(forms.Form):
-    sae = RowChoice(
-        SAE.objects.all(),
-        label="SAE",
-        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
-    )
-    file = forms.FileField(
-        help_text="Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]). May be gzipped.",
-        widget=UnfoldAdminFileFieldWidget,
-    )
+class ImportLabelsForm(ImportForm):
+    file_help = "Neuronpedia's explanations (JSON or JSON lines), or CSV (index,label[,source]). May be gzipped."
     source = forms.CharField(
         required=False,
         max_length=SOURCE_LENGTH,
@@ -62,11 +53,16 @@ class ImportLabelsForm(forms.Form):
             raise forms.ValidationError("Replacing labels needs the permission steering.delete_featurelabel.")
         return replace
 
+    def imported(self) -> str:
+        sae, upload, replace = (self.cleaned_data[name] for name in ("sae", "file", "replace"))
+        file = LabelFile(upload.file, upload.name, source=self.cleaned_data["source"])
+        return _success(sae, FeatureLabel.objects.import_files(sae.pk, [file], replace=replace))
+
 
 @admin.register(FeatureLabel)
-class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
-    list_display = ["index", "label", "source", "of_sae"]
-    list_display_links = ["index", "label"]
+class FeatureLabelAdmin(ChecksSelection, BoundedSearch, ImportAdmin):
+    list_display = ["feature", "label", "source", "of_sae"]
+    list_display_links = ["label"]
     list_filter = [("sae", AutocompleteSelectFilter)]
     list_filter_submit = True
     sortable_by: list[str] = []  # sorting a million rows is slow, and a search has its own ranking
@@ -78,6 +74,10 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
     paginator = BoundedPaginator
     actions = ["delete_selected"]
     actions_list = ["import_labels"]
+
+    @display(description="Feature")
+    def feature(self, label: FeatureLabel) -> SafeString:
+        return feature_link(label.sae_id, label.index)
 
     @display(description="SAE")
     def of_sae(self, label: FeatureLabel) -> str:
@@ -118,32 +118,11 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch):
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return named, {self.opts.verbose_name_plural: count}, refused, []
 
-    def has_import_permission(self, request: HttpRequest) -> bool:
-        needed = [f"steering.{action}_featurelabel" for action in ("add", "change")]  # an import may overwrite labels
-        return request.user.has_perms(needed)
-
     @action(description="Import labels", permissions=["import"], url_path="import", icon="upload")
     def import_labels(self, request: HttpRequest) -> HttpResponse:
         """The page that imports a file."""
-        chosen = {"sae": request.GET.get("sae", "")}
-        may_replace = self.has_delete_permission(request)
-        form = ImportLabelsForm(request.POST or None, request.FILES or None, initial=chosen, may_replace=may_replace)
-        if request.method == "POST" and form.is_valid() and (imported := self._imported(form)):
-            self.message_user(request, _success(form.cleaned_data["sae"], imported), messages.SUCCESS)
-            of_sae = urlencode({"sae__id__exact": form.cleaned_data["sae"].pk})
-            return redirect(f"{reverse('admin:steering_featurelabel_changelist')}?{of_sae}")
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "form": form, "title": "Import labels"}
-        return TemplateResponse(request, "admin/steering/featurelabel/import.html", context)
-
-    def _imported(self, form: ImportLabelsForm) -> ImportedLabels | None:
-        """Import the form's file. A fault of the file becomes an error of the form."""
-        sae, upload, replace = (form.cleaned_data[name] for name in ("sae", "file", "replace"))
-        file = LabelFile(upload.file, upload.name, source=form.cleaned_data["source"])
-        try:
-            return FeatureLabel.objects.import_files(sae.pk, [file], replace=replace)
-        except Refused as error:
-            form.add_error("file", f"Nothing was imported: {error}")
-            return None
+        make = partial(ImportLabelsForm, may_replace=self.has_delete_permission(request))
+        return self.import_page(request, make, "Import labels")
 
 
 def _success(sae: SAE, imported: ImportedLabels) -> str:

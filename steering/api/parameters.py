@@ -20,7 +20,9 @@ def known_parameters(request: Request, *names: str) -> Any:
     """The query string's parameters. Raises ValidationError for one that is not in `names`."""
     params = request.query_params
     if unknown := sorted(set(params) - {*names, "format"}):
-        raise ValidationError({name: [f"This parameter is unknown: expected {', '.join(names)}."] for name in unknown})
+        raise ValidationError(
+            {name: [f"This parameter is unknown: expected {', '.join(names) or 'none'}."] for name in unknown}
+        )
     return params
 
 

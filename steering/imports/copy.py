@@ -6,16 +6,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from steering.errors import Refused
-from steering.saes import NoSuchSAE
+from steering.saes import FeaturesUnknown, NoSuchSAE
 from steering.statements import may_take_long
-
-
-class FeaturesUnknown(Refused):
-    """Error: the number of an SAE's features is unknown until its files are downloaded."""
-
-    code = "sae_not_ready"
-    status = 409
 
 
 @contextmanager
@@ -53,5 +45,5 @@ def _feature_count(sae_id: str, row: tuple[int] | None) -> int:
     if row is None:
         raise NoSuchSAE(f"there is no SAE {sae_id}")
     if not row[0]:
-        raise FeaturesUnknown(f"the number of features of SAE {sae_id} is not known yet: download the SAE first")
+        raise FeaturesUnknown(sae_id)
     return row[0]

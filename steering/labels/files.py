@@ -18,6 +18,8 @@ from typing import Any
 from steering.imports.rows import BLANK, InvalidFile, RowFile, feature_index
 
 LABEL_LENGTH, SOURCE_LENGTH = 10_000, 200
+EDITED = "edited"
+"""The source of the labels that users write. No file has it, since their changes are kept as history."""
 NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 SURROGATES = re.compile(r"[\ud800-\udfff]")
 EXPECTED = (
@@ -66,6 +68,8 @@ class LabelFile(RowFile):
         for name, value, limit in (("label", label, LABEL_LENGTH), ("source", source, SOURCE_LENGTH)):
             if len(value) > limit:
                 raise InvalidFile(f"the {name} has {len(value)} characters, expected at most {limit}: shorten it")
+        if source == EDITED:
+            raise InvalidFile(f"the source {EDITED!r} is that of labels written in miLLM: give another source")
         return feature_index(row.get("index"), d_sae), label, source
 
     def other_rows(self, file: io.BufferedReader) -> Iterator[tuple[int, Any]]:

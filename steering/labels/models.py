@@ -13,13 +13,29 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Length
 
 from steering.api.search import check_number
+from steering.errors import Refused
+from steering.history import History
 from steering.imports.copy import imported
-from steering.labels.files import SOURCE_LENGTH, LabelFile
+from steering.labels.files import EDITED, LABEL_LENGTH, SOURCE_LENGTH, LabelFile, clean
+from steering.saes import SAE, NoSuchSAE
 from steering.statements import may_take_long
 
 SEARCH_LIMIT = 1000
 """At most this many matches are ranked: a word that matches more labels is too common to be useful."""
 PER_LENGTH = 2  # a flag of ts_rank: divide the rank by the document's length
+
+
+class InvalidLabel(Refused):
+    """Error: a text that cannot be a label."""
+
+    code = "invalid_label"
+
+
+class NoEditedLabel(Refused):
+    """Error: a feature has no edited label."""
+
+    code = "label_not_found"
+    status = 404
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,10 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         return self.model.objects.filter(pk__in=found).order_by(rank.desc(), Length("label"), "index", "pk")
 
     def of(self, sae_id: str | None, indices: Iterable[int]) -> dict[int, str]:
-        """{feature index: label} of the labelled ones among these features; the newest label if there are several."""
+        """{feature index: label} of the labelled ones among these features.
+
+        Of several labels the edited one counts, else the newest.
+        """
         found = self.of_many([(sae_id, indices)])
         return {index: label for (_, index), label in found.items()}
 
@@ -62,13 +81,18 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
         wanted = [Q(sae_id=sae_id, index__in=sorted(indices)) for sae_id, indices in asked.items() if indices]
         if not wanted:
             return {}
-        rows = self.filter(reduce(or_, wanted)).order_by("pk").values_list("sae_id", "index", "label")
+        found = self.filter(reduce(or_, wanted)).alias(is_edited=Q(source=EDITED)).order_by("is_edited", "pk")
+        rows = found.values_list("sae_id", "index", "label")
         return {(sae_id, index): label for sae_id, index, label in rows}
 
     @transaction.atomic
     def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete these labels; the history of edited ones records it."""
         may_take_long()
-        return super().delete()
+        edited = EditedLabel.objects.filter(pk__in=self.order_by().filter(source=EDITED).values("pk"))
+        count = sum(label.delete()[0] for label in edited)
+        deleted, _ = super().delete()
+        return count + deleted, {self.model._meta.label: count + deleted}
 
     delete.queryset_only = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -138,3 +162,55 @@ class FeatureLabel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.index} — {self.label}"
+
+
+class EditedLabelManager(models.Manager["EditedLabel"]):
+    def get_queryset(self) -> models.QuerySet["EditedLabel"]:
+        return super().get_queryset().filter(source=EDITED).defer("vector")
+
+    @transaction.atomic
+    def write(self, sae_id: str, index: int, label: str) -> "EditedLabel":
+        """Give a feature this edited label, in place of an earlier one.
+
+        Raises InvalidLabel, NoSuchSAE, NoSuchFeature or FeaturesUnknown.
+        """
+        label = clean(label)
+        if not label:
+            raise InvalidLabel("label: got no text, expected a label; delete the label to have none", field="label")
+        if len(label) > LABEL_LENGTH:
+            message = f"label: got {len(label)} characters, expected at most {LABEL_LENGTH}: shorten it"
+            raise InvalidLabel(message, field="label")
+        # The lock keeps the SAE from being deleted, and others from writing labels, until this transaction ends.
+        sae = SAE.objects.select_for_update(no_key=True).filter(pk=sae_id).first()
+        if sae is None:
+            raise NoSuchSAE(f"there is no SAE {sae_id}")
+        sae.check_feature(index)
+        written = self.filter(sae=sae, index=index).first() or self.model(sae=sae, index=index, source=EDITED)
+        if written.label != label:
+            written.label = label
+            written.save()
+        return written
+
+    @transaction.atomic
+    def remove(self, sae_id: str, index: int) -> None:
+        """Delete the edited label of a feature. Raises NoEditedLabel."""
+        label = self.select_for_update().filter(sae_id=sae_id, index=index).first()
+        if label is None:
+            raise NoEditedLabel(f"feature {index} of SAE {sae_id} has no edited label")
+        label.delete()
+
+    def versions(self, sae_id: str, index: int) -> models.QuerySet[Any]:
+        """The history of the edited label of a feature, the latest version first."""
+        found: models.QuerySet[Any] = self.model.history.filter(sae_id=sae_id, index=index)
+        return found
+
+
+class EditedLabel(FeatureLabel):
+    """A label that a user wrote, with its history. Imports, of other sources, write no history."""
+
+    objects = EditedLabelManager()
+    history = History(excluded_fields=["vector"])
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # those of `FeatureLabel` count

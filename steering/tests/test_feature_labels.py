@@ -20,11 +20,10 @@ from inference.demo import register
 from inference.demo.grammar import TOPICS
 from inference.models import LanguageModel
 from profiles.models import Profile
-from steering.imports.copy import FeaturesUnknown
 from steering.labels.files import InvalidLabelFile, LabelFile
 from steering.labels.models import ImportedLabels
 from steering.models import SAE, FeatureLabel, SteeringState
-from steering.saes import NoSuchSAE
+from steering.saes import FeaturesUnknown, NoSuchSAE
 
 URL = "/api/saes/s/labels"
 NEURONPEDIA = "neuronpedia/gpt-4o-mini/oai_token-act-pair"

@@ -14,9 +14,8 @@ from rest_framework.test import APIClient
 
 from steering.features.files import FeatureFile, InvalidFeatureFile
 from steering.features.models import EXAMPLES_KEPT, NEURONPEDIA, ImportedFeatures
-from steering.imports.copy import FeaturesUnknown
 from steering.models import SAE, Feature, FeatureExample, FeatureLabel
-from steering.saes import NoSuchSAE
+from steering.saes import FeaturesUnknown, NoSuchSAE
 from steering.tests.feature_rows import activation, as_lines, feature
 
 URL = "/api/saes/s/features"
