@@ -56,14 +56,18 @@ WRITTEN = {
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the libraries wrote."""
+    return written_by_libraries(tmp_path_factory.mktemp("saes"))
+
+
+def written_by_libraries(folder: Path, *inputs: Path) -> Path:
+    """Have the libraries write their SAEs into `folder`, see `write_saes.py`, and return it."""
     assert LIBRARIES.is_dir(), (
         f"{LIBRARIES} is missing: run `make test`, which installs inference/tests/saelibs.txt there"
     )
-    folder = tmp_path_factory.mktemp("saes")
     script = Path(__file__).parent / "write_saes.py"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, script, folder, *inputs],
         env=environment | {"PYTHONPATH": str(LIBRARIES)},
         capture_output=True,
         text=True,

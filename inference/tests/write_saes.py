@@ -1,7 +1,8 @@
-"""Writes small SAEs with the libraries of saelibs.txt, and what these compute: `write_saes.py FOLDER`.
+"""Writes small SAEs with the libraries of saelibs.txt, and what these compute: `write_saes.py FOLDER [INPUTS.npz]`.
 
 It runs with these libraries on PYTHONPATH and the main environment's torch. FOLDER/expected.npz has the inputs `x`,
 (8, D_IN), and by each SAE's path in FOLDER its activations, (8, d_sae), and by path:decoder its decoder, (d_sae, d_in).
+INPUTS.npz has by the path of each SAE other inputs for it, (n, D_IN).
 """
 
 # mypy: disable-error-code="import-not-found, import-untyped"
@@ -72,6 +73,7 @@ register_sae_class("gated", saes.GatedSAE, saes.GatedSAEConfig)
 
 RANDOM = torch.Generator().manual_seed(1)
 X = torch.randn(8, D_IN, generator=RANDOM) * 3
+INPUTS = {path: torch.from_numpy(x) for path, x in np.load(sys.argv[2]).items()} if len(sys.argv) > 2 else {}
 
 
 def randomize(module: nn.Module) -> None:
@@ -154,7 +156,7 @@ def saelens_expected(
     sae = saes.SAE.load_from_disk(OUT / path, dtype="float32", converter=converter)
     if scale != 1.0:
         sae.fold_activation_norm_scaling_factor(scale)
-    expect(path, sae.encode(X) / scale, sae.W_dec * scale)
+    expect(path, sae.encode(INPUTS.get(path, X)) / scale, sae.W_dec * scale)
 
 
 def by_hub_loader(path: str, loader: Callable[..., Any], scale: float = 1.0) -> None:
@@ -226,7 +228,7 @@ def sparsify() -> None:
         coder = SparseCoder(D_IN, config)
         randomize(coder)
         coder.save_to_disk(OUT / path)
-        top = SparseCoder.load_from_disk(OUT / path).encode(X)
+        top = SparseCoder.load_from_disk(OUT / path).encode(INPUTS.get(path, X))
         expect(path, torch.zeros_like(top.pre_acts).scatter(-1, top.top_indices, top.top_acts), coder.W_dec)
     write_json(OUT / "run" / "config.json", {"model": "EleutherAI/pythia-160m"})
 
@@ -260,7 +262,8 @@ def dictionary_learning() -> None:
         torch.save(state, folder / "ae.pt")
         loaded = dictionary_class.from_pretrained(str(folder / "ae.pt"))
         decoder = state["W_dec"] if "W_dec" in state else state["decoder.weight"].T
-        expect(f"dictionary_learning/{name}", loaded.encode(X), decoder)
+        path = f"dictionary_learning/{name}"
+        expect(path, loaded.encode(INPUTS.get(path, X)), decoder)
 
 
 for write in (saelens_new, saelens_batchtopk, saelens_old, gemma_scope, llama_scope, sparsify, dictionary_learning):

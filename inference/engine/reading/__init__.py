@@ -1,4 +1,4 @@
-"""Reading: the features that fire on texts, by forward passes beside the batch. Nothing serves it yet.
+"""Reading: the features that fire on texts, by forward passes beside the batch.
 
 From outside: `reader.FeatureReader`, `top_features`, `contrast`, `logit_lens`.
 """
