@@ -4,8 +4,8 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
-from inference.api.measuring import MeasuringViewSet
 from inference.api.features import FeatureView
+from inference.api.measuring import MeasuringViewSet
 from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
