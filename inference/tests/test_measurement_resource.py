@@ -15,13 +15,13 @@ from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
-from inference.management.commands import measure_features
 from inference.measuring.models import CHUNK_BYTES, CorpusChunk, Measurement
 from inference.models import LanguageModel
 from inference.tests.test_model_resources import user
 from steering.models import SAE
 
 pytestmark = pytest.mark.django_db
+SLEEP = "inference.management.commands.measure_features.sleep"
 URL = "/api/saes/s/measure"
 HOOK = {"d_in": 16, "d_sae": 100, "layer": 2, "hook_name": "blocks.2.hook_resid_post"}
 
@@ -225,7 +225,7 @@ def test_the_command_stores_files_and_shows_the_progress_until_the_end(
             {"status": "measured", "progress": 1.0, "tokens": 2400, "due_at": None},
         ]
     )
-    monkeypatch.setattr(measure_features.time, "sleep", lambda _: rows.update(**next(changes)))
+    monkeypatch.setattr(SLEEP, lambda _: rows.update(**next(changes)))
     SAE.objects.update(residual_norm=12.345)
     out, told = run("s", str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl"))
     assert out == "measured\n"
@@ -245,17 +245,15 @@ def test_ctrl_c_leaves_the_measuring_going_on_and_the_command_shows_it_again(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measure_features.time, "sleep", interrupt)
+    monkeypatch.setattr(SLEEP, interrupt)
     with pytest.raises(SystemExit) as ended:
         run("s", str(tmp_path / "a.txt"))
     assert ended.value.code == 130
     assert Measurement.objects.get().status == "queued"
-    monkeypatch.setattr(
-        measure_features.time, "sleep", lambda _: Measurement.objects.update(status="error", error="no encoder")
-    )
+    monkeypatch.setattr(SLEEP, lambda _: Measurement.objects.update(status="error", error="no encoder"))
     with pytest.raises(CommandError, match="no encoder"):
         run("s")
-    monkeypatch.setattr(measure_features.time, "sleep", lambda _: Measurement.objects.update(status="measured"))
+    monkeypatch.setattr(SLEEP, lambda _: Measurement.objects.update(status="measured"))
     _, told = run("s")
     assert told.startswith("It failed: no encoder. It goes on now.\nqueued")
 

@@ -1,7 +1,7 @@
 """`manage.py measure_features`: measure the features of an SAE over texts."""
 
-import time
 from contextlib import ExitStack
+from time import sleep
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -83,7 +83,7 @@ class Command(BaseCommand):
             if (now := f"{measurement.status}{share}{tokens}{waits}") != reported:
                 self.stderr.write(now)
                 reported = now
-            time.sleep(POLL_S)
+            sleep(POLL_S)
             measurement.refresh_from_db()
 
     def _report(self, measurement: Measurement) -> None:
