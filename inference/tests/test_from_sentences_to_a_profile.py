@@ -1,4 +1,4 @@
-"""From sentences of a topic to a profile that steers to the topic, over REST and /v1, by the measure of `check_demo`."""
+"""From sentences of a topic to a profile that steers to it, over REST and /v1, by the measure of `check_demo`."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
