@@ -26,7 +26,7 @@ from bench.http import Served, register
 from bench.setup import report, start_django
 from bench.subject import make
 
-D_MODEL, D_SAE, LAYERS, VOCAB, TOKENS, ROUNDS = 2_304, 16_384, 30, 4_096, 512, 3
+D_MODEL, D_SAE, LAYERS, VOCAB, TOKENS, ROUNDS = 2_304, 16_384, 30, 4_096, 512, 2
 HOOK_LAYERS = (14, 29)
 CHATS, CHAT_ROUNDS = 16, 5
 
@@ -77,7 +77,7 @@ def wide_model() -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=VOCAB,
         hidden_size=D_MODEL,
-        intermediate_size=2 * D_MODEL,
+        intermediate_size=D_MODEL,
         num_hidden_layers=LAYERS,
         num_attention_heads=9,
         num_key_value_heads=3,
