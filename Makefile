@@ -98,6 +98,7 @@ bench: $(VENV)/.installed-dev  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.labels
+	$(BIN)/python -m bench.features
 	$(BIN)/python -m bench.admin
 	$(BIN)/python -m bench.load
 	$(BIN)/python -m bench.table

@@ -63,6 +63,7 @@ class FeaturePages(ModelAdmin):
             "opts": self.opts,
             "title": f"Feature {index} of {sae}",
             "facts": facts,
+            "unavailable": facts.unavailable.rstrip("."),
             **_shown(facts),
             **_links(request, facts),
             **_editing(request, facts, typed),

@@ -159,15 +159,25 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
         return lines, counts, needed, refusals
 
     def deleted_lines(self, rows: list[SAE]) -> list[str]:
-        labelled = FeatureLabel.objects.filter(sae__in=rows).order_by().values("sae").annotate(count=Count("pk"))
-        counts = {group["sae"]: group["count"] for group in labelled}
-        return [f"SAE {sae}" + (f", with its {counts[sae.pk]:,} labels" if sae.pk in counts else "") for sae in rows]
+        labels, features = (_counts(model, rows) for model in (FeatureLabel, Feature))
+        return [
+            f"SAE {sae}"
+            + (f", with its {labels[sae.pk]:,} labels" if sae.pk in labels else "")
+            + (f", with statistics and examples of {features[sae.pk]:,} features" if sae.pk in features else "")
+            for sae in rows
+        ]
 
     def kept_lines(self, rows: list[SAE]) -> list[str]:
         lines = ["The files, in their folder or in the hub's cache."]
         if count := Profile.objects.filter(sae_id__in=[sae.pk for sae in rows]).count():
             lines.append(f"The SAE's profiles ({count:,}). They cannot be activated without the SAE.")
         return lines
+
+
+def _counts(model: type[Model], saes: list[SAE]) -> dict[str, int]:
+    """{SAE: its number of rows of `model`} of those that have any."""
+    groups = model._default_manager.filter(sae__in=saes).order_by().values("sae").annotate(count=Count("pk"))
+    return {group["sae"]: group["count"] for group in groups}
 
 
 def _facts_of_files(sae: SAE) -> list[tuple[str, Any]]:

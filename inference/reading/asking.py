@@ -29,7 +29,8 @@ def ask(prefix: str, destination: Destination, make: Callable[..., Message]) -> 
     The connection to the database goes back to its pool while the worker works. Raises ReadingFailed, RedisError,
     or OperationalError of Celery.
     """
-    connection.close()
+    if not connection.in_atomic_block:  # in a transaction the connection stays open anyway
+        connection.close()
     request_id = f"{prefix}-{uuid.uuid4().hex}"
     events: list[Event] = async_to_sync(_asked)(Exchange(request_id, destination), make)
     return events

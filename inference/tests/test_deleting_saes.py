@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from rest_framework.test import APIClient
 
-from steering.models import SAE, FeatureLabel
+from steering.models import SAE, Feature, FeatureLabel
 
 ADMIN = "/admin/steering/sae/"
 
@@ -58,3 +58,12 @@ def test_with_it_labels_go(sae: SAE) -> None:
     api, _ = clients("view_sae", "delete_sae", "delete_featurelabel")
     assert api.delete("/api/saes/s").status_code == 204
     assert not FeatureLabel.objects.exists()
+
+
+def test_the_confirmation_names_labels_and_statistics(sae: SAE) -> None:
+    _, admin = clients("view_sae", "delete_sae", "delete_featurelabel")
+    Feature.objects.create(sae=sae, index=3)
+    asked = admin.get(f"{ADMIN}s/delete/").content.decode()
+    assert "SAE s, with its 1 labels, with statistics and examples of 1 features" in asked
+    admin.post(f"{ADMIN}s/delete/", {"post": "yes"})
+    assert not Feature.objects.exists()

@@ -54,7 +54,7 @@ class FeatureAdmin(ImportAdmin):
     list_display_links = None
     list_filter = [("sae", AutocompleteSelectFilter)]
     list_filter_submit = True
-    list_per_page = 50
+    list_per_page = 25
     show_full_result_count = False
     list_max_show_all = 0
     paginator = BoundedPaginator

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -41,6 +42,10 @@ class EditedLabelViewSet(GenericViewSet[EditedLabel]):
     serializer_class = FeatureLabelSerializer
     permission_classes = [FeaturePermissions]
     pagination_class = Pages
+
+    def get_object(self) -> EditedLabel:
+        """The label, where OPTIONS asks if it can be written."""
+        return get_object_or_404(self.get_queryset(), sae=self.kwargs["id"], index=self.kwargs["index"])
 
     @extend_schema(
         parameters=[INDEX], request=EditSerializer, responses={200: FeatureLabelSerializer, **errors(400, 404, 409)}
