@@ -44,7 +44,7 @@ def test_a_direction_is_scaled_by_the_final_norm_and_read_by_the_unembedding(mod
 def test_a_direction_that_is_added_to_the_last_residual_stream_raises_the_tokens_that_it_promotes() -> None:
     model = tiny_model()
     direction = torch.randn(32, generator=torch.Generator().manual_seed(1))
-    [(best, _), *_] = promoted_tokens(model, direction, vocabulary=320).promoted
+    [(best, _), *_] = promoted_tokens(model, direction, vocabulary=320, top=5).promoted
     with torch.no_grad():
         stream = model(torch.tensor([[5, 9]]), output_hidden_states=True).hidden_states[-2][0, -1]
         logits = model.lm_head(model.model.norm(stream + 1e4 * direction))

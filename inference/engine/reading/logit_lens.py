@@ -22,7 +22,7 @@ class PromotedTokens:
 
 
 @torch.no_grad()
-def promoted_tokens(model: PreTrainedModel, direction: Tensor, vocabulary: int, top: int = 10) -> PromotedTokens:
+def promoted_tokens(model: PreTrainedModel, direction: Tensor, vocabulary: int, top: int) -> PromotedTokens:
     """The logits that `direction`, (d_model,), adds by itself: through the scale of the final norm and the unembedding.
 
     The norm's division by the size of the whole residual stream is left out, since it is not known; it changes no

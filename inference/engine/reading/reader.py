@@ -1,6 +1,7 @@
 """Reading: the residual stream of texts at the hook point of an SAE, and the features that fire there.
 
-Forward passes beside the batch, which stop at the layer of the hook point. A pass is short, so that chats go on.
+Runs forward passes outside the batch, which stop at the layer of the hook point. A pass has at most PASS_TOKENS tokens,
+so that chats wait for the device only briefly.
 """
 
 import threading
