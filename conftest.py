@@ -80,8 +80,8 @@ def own_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["redis
 
 @pytest.fixture
 def demo(transactional_db: None) -> LanguageModel:
-    """The demo model with its SAE and profiles, in rows that other processes see."""
-    register_demo()
+    """The demo model with its SAE and profiles, in rows that other processes see; without the features' 3,000 rows."""
+    register_demo(with_features=False)
     return LanguageModel.objects.get(name="demo")
 
 

@@ -85,7 +85,7 @@ class MeasuringPages(ModelAdmin):
         return self._measuring(request, object_id, Measurement.retry, "The measuring of {} goes on.")
 
     def _measuring(self, request: HttpRequest, object_id: str, do: Any, success: str) -> HttpResponse:
-        act: Any = self.act  # type: ignore[attr-defined]  # of ProgressAdmin
+        act: Any = self.act  # of ProgressAdmin
         response: HttpResponse = act(request, object_id, lambda sae: do(Measurement.objects.of(sae)), success)
         return response
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -35,10 +36,10 @@ class MeasurementSerializer(serializers.ModelSerializer[Measurement]):
 ANSWER = {200: MeasurementSerializer}
 
 
-class MeasuringViewSet(TakesFile, GenericViewSet[SAE]):
+class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
     """The measuring of an SAE: statistics, promoted tokens and examples of all its features."""
 
-    queryset = SAE.objects.all()
+    queryset: QuerySet[SAE] = SAE.objects.all()
     serializer_class = MeasurementSerializer
     permission_classes = [ChangePermissions]
 

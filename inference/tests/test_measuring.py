@@ -23,6 +23,7 @@ from inference.models import LanguageModel
 from inference.tests.tiny import CONTEXT, D_SAE, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker.leases import lease as leases
 from inference.worker.measuring import run as module
+from inference.worker.measuring.features import features_of
 from inference.worker.measuring.measurings import measure_next
 from inference.worker.measuring.run import MeasuringModel, pieces_of
 from inference.worker.reading.texts import ReadTexts
@@ -167,6 +168,26 @@ def test_a_measuring_goes_on_after_its_saved_texts(sae: SAE, take: Take, monkeyp
     monkeypatch.setattr(Measurement, "texts", recorded)
     assert take()
     assert asked == [begun]
+
+
+def test_a_measuring_that_is_interrupted_while_it_is_stored_leaves_nothing_and_goes_on(
+    sae: SAE, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, stopping = start(sae), threading.Event()
+
+    def stops_soon(*args: Any) -> Iterator[Any]:
+        for feature in features_of(*args):
+            yield feature
+            stopping.set()
+
+    monkeypatch.setattr(module, "features_of", stops_soon)
+    assert take(stopping.is_set)
+    assert stopping.is_set()
+    assert (now(row).status, row.waits, row.attempts) == ("measuring", True, 0)
+    assert not Feature.objects.exists()
+    assert take()
+    assert now(row).status == "measured"
+    assert Feature.objects.count() == D_SAE
 
 
 def test_a_worker_of_another_model_takes_no_measuring(sae: SAE, take: Take) -> None:

@@ -1,8 +1,9 @@
 """Labels of features by themselves: the words on which a feature fires, and the tokens that it promotes."""
 
 import csv
+import io
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -41,13 +42,13 @@ def suggest_labels(sae: SAE, *, replace: bool = False) -> ImportedLabels:
         raise NothingKnown(f"nothing is known of the features of SAE {sae}: measure it, or import its features, first")
     others = FeatureLabel.objects.filter(sae_id=OuterRef("sae_id"), index=OuterRef("index"))
     unlabelled = known.exclude(Exists(others.exclude(source=SOURCE) if replace else others))
-    with tempfile.TemporaryFile("w+", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with tempfile.TemporaryFile() as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines)
         writer.writerow(["index", "label"])
         writer.writerows(_suggestions(sae, unlabelled.order_by("index").values_list("index", "promoted").iterator()))
-        file.flush()
-        file.buffer.seek(0)
-        labels = LabelFile(file.buffer, name=SOURCE, source=SOURCE)
+        lines.flush()
+        file.seek(0)
+        labels = LabelFile(file, name=SOURCE, source=SOURCE)
         return FeatureLabel.objects.import_files(sae.pk, [labels], replace=replace)
 
 
@@ -66,12 +67,12 @@ def _suggestions(sae: SAE, features: Iterable[tuple[int, list[tuple[str, float]]
 
 def suggestion(promoted: Iterable[tuple[str, float]], examples: Iterable[Example]) -> str:
     """A label of a feature: the words on which it fires most, then the tokens that it promotes; may be empty."""
-    weights: Counter[str] = Counter()
+    weights: defaultdict[str, float] = defaultdict(float)
     for tokens, values in examples:
         place = max(range(len(values)), key=values.__getitem__, default=None)
         if place is not None and values[place] > 0:
             weights[word_at(tokens, place)] += values[place]
-    words = [word for word, _ in weights.most_common() if word][:WORDS]
+    words = sorted((word for word in weights if word), key=lambda word: -weights[word])[:WORDS]
     named = (clean(token).lower() for token, logit in promoted if logit > 0)
     others = [word for word in dict.fromkeys(named) if word and word not in words][:PROMOTED]
     fires, promotes = ", ".join(words), ", ".join(others)

@@ -35,7 +35,9 @@ def _mean(statistics: Statistics, feature: int) -> float | None:
 
 def _example(example: Example, texts: ReadTexts) -> MeasuredExample:
     tokens = [piece for piece, _ in texts.pieces(example.tokens)]
-    return MeasuredExample(tokens, [rounded(value) for value in example.values], rounded(example.maximum))
+    return MeasuredExample(
+        tokens, [rounded(value) if value else 0.0 for value in example.values], rounded(example.maximum)
+    )
 
 
 def rounded(value: float) -> float:

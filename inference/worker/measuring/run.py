@@ -19,7 +19,7 @@ from inference.engine.saes.decoder import decoder_chunks
 from inference.interface import GenerationError
 from inference.measuring.corpus import Prompt
 from inference.measuring.models import Line, Measurement, SavedState
-from inference.measuring.results import Measured, store
+from inference.measuring.results import Measured, MeasuredFeature, store
 from inference.weights import gib
 from inference.worker.leases.lease import Lease, LeaseLost
 from inference.worker.measuring.features import features_of
@@ -81,6 +81,7 @@ class Run:
             self._measure()
         except (Interrupted, LeaseLost):
             logger.info("the %s ends early", self._row)
+            self._lease.update(attempts=self._row.attempts)  # the corpus is not to blame
         except (Refused, GenerationError, NotFinite, OSError) as error:
             logger.warning("the %s ends: %s", self._row, error)
             self._fail(str(error))
@@ -111,7 +112,8 @@ class Run:
         position = self._read(reader, state, position)
         self._name(reader, state, position)
         statistics = state.statistics
-        measured = Measured(statistics.tokens, statistics.residual_norm, features_of(state, self._model.texts))
+        features = self._unless_over(features_of(state, self._model.texts))
+        measured = Measured(statistics.tokens, statistics.residual_norm, features)
         store(self._sae.pk, measured, self._ended(statistics.tokens))
 
     def _check_memory(self, d_sae: int) -> None:
@@ -192,6 +194,13 @@ class Run:
         with self._lease.hold() as row:
             SavedState.write(row, saved)
             Measurement.objects.filter(pk=row.pk).update(position=position, attempts=0)
+
+    def _unless_over(self, features: Iterator[MeasuredFeature]) -> Iterator[MeasuredFeature]:
+        """The features. Raises Interrupted: a million examples take minutes, and a worker that stops waits for them."""
+        for feature in features:
+            if self._lease.is_over():
+                raise Interrupted
+            yield feature
 
     @contextmanager
     def _ended(self, tokens: int) -> Iterator[None]:
