@@ -47,9 +47,8 @@ def seconds(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
 
 def passes() -> dict[str, Any]:
     """A reading of TOKENS, and measuring, ÷ the plain pass of the whole model over the same tokens."""
-    from inference.engine.reading.statistics import measure
-
     from inference.engine.reading.reader import FeatureReader, Text
+    from inference.engine.reading.statistics import measure
     from inference.engine.reading.top_features import top_features
 
     model = wide_model()

@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin
 from inference.broker.shares import count_for
 from inference.reading.facts import FeatureFacts
 from profiles.models import Profile
+from steering.admin.links import feature_url
 from steering.errors import Refused
 from steering.features.models import FeatureExample
 from steering.labels.files import LABEL_LENGTH
@@ -144,11 +145,7 @@ def _links(request: HttpRequest, facts: FeatureFacts) -> dict[str, Any]:
     sae, index = facts.sae, facts.index
     beside = [("Previous feature", f"← {index - 1}", index - 1), ("Next feature", f"{index + 1} →", index + 1)]
     links: dict[str, Any] = {
-        "beside": [
-            (title, text, reverse("admin:steering_sae_feature", args=[sae.pk, one]))
-            for title, text, one in beside
-            if 0 <= one < sae.d_sae
-        ],
+        "beside": [(title, text, feature_url(sae.pk, one)) for title, text, one in beside if 0 <= one < sae.d_sae],
         "sae_url": reverse("admin:steering_sae_change", args=[quote(sae.pk)]),
     }
     if request.user.has_perm("profiles.add_profile"):

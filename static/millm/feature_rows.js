@@ -14,6 +14,7 @@ window.millm = window.millm || {};
       );
       element.dataset.index = index;
       parts.index.textContent = index;
+      parts.index.title = `The page of feature ${index}, in a new tab`;
       parts.error.id = `${id}-error-${index}`;
       for (const [part, name] of [
         ["slider", "Feature"],
@@ -38,11 +39,13 @@ window.millm = window.millm || {};
     }
 
     /* A slider stays at the last valid strength, which still steers on the page of the live steering. */
-    function paint(element, { text }, label, error, range, most) {
+    function paint(element, { text }, label, error, range, url, most) {
       const { parts } = element;
       const strength = millm.parseNumber(text);
       if (Math.abs(strength) <= most) element.kept = strength;
       parts.label.textContent = parts.label.title = label;
+      if (url) parts.index.href = url;
+      else parts.index.removeAttribute("href");
       paintSlider(parts.slider, element.kept || 0, range);
       parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider's own value is rounded to its steps
       if (!parts.box) parts.strength.textContent = text;
@@ -54,6 +57,12 @@ window.millm = window.millm || {};
 
     return {
       rowElement: (index) => elements.get(index),
+
+      /* The page of a feature; "" where the SAE is not known, or the user may not see it. */
+      pageUrl(index) {
+        const { page_url: pattern, sae } = this.options;
+        return sae && pattern ? pattern.replace("SAE", encodeURIComponent(sae)).replace("INDEX", index) : "";
+      },
 
       /* An Alpine effect: it runs again when a property that it reads changes. */
       paintRows(body, template) {
@@ -69,7 +78,7 @@ window.millm = window.millm || {};
         for (const row of rows) {
           if (!elements.has(row.index)) elements.set(row.index, newRow(template, row.index, id));
           const element = elements.get(row.index);
-          const shown = [row.text, labels[row.index] || "", error(row), range];
+          const shown = [row.text, labels[row.index] || "", error(row), range, this.pageUrl(row.index)];
           if (String(shown) !== element.painted) {
             element.painted = String(shown);
             paint(element, row, ...shown.slice(1), this.options.max_strength);

@@ -6,25 +6,18 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 
 from steering.admin.imports import ImportAdmin, ImportForm
+from steering.admin.links import feature_link
 from steering.features.files import FeatureFile
 from steering.features.models import Feature
 from steering.labels.models import FeatureLabel
 from steering.labels.pagination import BoundedPaginator
 
 SIGNIFICANT = "{:.4g}"
-
-
-def feature_link(sae_id: str, index: int) -> SafeString:
-    """A link to the page of a feature."""
-    url = reverse("admin:steering_sae_feature", args=[sae_id, index])
-    return format_html('<a class="text-link" href="{}" title="The page of this feature">{}</a>', url, index)
 
 
 class ImportFeaturesForm(ImportForm):

@@ -16,8 +16,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from steering.admin.features import feature_link
 from steering.admin.imports import ImportAdmin, ImportForm
+from steering.admin.links import feature_link
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection
 from steering.labels.files import SOURCE_LENGTH, LabelFile

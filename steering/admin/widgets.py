@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from steering import strict_json
+from steering.admin.links import feature_url_pattern
 from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
 from steering.strengths import INDEX, parse_strengths
@@ -26,7 +27,7 @@ class FeatureTable:
     sae_id: str | None = None
     d_sae: int | None = None
     user: Any = None
-    """The user of the page. Users who may view labels may search them."""
+    """The user of the page. Users who may view labels may search them, and have links to the pages of features."""
     read_only: bool = False
     id: str = "features"
     """The id of the HTML element; unique in a page."""
@@ -34,13 +35,15 @@ class FeatureTable:
     def context(self, strengths: Mapping[int, float], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
         """`features` of the template."""
         is_known = self.d_sae is not None
+        may_view = bool(self.user and self.user.has_perm("steering.view_featurelabel"))
         options = {
             "strengths": dict(strengths),
             "labels": FeatureLabel.objects.of(self.sae_id, strengths) if is_known else {},
             "errors": dict(errors or {}),
             "sae": self.sae_id if is_known else "",
             "d_sae": self.d_sae,
-            "search": bool(self.user and self.user.has_perm("steering.view_featurelabel")),
+            "search": may_view,
+            "page_url": feature_url_pattern() if may_view else "",
             "read_only": self.read_only,
             "max_strength": settings.STEERING_MAX_STRENGTH,
             "max_features": settings.STEERING_MAX_FEATURES,
