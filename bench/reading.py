@@ -110,7 +110,7 @@ def nearest() -> dict[str, float]:
         config = read_config(Path(name) / "sae")
         return {
             f"nearest of {attach.D_SAE:,} × {attach.D_MODEL:,} (s)": round(
-                seconds(lambda: nearest_features(config, 7)), 2
+                seconds(lambda: nearest_features(config, 7, top=10)), 2
             )
         }
 

@@ -57,8 +57,7 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
         for line in secret_lines(created):
             self.stdout.write(line)
-        has_new_key = created.api_key and created.api_key != PRESET
-        self._key = created.api_key if has_new_key else "$KEY"
+        self._key = created.api_key if created.api_key and created.api_key != PRESET else "$KEY"
         self.stdout.write("")
         self.stdout.flush()
 
