@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector, SearchVectorField
@@ -208,7 +208,7 @@ class EditedLabelManager(models.Manager["EditedLabel"]):
 class EditedLabel(FeatureLabel):
     """A label that a user wrote, with its history. Imports, of other sources, write no history."""
 
-    objects = EditedLabelManager()
+    objects: ClassVar[Any] = EditedLabelManager()
     history = History(excluded_fields=["vector"])
 
     class Meta:

@@ -50,7 +50,7 @@ def test_a_file_of_features_makes_a_row_of_each(sae: SAE) -> None:
 def test_facts_replace_the_stored_ones_and_what_a_file_does_not_say_stays(sae: SAE) -> None:
     Feature.objects.create(sae=sae, index=3, maximum=1.0, mean=0.5, statistics_source="measured", nearest=[[1, 0.1]])
     Feature.objects.create(sae=sae, index=4, maximum=2.0, mean=0.75, statistics_source="measured")
-    bars = {"freq_hist_data_bar_heights": [], "freq_hist_data_bar_values": []}
+    bars: dict[str, Any] = {"freq_hist_data_bar_heights": [], "freq_hist_data_bar_values": []}
     silent = feature(4, maxActApprox=None, frac_nonzero=None, pos_str=[" new"], pos_values=[1], **bars)
     import_rows(feature(3, topkCosSimIndices=[], topkCosSimValues=[]), feature(4), silent)
     new, kept = Feature.objects.order_by("index")
