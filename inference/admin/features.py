@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods
 from unfold.admin import ModelAdmin
 
 from inference.broker.shares import count_for
@@ -36,7 +37,7 @@ class FeaturePages(ModelAdmin):
     """Adds a page of each feature to the admin of SAEs."""
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.feature_view)
+        view = self.admin_site.admin_view(require_http_methods(["GET", "HEAD", "POST"])(self.feature_view))
         page = path("<slug:sae_id>/features/<int:index>/", view, name="steering_sae_feature")
         return [page, *super().get_urls()]
 

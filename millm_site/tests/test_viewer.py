@@ -24,7 +24,7 @@ from steering.models import SAE, FeatureLabel, SteeringState
 
 UNSAFE = ("post", "put", "patch", "delete")
 REFUSED = {403, 404, 405, 415}
-NOT_CONTENT = {"django_session", "axes_accessattempt"}
+NOT_CONTENT = {"django_session", "axes_accessattempt", "steering_feature"}  # a worker's facts, kept when they are read
 
 # What only reads, whatever the method is; that nothing changes is checked all the same. First Django's and Unfold's.
 READS = {"index", "app_index", "changelist_view", "history_view", "search", "autocomplete_view", "shortcut", "view"}
@@ -68,7 +68,14 @@ def _view(leaf: URLPattern) -> str:
 def _filled(pattern: str) -> str:
     kind = re.search(r"(profile|steeringstate|featurelabel|languagemodel|model|sae|user|group|apikey)s?[/<(]", pattern)
     row = _row(kind.group(1)) if kind else "1"
-    values = {"format": "json", "app_label": "profiles", "url": "nothing", "number": "1", "action": "clear"}
+    values = {
+        "format": "json",
+        "app_label": "profiles",
+        "url": "nothing",
+        "number": "1",
+        "index": "3",
+        "action": "clear",
+    }
     values["name"] = "demo"
     regex = r"\(\?P<(\w+)>[^)]*\)|<(?:\w+:)?(\w+)>"
     filled = re.sub(regex, lambda match: values.get(match.group(1) or match.group(2), row), pattern)

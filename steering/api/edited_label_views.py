@@ -35,7 +35,7 @@ class LabelVersionSerializer(serializers.Serializer[Any]):
     door = serializers.CharField(help_text="admin, api or command.")
 
 
-class EditedLabelViewSet(GenericViewSet[EditedLabel]):
+class EditedLabelViewSet(GenericViewSet[Any]):
     """The label that users give a feature; its source is `edited`. It is shown before labels of other sources."""
 
     queryset = EditedLabel.objects.all()
@@ -45,7 +45,8 @@ class EditedLabelViewSet(GenericViewSet[EditedLabel]):
 
     def get_object(self) -> EditedLabel:
         """The label, where OPTIONS asks if it can be written."""
-        return get_object_or_404(self.get_queryset(), sae=self.kwargs["id"], index=self.kwargs["index"])
+        found: EditedLabel = get_object_or_404(self.get_queryset(), sae=self.kwargs["id"], index=self.kwargs["index"])
+        return found
 
     @extend_schema(
         parameters=[INDEX], request=EditSerializer, responses={200: FeatureLabelSerializer, **errors(400, 404, 409)}

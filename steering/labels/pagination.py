@@ -20,8 +20,10 @@ class BoundedPaginator(Paginator[Any]):
         rows: Any = self.object_list
         if isinstance(rows, list):
             return len(rows)
-        # The column that an index of both tables has: PostgreSQL need not read the rows themselves.
-        counted: int = rows.order_by().values("index")[:COUNT_LIMIT].count()
+        rows = rows.order_by()
+        if hasattr(rows.model, "index"):  # an index of the table has this column: the rows need not be read
+            rows = rows.values("index")
+        counted: int = rows[:COUNT_LIMIT].count()
         return counted
 
 
