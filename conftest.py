@@ -28,7 +28,7 @@ from millm_site.accounts.groups import make_groups
 LONGEST = """
 loading outages run downloads rolling_upgrade hard_ends deployment load backup arriving_bodies processes clients
 engine_under_pressure clocks full_database_disk request_heads embedded tls scripted_model architectures body_limit
-playground profile_form live_steering models_and_saes pages access dashboard profiles_list history_page
+playground explore profile_form live_steering models_and_saes pages access dashboard profiles_list history_page
 """
 LASTING = {"django_content_type", "auth_permission"}
 
@@ -80,8 +80,8 @@ def own_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["redis
 
 @pytest.fixture
 def demo(transactional_db: None) -> LanguageModel:
-    """The demo model with its SAE and profiles, in rows that other processes see."""
-    register_demo()
+    """The demo model with its SAE and profiles, in rows that other processes see; without the features' 3,000 rows."""
+    register_demo(with_features=False)
     return LanguageModel.objects.get(name="demo")
 
 

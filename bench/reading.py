@@ -26,7 +26,7 @@ from bench.http import Served, register
 from bench.setup import report, start_django
 from bench.subject import make
 
-D_MODEL, D_SAE, LAYERS, VOCAB, TOKENS, ROUNDS = 2_304, 16_384, 30, 4_096, 512, 3
+D_MODEL, D_SAE, LAYERS, VOCAB, TOKENS, ROUNDS = 2_304, 16_384, 30, 4_096, 512, 2
 HOOK_LAYERS = (14, 29)
 CHATS, CHAT_ROUNDS = 16, 5
 
@@ -47,9 +47,8 @@ def seconds(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
 
 def passes() -> dict[str, Any]:
     """A reading of TOKENS, and measuring, ÷ the plain pass of the whole model over the same tokens."""
-    from inference.engine.reading.statistics import measure
-
     from inference.engine.reading.reader import FeatureReader, Text
+    from inference.engine.reading.statistics import measure
     from inference.engine.reading.top_features import top_features
 
     model = wide_model()
@@ -78,7 +77,7 @@ def wide_model() -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=VOCAB,
         hidden_size=D_MODEL,
-        intermediate_size=2 * D_MODEL,
+        intermediate_size=D_MODEL,
         num_hidden_layers=LAYERS,
         num_attention_heads=9,
         num_key_value_heads=3,
@@ -111,7 +110,7 @@ def nearest() -> dict[str, float]:
         config = read_config(Path(name) / "sae")
         return {
             f"nearest of {attach.D_SAE:,} × {attach.D_MODEL:,} (s)": round(
-                seconds(lambda: nearest_features(config, 7)), 2
+                seconds(lambda: nearest_features(config, 7, top=10)), 2
             )
         }
 

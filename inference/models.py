@@ -7,6 +7,9 @@ from typing import ClassVar
 from django.db import IntegrityError, models, transaction
 from django.db.models import F
 
+from inference.measuring.models import CorpusChunk as CorpusChunk
+from inference.measuring.models import Measurement as Measurement
+from inference.measuring.models import SavedState as SavedState
 from inference.model_config import Description, check_files, describe
 from inference.model_files import model_folder
 from inference.states import Loadable, LoadableQuerySet, Status

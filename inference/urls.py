@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from inference import health
 from inference.api.features import FeatureView
+from inference.api.measuring import MeasuringViewSet
 from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
 from inference.metrics import metrics
@@ -18,6 +19,9 @@ rest.register("models", ModelViewSet)
 rest.register("saes", SAEViewSet)
 rest_urls = [
     *rest.urls,
+    path("saes/<slug:id>/measure", MeasuringViewSet.as_view({"get": "retrieve", "post": "create"}), name="measure"),
+    path("saes/<slug:id>/measure/retry", MeasuringViewSet.as_view({"post": "retry"}), name="measure_retry"),
+    path("saes/<slug:id>/measure/cancel", MeasuringViewSet.as_view({"post": "cancel"}), name="measure_cancel"),
     path("activations", ActivationsView.as_view(), name="activations"),
     path("saes/<slug:id>/features/<int:index>", FeatureView.as_view(), name="feature"),
     path("features/contrast", ContrastView.as_view(), name="contrast"),

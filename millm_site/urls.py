@@ -9,6 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from inference.admin.explore import explore, explore_maximum, explore_now
 from inference.admin.playground import playground, playground_now
 from inference.openai.views import admin_chat_completions
 from inference.urls import rest_urls
@@ -30,6 +31,9 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("millm/favicon.svg"))),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/playground/now", admin.site.admin_view(playground_now), name="playground_now"),
+    path("admin/explore/", admin.site.admin_view(explore), name="explore"),
+    path("admin/explore/now", admin.site.admin_view(explore_now), name="explore_now"),
+    path("admin/explore/maximum", admin.site.admin_view(explore_maximum), name="explore_maximum"),
     path("admin/dashboard/", include("millm_site.pages.dashboard")),
     path("admin/chat/completions", admin_chat_completions),
     path("admin/", admin.site.urls),

@@ -14,6 +14,7 @@ from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.features import FeaturePages
 from inference.admin.forms import RegisterSAEForm
+from inference.admin.measuring import MeasuringPages
 from inference.admin.progress import ProgressAdmin, RowAction, live_column
 from inference.models import LanguageModel
 from profiles.current import attach_sae, detach_sae
@@ -28,10 +29,10 @@ Status = SAE.Status
 
 
 @admin.register(SAE)
-class SAEAdmin(FeaturePages, DeletionAdmin, ProgressAdmin):
+class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
     list_filter = ["is_attached", "status", "model_name", "layer"]
     search_fields = ["id", "source"]
-    actions_row = ["attach", "detach", "download", "cancel"]
+    actions_row = ["attach", "detach", "download", "cancel", *MeasuringPages.measuring_actions]
     add_form_template = "admin/steering/sae/register.html"
     remedy = "Correct the cause, then try again. A download continues where it ended."
 
@@ -75,6 +76,7 @@ class SAEAdmin(FeaturePages, DeletionAdmin, ProgressAdmin):
             *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
             ("Feature labels", self._rows(request, sae, FeatureLabel, "import_labels", "Search labels")),
             ("Statistics", self._rows(request, sae, Feature, "import_features", "Features")),
+            ("Measured", self.measuring(request, sae)),
         ]
 
     def _rows(self, request: HttpRequest, sae: SAE, model: type[Model], import_: str, link: str) -> str:

@@ -6,4 +6,6 @@ From outside: `FILES`, `register`, `grammar`, `measure`. The rest imports torch,
 from pathlib import Path
 
 FILES = Path(__file__).parent / "files"
-"""The folder of the trained demo: `model/`, `sae/`, `profiles/` and `labels.csv`."""
+"""The folder of the trained demo: `model/`, `sae/`, `profiles/`, `labels.csv` and FEATURES."""
+FEATURES = "features.jsonl.gz"
+"""The file with what is measured of the SAE's features: see `inference.measuring.results`."""

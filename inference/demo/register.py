@@ -5,8 +5,9 @@ from pathlib import Path
 
 from django.db import transaction
 
-from inference.demo import FILES
+from inference.demo import FEATURES, FILES
 from inference.engine.saes.fingerprint import decoder_fingerprint
+from inference.measuring.results import read_file, store
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.formats import read_config
@@ -17,10 +18,11 @@ MODEL, SAE_ID = "demo", "demo-sae"
 
 
 @transaction.atomic
-def register_demo() -> None:
+def register_demo(*, with_features: bool = True) -> None:
     """Register the demo unless it is registered; what the user changed or deleted since stays so.
 
-    Only the paths follow the checkout, which may have moved.
+    Only the paths follow the checkout, which may have moved. `with_features` also registers what was measured of the
+    SAE's features.
     """
     LanguageModel.objects.filter(name=MODEL).update(source=str(FILES / "model"))
     SAE.objects.filter(pk=SAE_ID).update(source=str(FILES / "sae"))
@@ -32,6 +34,8 @@ def register_demo() -> None:
         model.attach(sae)
     with (FILES / "labels.csv").open("rb") as file:
         FeatureLabel.objects.import_files(sae.pk, [LabelFile(file, source=MODEL)])
+    if with_features:
+        store(sae.pk, read_file(FILES / FEATURES))
     for path in sorted((FILES / "profiles").glob("*.json")):
         _register_profile(path, sae)
 

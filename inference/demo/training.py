@@ -11,6 +11,7 @@ from inference.demo.labels import write_labels
 from inference.demo.language_model import make_model, make_tokenizer, train
 from inference.demo.sae import save_sae, train_sae
 from inference.demo.search import Pick, pick_features, record
+from inference.demo.statistics import measure_files
 
 SEED = 0
 STEPS, HINTED_STEPS, SAE_STEPS = 800, 250, 1500
@@ -32,6 +33,7 @@ def train_demo(output: Path) -> dict[str, Pick]:
     sae = train_sae(torch.cat([stream.residuals for stream in streams.values()]), SAE_STEPS)
     save_sae(sae, LAYER, output / "sae")
     write_labels(model, tokenizer, sae, LAYER, output / "labels.csv")
+    measure_files(output)
     picks = pick_features(model, tokenizer, sae, LAYER, streams)
     for topic, pick in picks.items():
         write_profile(output / "profiles", topic, pick, LAYER)

@@ -1,4 +1,4 @@
-"""One answer in the engine, and the events that its listener gets of it."""
+"""One answer in the engine, and the events made from it for the listener."""
 
 import threading
 import time

@@ -1,12 +1,12 @@
 """Paged attention on a CPU, request by request.
 
 With `sdpa`, transformers packs the keys of all requests into one row and masks those of other requests: each of 16
-requests pays for the keys of all 16. Here the requests that decode attend in padded batches of similar length, and each
-prompt attends by itself. A cache with a layer of sliding attention keeps the attention of transformers.
+requests computes scores for the keys of all 16. Here the requests that decode attend in padded batches of similar
+length, and each prompt attends by itself. Models with sliding attention keep transformers' attention.
 
 Attention with a soft cap is here too (Gemma 2, https://arxiv.org/abs/2408.00118): torch's `sdpa` has none, and
-transformers' `paged|eager` omits the cap without an error. So this module registers under the second name too: see
-CAPPED.
+transformers' `paged|eager` omits the cap without an error. So this module registers itself as `paged|eager` too:
+see CAPPED.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The data of ours that a request carries through transformers' continuous batching."""
+"""miLLM's data of one request in transformers' batch."""
 
 import threading
 from dataclasses import dataclass, field

@@ -1,10 +1,14 @@
-"""The seam in transformers' continuous batching where steering enters.
+"""The one module that replaces parts of transformers' continuous batching.
 
-A manager of transformers is made, and some of its parts are replaced: its inputs and outputs
-(`inference.engine.inputs`), its sampler (`inference.engine.sampling`), and four methods, for three purposes. The hashes
-by which requests share the KV blocks of a common prefix are seeded with the steering, so that a block which one
-steering wrote is never read under another. A cancelled request is reported when it has left the batch. A step that runs
-out of memory fails its own requests only. The version of transformers is pinned exactly.
+`steered_manager` makes a manager of transformers and replaces its inputs and outputs (`inference.engine.inputs`), its
+sampler (`inference.engine.sampling`), and methods for three purposes:
+
+- The hashes by which requests share the KV blocks of a common prefix are seeded with the steering. So no request reads
+  a block that another steering wrote.
+- A cancelled request is reported when it has left the batch.
+- A step that runs out of memory fails its own requests only.
+
+The version of transformers is pinned exactly.
 """
 
 import hashlib
@@ -51,7 +55,7 @@ class BatchListener(Protocol):
         """Note that the cache holds the first `tokens` tokens of the request's prompt."""
 
     def has_request(self, request_id: str) -> bool:
-        """Tell whether the request was submitted and has not left the batch."""
+        """Return True if the request was submitted and has not left the batch."""
 
     def release(self, request_id: str) -> None:
         """Release what a request held that takes part in no further step."""

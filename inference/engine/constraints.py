@@ -1,4 +1,4 @@
-"""The tokens that may come next in an answer held to a JSON schema, by llguidance (https://github.com/guidance-ai/llguidance)."""
+"""The tokens that may come next in an answer that must match a JSON schema, by llguidance (https://github.com/guidance-ai/llguidance)."""
 
 import logging
 import threading

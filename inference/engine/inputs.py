@@ -1,7 +1,8 @@
-"""The inputs and outputs of a step of the batch, with a steering row for each token and more lines of output.
+"""The inputs and outputs of a step of the batch: a steering row for each token, and OUTPUT_LINES of output.
 
-They are subclasses of transformers' own. The steering rows are the last line of the tensor in which the batch's small
-inputs lie: it is copied to the GPU with them and keeps its address, so that a captured CUDA graph reads it.
+`SteeredInputs` and `PlannedInputs` are subclasses of transformers' inputs. The steering rows are the last line of the
+tensor in which the batch's small inputs lie: it is copied to the GPU with them and keeps its address, so that a
+captured CUDA graph reads it.
 """
 
 from typing import Any

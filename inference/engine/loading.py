@@ -1,4 +1,4 @@
-"""The loading of a model from a folder: by transformers, from safetensors only, without code of a repository."""
+"""The loading of a model from a folder: by transformers, from safetensors only. Code of its repository never runs."""
 
 from collections.abc import Mapping
 from pathlib import Path

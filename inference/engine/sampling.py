@@ -1,8 +1,8 @@
 """Sampling of the next token for every row of a batch at once, each row by its own parameters and seed.
 
-The engine takes the argmax of the scores that come out. For a sampled row this is Gumbel-max sampling (Gumbel 1954;
-Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an exact sample of p. The noise
-depends on seed, position and token only, so that a seed gives the same text whatever else is in the batch.
+`BatchSampler` returns scores, of which the engine takes the argmax. For a sampled row this is Gumbel-max sampling
+(Gumbel 1954; Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an exact sample of
+p. The noise depends on seed, position and token only, so that a seed gives the same text whatever else is in the batch.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,9 @@ COLDEST = 1e-5
 class BatchSampler(ContinuousBatchingLogitsProcessorList):
     """Penalises, scales, filters and perturbs the logits of each row as its request asks.
 
-    Its arguments are int32 rows of the batch's input tensor, with a column for each new token: the bits of the floats,
-    then top_k, the seed (two halves), position, slot of the token tables, and 1 where the last token is the answer's.
+    Its arguments are int32 rows of the batch's input tensor, with a column for each new token: the floats as their
+    32 bits, then top_k, the seed (two halves), position, slot of the token tables, and 1 where the last token is the
+    answer's.
     """
 
     FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
@@ -130,7 +131,7 @@ def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:
-    """A mask of the tokens that pass top-k, top-p and min-p, in the order of `generate`; (rows, vocab) bool."""
+    """A mask of the tokens that pass top-k, top-p and min-p, as transformers' `generate` orders them; (rows, vocab)."""
     vocab = scores.size(-1)
     ordered, order = scores.sort(dim=-1, descending=True)
     rank = torch.arange(vocab, device=scores.device)

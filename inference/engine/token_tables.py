@@ -1,4 +1,4 @@
-"""Tables for the choice of a token, by slot: the prompt's tokens, counts of the answer's, biases, allowed tokens."""
+"""Tables for the choice of a token, by slot: prompt tokens, counts of answer tokens, biases, allowed tokens."""
 
 import threading
 

@@ -30,11 +30,12 @@ class FeatureFacts:
         sae.check_feature(index)
         unavailable = ensure_details(sae, index)
         row = Feature.objects.filter(sae=sae, index=index).first() or Feature(sae=sae, index=index)
-        labels = FeatureLabel.objects.filter(sae=sae, index=index).order_by("-pk").values("label", "source")
+        labels = FeatureLabel.objects.filter(sae=sae, index=index).order_by("-pk")
         examples = list(FeatureExample.objects.filter(sae=sae, index=index))
         nearest = row.nearest
         if nearest is not None:
             known = FeatureLabel.objects.of(sae.pk, [feature for feature, _ in nearest])
             nearest = [{"index": one, "cosine": cosine, "label": known.get(one, "")} for one, cosine in nearest]
-        ordered = sorted(labels, key=lambda one: one["source"] != EDITED)
-        return cls(sae, index, row, ordered, examples, nearest, unavailable)
+        ordered = sorted(labels, key=lambda one: one.source != EDITED)
+        shown = [{"label": one.label, "source": one.source} for one in ordered]
+        return cls(sae, index, row, shown, examples, nearest, unavailable)

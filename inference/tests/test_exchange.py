@@ -207,7 +207,7 @@ def test_an_error_of_ours_in_a_stream_is_an_event_and_counted_as_a_failure(way: 
         events = await way.events()
         await send({"type": "http.response.start", "status": 200})
         first = Event(way.id, "started", {"index": 0, "prompt_tokens": 1, "cached_tokens": 0})
-        chunks.extend([chunk async for chunk in _sse(answer, first, events, False)])
+        chunks.extend([chunk async for chunk in _sse(answer, first, events, None, False)])
 
     run(lambda: way.ask(streamed))
     assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["code"] == "internal_error"

@@ -28,7 +28,7 @@ def sae(server: Server) -> SAE:
 
 def test_promoted_tokens_and_nearest_features_are_those_of_the_weights(sae: SAE) -> None:
     assert details.ensure_details(sae, FEATURE) == ""
-    row = Feature.objects.get(sae=sae, index=FEATURE)
+    row: Any = Feature.objects.get(sae=sae, index=FEATURE)
     model = AutoModelForCausalLM.from_pretrained(FILES / "model", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(FILES / "model")
     with torch.no_grad():

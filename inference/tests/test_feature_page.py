@@ -46,7 +46,7 @@ def test_it_shows_labels_statistics_examples_and_what_the_weights_say(admin_clie
         assert fact in shown, fact
     for text, level, value in (("a", 0, "0"), ("↵", 3, "1"), ("&lt;b&gt;", 9, "3.9")):
         assert "".join(shown.split()).count(f'data-level="{level}"title="{value}">{text}</span>') == 1, text
-    row = Feature.objects.get(sae=sae, index=8)
+    row: Any = Feature.objects.get(sae=sae, index=8)
     for token, _ in [*row.promoted, *row.suppressed]:
         assert f"<code>{token}</code>" in shown
     for near, _ in row.nearest:

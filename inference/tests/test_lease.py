@@ -9,10 +9,10 @@ import pytest
 from django.db.models import F
 
 from inference.tests.tiny import tiny_sae
-from inference.worker.saes import lease as module
+from inference.worker.leases import lease as module
+from inference.worker.leases.lease import Lease
 from inference.worker.saes import preparation
-from inference.worker.saes.lease import Lease
-from inference.worker.saes.preparation import take_up
+from inference.worker.saes.preparation import prepare_next
 from steering.models import SAE
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,32 +40,32 @@ def stops() -> bool:
 
 def test_what_waits_is_prepared_once(sae: SAE) -> None:
     assert sae.waits
-    assert take_up(works)
+    assert prepare_next(works)
     assert (now(sae).due_at, sae.is_under_way, len(sae.fingerprint)) == (None, False, 64)
-    assert not take_up(works)
+    assert not prepare_next(works)
     sae.prepare()  # again, at somebody's wish
-    assert take_up(works)
+    assert prepare_next(works)
 
 
 def test_what_a_worker_has_is_no_other_workers(sae: SAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASE_S", 0.6)
-    lease = Lease.take(works)
+    lease = Lease.take(SAE.objects.all(), works)
     assert lease is not None
     with lease:
         time.sleep(1.2)
         assert not now(sae).waits
-        assert Lease.take(works) is None
+        assert Lease.take(SAE.objects.all(), works) is None
         assert not lease.is_over()
 
 
 def test_what_a_killed_worker_had_is_another_workers_soon(sae: SAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASE_S", 0.3)
-    lost = Lease.take(works)  # which nobody renews
+    lost = Lease.take(SAE.objects.all(), works)  # which nobody renews
     assert lost is not None
-    assert not take_up(works)
+    assert not prepare_next(works)
     time.sleep(0.4)
     assert now(sae).waits
-    assert take_up(works)
+    assert prepare_next(works)
     assert now(sae).fingerprint
     with lost:  # as of a worker that was only held up
         pass
@@ -75,18 +75,18 @@ def test_what_a_killed_worker_had_is_another_workers_soon(sae: SAE, monkeypatch:
 @pytest.mark.parametrize("left_by", ["who asked", "a killed worker"])
 def test_what_waits_is_taken_up_although_the_clock_of_postgresql_is_set_back(sae: SAE, left_by: str) -> None:
     if left_by == "a killed worker":
-        assert Lease.take(works)
+        assert Lease.take(SAE.objects.all(), works)
     SAE.objects.update(due_at=F("due_at") + timedelta(hours=1))  # as that clock sees it then
-    assert take_up(works)
+    assert prepare_next(works)
     assert now(sae).fingerprint
 
 
 def test_what_a_worker_that_stops_was_at_is_another_workers_at_once(sae: SAE) -> None:
-    assert take_up(stops)
+    assert prepare_next(stops)
     assert now(sae).waits
     assert not sae.fingerprint
     assert sae.status == "ready"
-    assert take_up(works)
+    assert prepare_next(works)
     assert now(sae).fingerprint
 
 
@@ -96,7 +96,7 @@ def test_a_lease_is_over_when_the_sae_is_cancelled_or_asked_for_again(
 ) -> None:
     monkeypatch.setattr(module, "LEASE_S", 0.3)
     SAE.objects.update(status="downloading")
-    lease = Lease.take(works)
+    lease = Lease.take(SAE.objects.all(), works)
     assert lease is not None
     with lease:
         getattr(sae, change)()
@@ -113,5 +113,5 @@ def test_what_fails_is_told_and_not_tried_for_ever(sae: SAE, monkeypatch: pytest
 
     monkeypatch.setattr(preparation, "decoder_fingerprint", broken)
     with pytest.raises(ValueError, match="broken"):
-        take_up(works)
+        prepare_next(works)
     assert (now(sae).status, sae.error, sae.due_at) == ("error", "ValueError: broken", None)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from inference.engine.reading.logit_lens import promoted_tokens
+from inference.engine.reading import logit_lens
+from inference.engine.reading.logit_lens import promoted_by_each, promoted_tokens
 from inference.tests.tiny import tiny_model
 from steering.architectures import ARCHITECTURES, architecture
 
@@ -43,8 +44,19 @@ def test_a_direction_is_scaled_by_the_final_norm_and_read_by_the_unembedding(mod
 def test_a_direction_that_is_added_to_the_last_residual_stream_raises_the_tokens_that_it_promotes() -> None:
     model = tiny_model()
     direction = torch.randn(32, generator=torch.Generator().manual_seed(1))
-    [(best, _), *_] = promoted_tokens(model, direction, vocabulary=320).promoted
+    [(best, _), *_] = promoted_tokens(model, direction, vocabulary=320, top=5).promoted
     with torch.no_grad():
         stream = model(torch.tensor([[5, 9]]), output_hidden_states=True).hidden_states[-2][0, -1]
         logits = model.lm_head(model.model.norm(stream + 1e4 * direction))
     assert int(logits.argmax()) == best
+
+
+def test_many_directions_at_once_promote_what_each_promotes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, directions = tiny_model(), torch.randn(7, 32, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(logit_lens, "LOGITS", 3 * 320)  # three directions at a time
+    for direction, found in zip(directions, promoted_by_each(model, directions, vocabulary=320, top=4), strict=True):
+        alone = promoted_tokens(model, direction, vocabulary=320, top=4)
+        for side in ("promoted", "suppressed"):
+            assert [token for token, _ in getattr(found, side)] == [token for token, _ in getattr(alone, side)]
+            values = [value for _, value in getattr(alone, side)]
+            assert [value for _, value in getattr(found, side)] == pytest.approx(values, abs=1e-4)

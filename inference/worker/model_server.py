@@ -20,6 +20,8 @@ from inference.models import LanguageModel
 from inference.worker.embedder import Embedder
 from inference.worker.job import Job
 from inference.worker.job_table import JobTable
+from inference.worker.measuring.measurings import Measurings
+from inference.worker.measuring.run import MeasuringModel
 from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
@@ -46,8 +48,11 @@ class ModelServer:
         self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
         texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length)
-        self.readings = Readings(texts, reader, steering_direction, min(vocabulary(loaded), len(tokenizer)))
+        tokens = min(vocabulary(loaded), len(tokenizer))
+        self.readings = Readings(texts, reader, steering_direction, tokens)
         self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
+        measured = MeasuringModel(texts, reader.model, tokens, reader.context_length, self.readings.reader)
+        self._measurings = Measurings(model.name, measured)
         self._cancellations: PubSubWorkerThread | None = None
 
     def listen_for_cancellations(self) -> None:
@@ -57,6 +62,7 @@ class ModelServer:
 
     def close(self) -> None:
         """Let the jobs finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
+        self._measurings.close()
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
         while self.jobs and self.engine.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)

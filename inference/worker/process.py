@@ -26,9 +26,10 @@ from inference.interface import EngineStatistics
 from inference.models import LanguageModel
 from inference.outages import outage_of
 from inference.worker.files import Unwanted, fetch
+from inference.worker.leases.threads import LeaseThreads
 from inference.worker.memory import check_memory, free_memory, free_memory_of
 from inference.worker.model_server import ModelServer
-from inference.worker.saes.jobs import SAEJobs
+from inference.worker.saes.preparation import prepare_next
 from inference.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 FOLLOW_S = 0.5
 REPLY_S = 5.0
 ERROR_LENGTH = 2000  # characters in a heartbeat
+SAE_JOBS = ("job-0", "job-1")  # so that a long download does not hold up a fingerprint
 
 UNFIT = "The web and the worker are of versions that do not fit: the workers are upgraded before the web."
 UNLOADED = "The model was unloaded, or loaded again, just now: try again."
@@ -61,7 +63,7 @@ class Worker:
         ]
         for thread in self._threads:
             thread.start()
-        self._sae_jobs = SAEJobs(self._stopping)
+        self._sae_jobs = LeaseThreads(SAE_JOBS if settings.INFERENCE_JOBS else (), prepare_next, self._stopping)
 
     def close(self) -> None:
         """Finish the running jobs, and end."""

@@ -41,7 +41,10 @@ def _imports() -> dict[str, tuple[str, int]]:
     """{name of a view that takes files: (permission to send larger bodies, their limit in bytes)}."""
     limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     labels = ("steering.add_featurelabel", settings.LABELS_MAX_BYTES + limit)  # the file and the rest of the form
+    texts = ("steering.change_sae", settings.MEASURE_MAX_BYTES + limit)
     return {
+        "admin:steering_sae_measure": texts,
+        "measure": texts,
         "admin:steering_featurelabel_import_labels": labels,
         "labels_import": labels,
         "admin:steering_feature_import_features": labels,

@@ -6,6 +6,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from profiles.admin.form_page import may_find_features
+
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Unfold's SIDEBAR navigation. An item with a permission is shown to users who may open its page."""
@@ -14,6 +16,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Dashboard", "dashboard", "admin:index"),
                 _item("Playground", "forum", "playground"),
+                _item("Explore", "travel_explore", "explore", may_find_features),
             ]
         },
         {

@@ -92,7 +92,7 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(runs: list[Run
     key = re.search(r"API key\s+(\S+)", run.output)
     assert key is not None
     assert "Login     admin / " in run.output
-    assert "curl -s " in run.output
+    assert f'-H "Authorization: Bearer {key[1]}"' in run.output
     answer = httpx.post(
         f"http://127.0.0.1:{run.port}/v1/chat/completions",
         json={"model": "demo", "profile": "ocean", "messages": [{"role": "user", "content": "Hello!"}]},
@@ -107,6 +107,7 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(runs: list[Run
     runs.append(again)
     again.wait_for("miLLM is ready")
     assert "Login" not in again.output
+    assert '-H "Authorization: Bearer $KEY"' in again.output
     active = httpx.get(
         f"http://127.0.0.1:{again.port}/api/profiles/active", headers={"Authorization": f"Bearer {key[1]}"}
     )

@@ -22,7 +22,17 @@ FREE = {"SECRET_KEY", "MILLM_ADMIN_PASSWORD", "MILLM_MODEL_DIRS", "HF_HUB_CACHE"
 WRONG = {
     **dict.fromkeys(("DEBUG", "HTTPS", "HF_HUB_OFFLINE", "INFERENCE_JOBS"), "maybe"),
     **{name: "many" for name in read_variables().keys() - FREE if name.startswith("INFERENCE_")},
-    **dict.fromkeys(("DATABASE_POOL_SIZE", "LABELS_MAX_BYTES", "MAX_BODY_BYTES", "MILLM_REDIS_MAX_BYTES", "PORT"), "0"),
+    **dict.fromkeys(
+        (
+            "DATABASE_POOL_SIZE",
+            "LABELS_MAX_BYTES",
+            "MAX_BODY_BYTES",
+            "MEASURE_MAX_BYTES",
+            "MILLM_REDIS_MAX_BYTES",
+            "PORT",
+        ),
+        "0",
+    ),
     **dict.fromkeys(("LOGIN_FAILURES", "LOGIN_FAILURES_PER_ADDRESS", "REQUEST_READ_S"), "0"),
     "DATABASE_STATEMENT_TIMEOUT_S": "0",
     **dict.fromkeys(("HSTS_SECONDS", "METRICS_PORT", "STEERING_MAX_FEATURES", "STEERING_MAX_STRENGTH"), "-1"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -16,14 +16,22 @@ from profiles.admin.forms import ProfileForm
 from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
+from steering.errors import Refused
 from steering.fields import FeatureStrengthsField
 from steering.models import SAE, LanguageModel, SteeringState
+from steering.strengths import parse_strengths
+from steering.strict_json import loads
 
 CHOICES = 200  # suggested names of models and SAEs; other names can be typed
 TAKE_HERE = mark_safe(
     '<button type="button" class="features-button" x-data x-on:click="$store.profile.takeHere()">'
     '<span class="material-symbols-outlined" aria-hidden="true">my_location</span>'
     "Use the current model and SAE</button>"
+)
+FIND_FEATURES = mark_safe(
+    '<button type="button" class="features-button" x-data x-on:click="$store.profile.findFeatures()">'
+    '<span class="material-symbols-outlined" aria-hidden="true">travel_explore</span>'
+    "Find features</button>"
 )
 MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"]
 SIDES = [("plain", "Without", "{}"), ("steered", "With these strengths", "strengths")]
@@ -38,10 +46,13 @@ class ProfileFormAdmin(ModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Profile | None = None) -> Any:
         may_edit = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        features: Any = {"fields": ["strengths" if may_edit else "feature_table"]}
+        if may_edit and may_find_features(request):
+            features["description"] = FIND_FEATURES
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
         return [
             (None, {"fields": ["name", "description"]}),
-            ("Features", {"fields": ["strengths" if may_edit else "feature_table"]}),
+            ("Features", features),
             ("Made for", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
         ]
@@ -67,8 +78,21 @@ class ProfileFormAdmin(ModelAdmin):
         return form
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """A new profile starts with the current model, the attached SAE and the live steering."""
-        return {**Profile.objects.defaults(), **super().get_changeform_initial_data(request)}
+        """A new profile starts with the current model, the attached SAE and the live steering.
+
+        `?steering={"123": 4.0}` names other features, and `&sae_id=` their SAE. A message reports invalid ones.
+        """
+        given = {**super().get_changeform_initial_data(request)}
+        steering = given.pop("steering", None)
+        initial = {**Profile.objects.defaults(), **given}
+        if steering is None:
+            return initial
+        try:
+            strengths = parse_strengths(loads(steering))
+        except (ValueError, Refused) as error:
+            strengths = {}
+            self.message_user(request, f"The features of the link are left out: {error}", messages.ERROR)
+        return initial | _made_with(initial["sae_id"]) | {"strengths": strengths}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.compatibility_view)
@@ -108,6 +132,7 @@ class ProfileFormAdmin(ModelAdmin):
         models = LanguageModel.objects.order_by("-is_current", "name")
         context |= {
             "tryit_sides": SIDES,
+            "may_find_features": editable and may_find_features(request),
             "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),
@@ -122,10 +147,21 @@ class ProfileFormAdmin(ModelAdmin):
         return response
 
 
+def may_find_features(request: HttpRequest) -> bool:
+    """True for users who may read texts and contrast sentences, which shows labels of features."""
+    return request.user.has_perm("steering.view_featurelabel")
+
+
 def _made_for(given: Mapping[str, Any], feature: int) -> Profile:
     """A profile with these fields as typed, and with this feature."""
     fields = {name: str(given.get(name) or "") for name in MADE_FOR}
     return Profile(**fields | {"layer": _number(given.get("layer"))}, strengths={feature: 1.0})
+
+
+def _made_with(sae_id: str | None) -> dict[str, Any]:
+    """Layer and fingerprint of an SAE; empty for an unknown one."""
+    sae = SAE.objects.filter(pk=sae_id).first()
+    return {"layer": sae.layer if sae else None, "sae_fingerprint": sae.fingerprint if sae else ""}
 
 
 def _number(text: Any) -> int | None:

@@ -121,6 +121,22 @@ window.millm = window.millm || {};
       this.announce(`Feature ${index} ${there ? "changed" : "added"}.`);
     },
 
+    /* For another part of the page: add a feature that is not in the table, remove one that is. The focus stays. */
+    toggle({ index, label, strength }) {
+      const key = String(index);
+      const there = this.rows.some((row) => row.index === key);
+      if (label) {
+        this.labels[key] = label;
+        this.asked.add(key);
+      }
+      const rows = this.plain().filter((row) => row.index !== key);
+      this.rows = there ? rows : [...rows, { index: key, text: strength }];
+      this.sorted = "";
+      this.changed();
+      this.fetchLabels();
+      this.announce(`Feature ${key} ${there ? "removed" : "added"}.`);
+    },
+
     /* A list pasted into the box opens the field for lists. */
     pastedIntoBox(event) {
       const text = event.clipboardData.getData("text");

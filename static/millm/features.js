@@ -38,6 +38,12 @@ window.millm = window.millm || {};
       range: 10,
       status: "", // for screen readers
       broken: false, // true: the field's text is not a JSON object, and is edited as text
+      // Declared, since an assignment would otherwise go to a property of this name of an outer component.
+      field: null,
+      asked: new Set(), // the indices whose labels were requested
+      now: "", // the snapshot that is shown
+      step: "",
+      steppedAt: 0,
       past: [],
       future: [],
       pasting: false,

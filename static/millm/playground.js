@@ -51,7 +51,7 @@ window.millm = window.millm || {};
       /* Request the served model, the live steering and the profiles that `search` finds. Throws ChatError. */
       async refresh(search = "") {
         const { model } = this.now;
-        this.now = await millm.playgroundNow(search);
+        this.now = await millm.pageNow("/admin/playground/now", search);
         if (model && this.now.model && this.now.model !== model) {
           this.notice = `${model} is no longer served: ${this.now.model} answers from now on.`;
         }

@@ -1,7 +1,7 @@
 /* The form of a profile: the check that it fits the current model and SAE, and the warning of unsaved input.
  *
  * Alpine.store("profile"): here (the current model and SAE, its layer and fingerprint), reasons (why the profile in the
- * form cannot steer now; empty if it can), check() and takeHere().
+ * form cannot steer now; empty if it can), check(), takeHere() and findFeatures().
  */
 window.millm = window.millm || {};
 
@@ -66,6 +66,10 @@ window.millm = window.millm || {};
       if (!changed.length) return;
       form().dispatchEvent(new CustomEvent("profile-filled"));
       this.check();
+    },
+
+    findFeatures() {
+      document.getElementById("find-features").showModal();
     },
 
     async takeHere() {

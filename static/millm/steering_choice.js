@@ -1,16 +1,17 @@
-/* The choice of a pane's steering: a combobox (combobox.js) in the scope of the playground. */
+/* The choice of a steering: a combobox (combobox.js) in the scope of a page that has
+ *   choices: the chosen steerings {kind: "live", "none" or "profile", name}; label(choice): its text; keep(): store it
+ *   refresh(search): requests and returns `now`, with the profiles that have `search` in their name
+ */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
-  const FIXED = ["live", "none"].map((kind) => ({ kind, name: "" }));
-
-  /* The served model, the live steering, and the profiles with `search` in their name. Throws ChatError. */
-  millm.playgroundNow = async (search) => {
+  /* The state of a page from `url`: the served model, and the profiles with `search` in their name. Throws ChatError. */
+  millm.pageNow = async (url, search) => {
     let response;
     try {
-      response = await fetch(`/admin/playground/now?${new URLSearchParams({ search })}`);
+      response = await fetch(`${url}?${new URLSearchParams({ search })}`);
     } catch {
       throw new millm.ChatError("The server cannot be reached: is it running?", 0, "connection_lost");
     }
@@ -19,7 +20,7 @@ window.millm = window.millm || {};
     return response.json();
   };
 
-  const steeringChoice = (index) => ({
+  const steeringChoice = (index, kinds = ["live", "none"]) => ({
     ...millm.combobox(),
     typed: "",
 
@@ -49,7 +50,8 @@ window.millm = window.millm || {};
     },
 
     async find(text) {
-      const fixed = FIXED.filter((option) => this.label(option).toLowerCase().includes(text.toLowerCase()));
+      const offered = kinds.map((kind) => ({ kind, name: "" }));
+      const fixed = offered.filter((option) => this.label(option).toLowerCase().includes(text.toLowerCase()));
       let profiles = [];
       let hint = "";
       try {

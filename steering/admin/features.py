@@ -89,8 +89,8 @@ class FeatureAdmin(ImportAdmin):
         return FeatureList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Feature]:
-        rows: QuerySet[Feature] = super().get_queryset(request)
-        return rows.only("sae_id", "index", "maximum", "density", "mean")
+        found: QuerySet[Feature] = super().get_queryset(request)
+        return found.only("sae_id", "index", "maximum", "density", "mean")
 
     # --- permissions are those of labels; rows are measured, imported or computed, never typed ---
 

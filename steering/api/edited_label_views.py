@@ -39,7 +39,7 @@ class EditedLabelViewSet(GenericViewSet[Any]):
     """The label that users give a feature; its source is `edited`. It is shown before labels of other sources."""
 
     queryset = EditedLabel.objects.all()
-    serializer_class = FeatureLabelSerializer
+    serializer_class: Any = FeatureLabelSerializer
     permission_classes = [FeaturePermissions]
     pagination_class = Pages
 

@@ -39,7 +39,7 @@ class ImportCommand(BaseCommand):
             known = ", ".join(SAE.objects.values_list("pk", flat=True)[:20]) or "none"
             raise CommandError(f"there is no SAE {sae}; the registered SAEs are: {known}. Nothing was imported.")
         with ExitStack() as stack:
-            files = [(stack.enter_context(_open(name)), _name(name)) for name in names]
+            files = [(stack.enter_context(opened(name)), shown_name(name)) for name in names]
             try:
                 return import_(sae, [make(file, name, self._progress(file, name)) for file, name in files])
             except Refused as error:
@@ -57,11 +57,12 @@ class ImportCommand(BaseCommand):
         return progress
 
 
-def _name(path: str) -> str:
+def shown_name(path: str) -> str:
+    """The name of a file in messages."""
     return "stdin" if path == "-" else Path(path).name
 
 
-def _open(path: str) -> Any:
+def opened(path: str) -> Any:
     """The opened file, or stdin for `-`. Raises CommandError."""
     if path == "-":
         return sys.stdin.buffer

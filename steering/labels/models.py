@@ -208,7 +208,7 @@ class EditedLabelManager(models.Manager["EditedLabel"]):
 class EditedLabel(FeatureLabel):
     """A label that a user wrote, with its history. Imports, of other sources, write no history."""
 
-    objects: ClassVar[Any] = EditedLabelManager()
+    objects: ClassVar[EditedLabelManager] = EditedLabelManager()  # type: ignore[assignment]
     history = History(excluded_fields=["vector"])
 
     class Meta:

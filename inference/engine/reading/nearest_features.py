@@ -7,7 +7,7 @@ from steering.formats.config import SAEConfig
 from steering.formats.tensors import Float32
 
 
-def nearest_features(config: SAEConfig, index: int, top: int = 10) -> list[tuple[int, float]]:
+def nearest_features(config: SAEConfig, index: int, top: int) -> list[tuple[int, float]]:
     """(feature, cosine of the decoder directions), the largest first, without the feature itself.
 
     Reads the whole decoder. Raises UnreadableSAE or BrokenDecoder.

@@ -1,6 +1,7 @@
 """Reading: the residual stream of texts at the hook point of an SAE, and the features that fire there.
 
-Forward passes beside the batch, which stop at the layer of the hook point. A pass is short, so that chats go on.
+Runs forward passes outside the batch, which stop at the layer of the hook point. A pass has at most PASS_TOKENS tokens,
+so that chats wait for the device only briefly.
 """
 
 import threading
@@ -59,6 +60,34 @@ class Chunk:
     """Those of the features, (tokens, d_sae)."""
 
 
+@dataclass(frozen=True)
+class Span:
+    """Neighbouring tokens of one text in a block."""
+
+    text: int
+    start: int
+    """The position of the first token in the text."""
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens of several texts, of which the activations were computed at once; the spans of a text come in order."""
+
+    spans: list[Span]
+    stream: Tensor
+    """The residual stream at the hook point, (tokens, d_model) float32."""
+    activations: Tensor
+    """Those of the features, (tokens, d_sae)."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The chunk of each span."""
+        sizes = [span.tokens for span in self.spans]
+        parts = zip(self.spans, self.stream.split(sizes), self.activations.split(sizes), strict=True)
+        for span, stream, activations in parts:
+            yield Chunk(span.text, span.start, stream, activations)
+
+
 class _HookPointReached(Exception):
     """The rest of the forward pass is not needed."""
 
@@ -70,10 +99,9 @@ class FeatureReader:
     """
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, lock: threading.Lock) -> None:
-        self._model, self._encoder, self._lock = model, encoder, lock
+        self._model, self.encoder, self._lock = model, encoder, lock
         self._hook = parse_hook_name(encoder.config.hook_name)
 
-    @torch.no_grad()
     def chunks(
         self,
         texts: Sequence[Sequence[int]],
@@ -84,11 +112,36 @@ class FeatureReader:
 
         It ends early once `stop()`, which is asked before each forward pass.
         """
-        rows = max(1, ACTIVATIONS // self._encoder.config.d_sae)
+        for block in self.blocks(texts, steering, stop):
+            yield from block.chunks()
+
+    @torch.no_grad()
+    def blocks(
+        self,
+        texts: Sequence[Sequence[int]],
+        steering: Steering | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Block]:
+        """The same as blocks of up to PASS_TOKENS tokens: the encoder reads its weights once for a block."""
+        rows = min(PASS_TOKENS, max(1, ACTIVATIONS // self.encoder.config.d_sae))
+        spans: list[Span] = []
+        streams: list[Tensor] = []
+        room = rows
         for text, start, stream in self.residual_streams(texts, steering, stop):
             for offset in range(0, len(stream), rows):
                 part = stream[offset : offset + rows].float()
-                yield Chunk(text, start + offset, part, self._encoder.encode(part))
+                if len(part) > room:
+                    yield self._block(spans, streams)
+                    spans, streams, room = [], [], rows
+                spans.append(Span(text, start + offset, len(part)))
+                streams.append(part)
+                room -= len(part)
+        if spans:
+            yield self._block(spans, streams)
+
+    def _block(self, spans: list[Span], streams: list[Tensor]) -> Block:
+        stream = torch.cat(streams)
+        return Block(spans, stream, self.encoder.encode(stream))
 
     def residual_streams(
         self,

@@ -1,4 +1,4 @@
 """The weights of SAEs: decoder directions, fingerprint, encoder.
 
-From outside: the modules. Only workers and the demo import them.
+From outside: `decoder`, `directions`, `fingerprint`, `encoders`, by workers and the demo.
 """

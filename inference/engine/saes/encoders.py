@@ -1,4 +1,4 @@
-"""The encoders of SAEs: the activations of features by the activations of a model."""
+"""The encoders of SAEs: they compute the activations of features from the residual stream of a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

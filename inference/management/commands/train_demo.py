@@ -14,13 +14,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--output", type=Path, default=FILES, help="the folder to write to")
         parser.add_argument("--only-labels", action="store_true", help="only label the features of the existing SAE")
+        parser.add_argument("--only-features", action="store_true", help="only measure its features")
 
-    def handle(self, *args: Any, output: Path, only_labels: bool, **options: Any) -> None:
+    def handle(self, *args: Any, output: Path, only_labels: bool, only_features: bool, **options: Any) -> None:
         from inference.demo.labels import label_files
+        from inference.demo.statistics import measure_files
         from inference.demo.training import LAYER, train_demo
 
-        if only_labels:
-            label_files(output, LAYER)
+        if only_labels or only_features:
+            if only_labels:
+                label_files(output, LAYER)
+            if only_features:
+                measure_files(output)
             return
 
         for topic, pick in train_demo(output).items():

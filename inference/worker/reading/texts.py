@@ -39,6 +39,11 @@ class ReadTexts:
                 raise InvalidPrompt(f"{got}: read fewer texts at once", _param(prompt))
         return found
 
+    def whole(self, prompt: Prompt) -> Text:
+        """A prompt of any length, of which all tokens but the special ones count. Raises what `of` raises."""
+        ids, _ = self._all(prompt)
+        return Text(ids, [token not in self._texts.special for token in ids])
+
     def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
         """The characters that each token completes, and whether it is a special token, which has its name."""
         growing = GrowingText(self._texts, names=True)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from inference.engine.saes.fingerprint import decoder_fingerprint
-from inference.worker.saes.lease import Lease
+from inference.worker.leases.lease import Lease
 from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
 from steering.hub import client
@@ -31,13 +31,13 @@ class Interrupted(Exception):
     """The worker stops, or another worker holds the SAE."""
 
 
-def take_up(is_stopping: Callable[[], bool]) -> bool:
+def prepare_next(is_stopping: Callable[[], bool]) -> bool:
     """Prepare the SAE that has waited longest. Returns False where no SAE waited."""
-    lease = Lease.take(is_stopping)
+    lease = Lease.take(SAE.objects.all(), is_stopping)
     if lease is None:
         return False
     with lease:
-        prepare(lease.sae, lease.is_over)
+        prepare(lease.row, lease.is_over)
     return True
 
 

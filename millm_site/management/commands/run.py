@@ -57,10 +57,7 @@ class Command(BaseCommand):
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
         for line in secret_lines(created):
             self.stdout.write(line)
-        if created.api_key and created.api_key != PRESET:
-            self.stdout.write("")
-            for profile in ("", '"profile": "ocean", '):
-                self.stdout.write(_curl(url, created.api_key, profile))
+        self._key = created.api_key if created.api_key and created.api_key != PRESET else "$KEY"
         self.stdout.write("")
         self.stdout.flush()
 
@@ -87,6 +84,10 @@ class Command(BaseCommand):
                     break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.3)
+        for profile in ("", '"profile": "ocean", '):
+            self.stdout.write(_curl(url, self._key, profile))
+        if self._key == "$KEY":
+            self.stdout.write(f"  $KEY is an API key: {url}/admin/millm_site/apikey/ makes a new one")
         self.stdout.write(f"miLLM is ready: {url}/admin/   (Ctrl-C stops it)")
         self.stdout.flush()
 
@@ -164,5 +165,5 @@ def _check_free(host: str, port: int) -> None:
 
 def _curl(url: str, key: str, profile: str) -> str:
     body = f'{{"model": "demo", {profile}"messages": [{{"role": "user", "content": "Tell me something."}}]}}'
-    headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    headers = f"-H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json'"
     return f"  Try       curl -s {url}/v1/chat/completions {headers} -d '{body}'"

@@ -29,6 +29,7 @@ from inference.tests.conftest import Server, say
 from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from millm_site.tests.browser.conftest import PASSWORD
+from millm_site.tests.browser.test_explore import sides
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -199,6 +200,33 @@ def test_playground(page: Page, shoot: Shoot) -> None:
     page.reload()
     expect(page.get_by_text("tokens/s")).to_have_count(4)
     shoot("playground-phone")
+
+
+def test_explore(page: Page, shoot: Shoot) -> None:
+    ready(page, "/admin/explore/")
+    page.get_by_role("textbox", name="Text to read").fill(
+        "The whale dives in the deep sea, and the wave is foamy. A fox howls in the woods.\n"
+        "My sailor never drifts near the reef. The chef stirs the spicy soup on the stove."
+    )
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("tokens are read")).to_be_visible()
+    shoot("explore")
+    use_phone(page)
+    page.get_by_role("heading", name="Token").scroll_into_view_if_needed()
+    shoot("explore-phone")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.get_by_role("tab", name="Contrast").click()
+    for label, text in zip(("of the kind that you want", "of another kind"), sides("ocean"), strict=True):
+        page.get_by_label(f"Sentences {label}").fill(text)
+    page.get_by_role("button", name="Compare").click()
+    for index in (286, 79):
+        page.get_by_role("button", name=f"Collect feature {index}", exact=True).click()
+    page.get_by_role("heading", name="For the first side").scroll_into_view_if_needed()
+    shoot("explore-contrast")
+    use_dark(page)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("button", name="Collect feature 79", exact=True)).to_be_visible()
+    shoot("explore-dark")
 
 
 def test_models(page: Page, shoot: Shoot) -> None:

@@ -75,7 +75,9 @@ def barriers(page: Page) -> Iterator[str]:
             yield f"{rule}, {len(ours)} times: {ours[0]}"
 
 
-@pytest.mark.parametrize("area", ["$|playground|password", "profiles/", "steering/", "inference/", "auth/|millm"])
+@pytest.mark.parametrize(
+    "area", ["$|playground|explore|password", "profiles/", "steering/", "inference/", "auth/|millm"]
+)
 def test_every_page_is_sound(page: Page, server: Server, area: str) -> None:
     user = get_user_model().objects.get(username="admin")
     SteeringState.objects.load().replace({3: 1.0})
@@ -97,6 +99,7 @@ def test_the_login_is_sound(anonymous: Page) -> None:
 MAIN_CONTROLS = {
     "/admin/": "Activate another profile",
     "/admin/playground/": "Message",
+    "/admin/explore/": "Text to read",
     "/admin/profiles/profile/": "Actions: ocean",
     "/admin/profiles/profile/add/": "Add a feature",
     "/admin/steering/steeringstate/": "Feature 3",

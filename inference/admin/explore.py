@@ -1,0 +1,95 @@
+"""Explore: a page of the admin that shows which features fire on a text, and finds features by contrasting sentences.
+
+The page only reads. It collects features for a new profile, which the form of profiles makes.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from inference.broker.heartbeats import is_served
+from inference.models import LanguageModel
+from profiles.admin.form_page import SIDES, may_find_features
+from profiles.admin.search import fitting_names
+from profiles.models import Profile
+from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
+from steering.models import SAE, Feature
+from steering.strengths import INDEX
+
+MAX_OFFERED = 20
+"""Profiles that are offered at once; a search finds the others."""
+MAX_CHARACTERS = 20_000
+"""Characters of a text on the page, which shows each token as a button."""
+TABS = [("text", "Text"), ("contrast", "Contrast")]
+
+
+@require_safe
+def explore(request: HttpRequest) -> HttpResponse:
+    """The page. REST answers its readings: POST /api/activations and /api/features/contrast."""
+    _check(request)
+    sae = SAE.objects.attached()
+    table = FeatureTable(sae.pk if sae else None, sae.d_sae if sae else None, request.user, id="collected")
+    page = {"now": _state(), "user": request.user.pk, "max_characters": MAX_CHARACTERS}
+    context = {
+        **admin.site.each_context(request),
+        "title": "Explore",
+        "is_fullwidth": "1",
+        "page": page,
+        "tabs": TABS,
+        "features": table.context({}),
+        "tryit_sides": SIDES,
+        "media": FeatureStrengthsWidget().media,
+    }
+    return TemplateResponse(request, "millm/explore.html", context)
+
+
+@require_safe
+def explore_now(request: HttpRequest) -> JsonResponse:
+    """The state that changes while the page is open; `?search=` searches the offered profiles."""
+    _check(request)
+    return JsonResponse(_state(request.GET.get("search", "")))
+
+
+@require_safe
+def explore_maximum(request: HttpRequest) -> JsonResponse:
+    """The largest activation that is known of the feature `?sae=…&index=…`; null where none is."""
+    _check(request)
+    sae, index = request.GET.get("sae", ""), request.GET.get("index", "")
+    if not INDEX.match(index):
+        return JsonResponse({"detail": f"got index {index!r:.100}, expected an integer >= 0"}, status=400)
+    known = Feature.objects.filter(sae=sae, index=int(index)) if int(index) < 2**31 else Feature.objects.none()
+    return JsonResponse({"maximum": known.values_list("maximum", flat=True).first()})
+
+
+def _check(request: HttpRequest) -> None:
+    if not may_find_features(request):
+        raise PermissionDenied
+
+
+def _state(search: str = "") -> dict[str, Any]:
+    """The served model, the attached SAE, and the first fitting profiles with `search` in their name."""
+    model, sae, active = LanguageModel.objects.current(), SAE.objects.attached(), Profile.objects.active()
+    names, has_more = fitting_names(search, model, sae, most=MAX_OFFERED, with_active=True)
+    return {
+        "model": model.name if model else None,
+        "sae": {"id": sae.pk, "d_sae": sae.d_sae} if sae else None,
+        "problem": _problem(model, sae),
+        "active": active.name if active else None,
+        "profiles": names,
+        "has_more": has_more,
+    }
+
+
+def _problem(model: LanguageModel | None, sae: SAE | None) -> dict[str, str] | None:
+    """The reason why nothing can be read, as a sentence, and the page that helps; None if texts can be read."""
+    if model is None:
+        return {"told": "No model is loaded, so nothing can be read yet.", "page": "models"}
+    if not is_served(model.name):
+        return {"told": model.why_unserved, "page": "models"}
+    if sae is None:
+        return {"told": "No SAE is attached, so there are no features to read yet.", "page": "saes"}
+    return None

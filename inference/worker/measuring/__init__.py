@@ -1,0 +1,4 @@
+"""Measurings of SAEs, by leases on their rows, in a thread beside the batch.
+
+From outside: `measurings.Measurings`.
+"""
