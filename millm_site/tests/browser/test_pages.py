@@ -85,7 +85,7 @@ def test_every_page_is_sound(page: Page, server: Server, area: str) -> None:
     # In another thread: a page that asks a worker runs an event loop, and Playwright's runs in this thread.
     with ThreadPoolExecutor(1) as thread:
         paths = thread.submit(pages, f"({area})", user).result()
-        thread.submit(connection.close).result()
+        thread.submit(lambda: connection.close()).result()
     paths += OTHER_PAGES if area.startswith("$") else []
     assert paths
     found = [f"{path}: {told}" for path in paths for told in problems(page, path)]
