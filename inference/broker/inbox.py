@@ -111,6 +111,12 @@ class Inbox:
         self._read_at = self._looked_at = time.monotonic()
         self._tasks = [asyncio.create_task(_for_ever(step)) for step in (self._read, self._look)]
 
+    async def close(self) -> None:
+        """End its tasks: the event loop of a command ends before its process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     # --- requests ---
 
     def expect(self, request_id: str, heard: Callable[[Event], None] = lambda event: None) -> None:

@@ -10,6 +10,7 @@ from inference import metrics
 from inference.broker.connections import async_connection
 from inference.broker.errors import RequestFailed
 from inference.broker.exchange import Call, Destination, Exchange, current_call
+from inference.broker.inbox import inbox
 from inference.broker.messages import Message
 from inference.interface import Event
 from steering.errors import Refused
@@ -65,4 +66,5 @@ async def _events_alone(exchange: Exchange, make: Callable[..., Message]) -> lis
         return await _events(exchange, make)
     finally:
         await exchange.close()
+        await inbox().close()
         await async_connection().aclose()
