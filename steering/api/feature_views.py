@@ -44,9 +44,11 @@ class FeatureViewSet(TakesFile, GenericViewSet[Feature]):
         if order not in ORDERS:
             raise ValidationError({"order": [f"Got {order!r:.100}, expected {', '.join(ORDERS)}."]})
         rows: Any = Feature.objects.filter(sae=sae_of(id)).order_by(*ORDERS[order])
-        page: Any = self.paginate_queryset(rows.values("index", "maximum", "density", "mean"))
-        labels = FeatureLabel.objects.of(id, [row["index"] for row in page])
-        listed = [{**row, "label": labels.get(row["index"], "")} for row in page]
+        # The page is found in an index of PostgreSQL, which has the order; then its rows alone are read.
+        page: Any = self.paginate_queryset(rows.values_list("index", flat=True))
+        found = rows.filter(index__in=page).values("index", "maximum", "density", "mean")
+        labels = FeatureLabel.objects.of(id, page)
+        listed = [{**row, "label": labels.get(row["index"], "")} for row in found]
         return self.get_paginated_response(self.get_serializer(listed, many=True).data)
 
     @extend_schema(
