@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench import attach
 from bench.engine import LIMITS, NEW, prompts
 from bench.http import Served, register
-from bench.setup import report, start_django
+from bench.setup import median_ms, report, start_django
 from bench.subject import make
 
 D_MODEL, D_SAE, LAYERS, VOCAB, TOKENS, ROUNDS = 2_304, 16_384, 30, 4_096, 512, 2
@@ -33,13 +33,7 @@ CHATS, CHAT_ROUNDS = 16, 5
 
 def seconds(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """The median of some rounds, after one to warm up."""
-    call()
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return median_ms(call, rounds, warm_up=1) / 1000
 
 
 # --- passes, in this process ---

@@ -8,20 +8,14 @@ from typing import Any, Self
 from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Pool, Prompt, Stage
 from inference.models import LanguageModel
 from inference.reading.asking import ask
+from profiles.current import NoCurrentModel
 from profiles.models import Profile
-from steering.errors import NoSAEAttached, Refused
+from steering.errors import NoSAEAttached
 from steering.labels.models import FeatureLabel
 from steering.models import SAE, SteeringState
 from steering.saes import NoSuchSAE
 from steering.spec import SteeringSpec
 from steering.strengths import parse_strengths
-
-
-class NoCurrentModel(Refused):
-    """A reading needs the model that is served."""
-
-    code = "no_current_model"
-    status = 503
 
 
 @dataclass(frozen=True)
