@@ -97,6 +97,7 @@ bench: $(VENV)/.installed-dev  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.attach
+	$(BIN)/python -m bench.reading
 	$(BIN)/python -m bench.labels
 	$(BIN)/python -m bench.features
 	$(BIN)/python -m bench.admin

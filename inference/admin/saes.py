@@ -74,12 +74,12 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             *([] if is_folder(sae.source) else [("Revision", sae.revision or "main")]),
             ("Fits", fit_badge(LanguageModel.objects.current(), sae, in_full=True)),
             *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
-            ("Feature labels", self._rows(request, sae, FeatureLabel, "import_labels", "Search labels")),
-            ("Statistics", self._rows(request, sae, Feature, "import_features", "Features")),
+            ("Feature labels", self._rows(request, sae, FeatureLabel, "labels", "Search labels")),
+            ("Statistics", self._rows(request, sae, Feature, "features", "Features")),
             ("Measured", self.measuring(request, sae)),
         ]
 
-    def _rows(self, request: HttpRequest, sae: SAE, model: type[Model], import_: str, link: str) -> str:
+    def _rows(self, request: HttpRequest, sae: SAE, model: type[Model], rows: str, link: str) -> str:
         """The number of rows of `model` that the SAE has, with links to their list and to their import."""
         page, name = self.admin_site.get_model_admin(model), model._meta.model_name
         count = model._default_manager.filter(sae=sae).order_by()[:COUNT_LIMIT].count()
@@ -87,8 +87,9 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             "count": count,
             "is_all": count < COUNT_LIMIT,
             "link": link,
+            "import_link": f"Import {rows}",
             "list_url": f"{reverse(f'admin:steering_{name}_changelist')}?{urlencode({'sae__id__exact': sae.pk})}",
-            "import_url": f"{reverse(f'admin:steering_{name}_{import_}')}?{urlencode({'sae': sae.pk})}",
+            "import_url": f"{reverse(f'admin:steering_{name}_import_{rows}')}?{urlencode({'sae': sae.pk})}",
             "may_list": page.has_view_permission(request),
             "may_import": page.has_import_permission(request) and bool(sae.d_sae),
         }

@@ -1,5 +1,6 @@
 """POST /api/activations, beside transformers and the encoder run by hand."""
 
+import re
 from typing import Any
 
 import httpx
@@ -182,3 +183,15 @@ def test_reading_needs_the_permission_to_view_labels(server: Server, demo: Any) 
     post(server, key, {"texts": "a"}, 403)
     user.user_permissions.add(Permission.objects.get(codename="view_featurelabel"))
     assert post(server, key, {"texts": "a"})["texts"]
+
+
+def test_readings_are_counted_by_how_they_end(server: Server, api_key: str) -> None:
+    def counted(outcome: str) -> float:
+        shown = httpx.get(f"{server.url}/metrics").text
+        found = re.search(rf'millm_readings_total{{kind="activations",outcome="{outcome}"}} ([\d.]+)', shown)
+        return float(found[1]) if found else 0.0
+
+    before = counted("answered"), counted("refused")
+    post(server, api_key, {"texts": "a"})
+    post(server, api_key, {"tokens": [1024]}, 400)
+    assert (counted("answered"), counted("refused")) == (before[0] + 1, before[1] + 1)

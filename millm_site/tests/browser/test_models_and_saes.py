@@ -115,7 +115,7 @@ def test_labels_are_imported_from_the_page_of_their_sae(page: Page, tmp_path: Pa
     bad.write_text("index,label\n512,beyond\n")
     good.write_text("index,label\n5,a label from the browser\n")
     page.goto(f"{SAES}demo-sae/change/")
-    page.get_by_role("link", name="Import").click()
+    page.get_by_role("link", name="Import labels").click()
     expect(page.get_by_role("combobox", name="demo-sae")).to_be_visible()
     page.get_by_label("Source").fill("mine")
     page.locator("input[type=file]").set_input_files(bad)
