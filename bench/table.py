@@ -19,6 +19,8 @@ HEADLINES = {
     "16 streams ÷ the same one after the other": "engine/ratio/16 at once ÷ one after the other",
     "16 streams through HTTP, Celery and Redis ÷ in-process": "http/ratio/HTTP ÷ in-process, 16",
     "first token: what HTTP, Celery and Redis add (ms)": "http/first token/HTTP − in-process (ms)",
+    "16 streams beside a reading without an end ÷ alone": "reading/16 chats/beside ÷ alone",
+    "reading a text at the last layer ÷ a plain forward pass": "reading/passes/reading at layer 29 ÷ plain pass of 30",
     "activation of a profile through REST (ms)": "profiles/activation_by_rest_ms",
     "the page of profiles in the admin, of 100,000: median (ms)": "admin/profiles/median ms",
     "streams open at once on one web process": "load/streams open at once",

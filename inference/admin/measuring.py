@@ -63,7 +63,7 @@ class MeasuringPages(ModelAdmin):
             "title": f"Measure {sae}",
             "form": form,
             "list_url": page,
-            "submit": "Measure",
+            "submit_text": "Measure",
         }
         return TemplateResponse(request, "admin/steering/import.html", context)
 
