@@ -91,7 +91,7 @@ def processes(
 ) -> Iterator[Server]:
     """Worker and web for the whole session; `server` puts the demo's rows back before each test."""
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        register_demo()
+        register_demo(with_features=False)
         name = str(connection.settings_dict["NAME"])
     env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
     logs = tmp_path_factory.mktemp("logs")

@@ -5,6 +5,7 @@ from inference.reading.request import Reading
 from steering.errors import Refused
 from steering.models import SAE, Feature
 
+DETAILS = ("promoted", "suppressed", "nearest")
 TOP = 10
 """Promoted tokens, suppressed tokens and nearest features that a row keeps."""
 
@@ -25,6 +26,9 @@ def ensure_details(sae: SAE, index: int) -> str:
         if (outage := outage_of(error)) is None or outage.service == "PostgreSQL":
             raise
         return outage.message
-    values = {name: found[name] for name in ("promoted", "suppressed", "nearest")}
-    Feature.objects.update_or_create(sae=sae, index=index, defaults=values)
+    row, _ = Feature.objects.get_or_create(sae=sae, index=index)
+    missing = [name for name in DETAILS if getattr(row, name) is None]  # an import may have brought the others
+    for name in missing:
+        setattr(row, name, found[name])
+    row.save(update_fields=missing)
     return ""

@@ -53,11 +53,11 @@ def test_a_worker_is_asked_once(sae: SAE, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_statistics_in_the_row_are_kept(sae: SAE) -> None:
-    Feature.objects.create(sae=sae, index=FEATURE, maximum=3.5)
+    Feature.objects.create(sae=sae, index=FEATURE, maximum=3.5, promoted=[["imported", 1.0]])
     details.ensure_details(sae, FEATURE)
-    row = Feature.objects.get(sae=sae, index=FEATURE)
-    assert row.maximum == 3.5
-    assert row.promoted
+    row: Any = Feature.objects.get(sae=sae, index=FEATURE)
+    assert (row.maximum, row.promoted) == (3.5, [["imported", 1.0]])
+    assert len(row.suppressed) == len(row.nearest) == details.TOP
 
 
 def test_without_a_model_the_reason_comes_back(sae: SAE) -> None:
