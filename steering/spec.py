@@ -2,8 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Mode = Literal["add", "clamp", "scale", "project"]
+"""What a change does to the residual stream: see `Change`. To ablate a feature is to clamp it to 0."""
+PLAIN: Mode = "add"
 
 
 @dataclass(frozen=True)
@@ -20,19 +25,105 @@ NOWHERE = SAEPlace("")
 
 
 @dataclass(frozen=True)
-class SteeringSpec:
-    """The strengths of SAE features at one hook point, as they are sent in the task message.
+class Change:
+    """What one feature does to the residual stream `h` at the hook point, where `d` is its decoder direction.
 
-    `strengths` are (feature index, strength) pairs in order of index, without zeros: two equal steerings are equal
-    specs and have equal fingerprints. A worker reads the SAE at `place`. An unsteered request has no spec (`None`).
+    `f` is the feature's activation before any steering at that hook point, `d̂ = d/‖d‖`:
+
+    - add: `h + value·d`
+    - clamp: `h + weight·(value − f)·d`
+    - scale: `h + (value − 1)·f·d`
+    - project: `h − value·(h·d̂)·d̂`
+
+    Where `is_length` is true, `value` of an add or a clamp counts in lengths of `d̂`: `value/‖d‖` takes its place.
+    """
+
+    index: int
+    value: float
+    mode: Mode = PLAIN
+    weight: float = 1.0
+    is_length: bool = False
+
+    @property
+    def changes_nothing(self) -> bool:
+        neutral = {"add": self.value == 0, "clamp": self.weight == 0, "scale": self.value == 1}
+        return neutral.get(self.mode, self.value == 0)
+
+    @property
+    def needs_encoder(self) -> bool:
+        """True where the change depends on the feature's activation."""
+        return self.mode in {"clamp", "scale"}
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The tokens that are steered: all, those of the prompt, or those of the answer; `first` or `last` n of these.
+
+    The last n tokens of an answer are unknown while it is made: `last` is for the prompt only. A token of the answer
+    is steered when the model reads it, so that it changes the tokens after it.
+    """
+
+    of: Literal["all", "prompt", "answer"] = "all"
+    first: int | None = None
+    last: int | None = None
+
+
+EVERYWHERE = Positions()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Feature `index` of an SAE is above `above` at a token; with `so_far` at this token or at an earlier one.
+
+    Of a vector set the value is `h·d̂`, the component of the residual stream along the vector. The hook point is that
+    of the steered part, or one that the model passes before it.
     """
 
     sae_id: str
     sae_fingerprint: str
     layer: int
     hook_name: str
-    strengths: tuple[tuple[int, float], ...]
-    place: SAEPlace
+    index: int
+    above: float
+    so_far: bool = False
+    place: SAEPlace = NOWHERE
+
+
+@dataclass(frozen=True)
+class SteeringPart:
+    """Changes by features of one SAE, or by vectors of one set, at one hook point, at the same tokens.
+
+    `changes` are in order of index. A worker reads the SAE at `place`.
+    """
+
+    sae_id: str
+    sae_fingerprint: str
+    layer: int
+    hook_name: str
+    changes: tuple[Change, ...]
+    place: SAEPlace = NOWHERE
+    positions: Positions = EVERYWHERE
+    special_tokens: bool = True
+    """False where special tokens of the tokenizer are not steered."""
+    when: Condition | None = None
+
+
+@dataclass(frozen=True)
+class SteeringSpec:
+    """The parts that steer one request, as they are sent in the task message; each has changes.
+
+    All parts at one hook point are computed from the same residual stream, and their changes are summed. `of` brings
+    the parts into one order and leaves out what changes nothing: two equal steerings are equal specs and have equal
+    fingerprints. An unsteered request has no spec (`None`).
+    """
+
+    parts: tuple[SteeringPart, ...]
+
+    @classmethod
+    def of(cls, parts: Iterable[SteeringPart]) -> "SteeringSpec | None":
+        """The spec of these parts, or None where they steer nothing."""
+        kept = [replace(part, changes=changes) for part in parts if (changes := _in_order(part.changes))]
+        return cls(tuple(sorted(kept, key=_order))) if kept else None
 
     @classmethod
     def build(
@@ -44,17 +135,41 @@ class SteeringSpec:
         strengths: Mapping[int, float],
         place: SAEPlace = NOWHERE,
     ) -> "SteeringSpec | None":
-        """The spec of these strengths, or None where they steer nothing."""
-        pairs = tuple(sorted((index, float(strength)) for index, strength in strengths.items() if strength))
-        return cls(sae_id, sae_fingerprint, layer, hook_name, pairs, place) if pairs else None
+        """The spec of strengths of features of one SAE, added at every token, or None where they steer nothing."""
+        changes = tuple(Change(index, float(strength)) for index, strength in strengths.items())
+        return cls.of([SteeringPart(sae_id, sae_fingerprint, layer, hook_name, changes, place)])
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name this steering: equal for equal steerings, whoever built them.
+        """16 hex digits that name this steering: equal for equal steerings, whoever built them."""
+        return fingerprint_of(self.parts)
 
-        The fingerprint of the SAE stands for its weights, wherever they lie; while it is unknown, the place does.
-        """
-        named = asdict(self)
-        if self.sae_fingerprint:
+    @property
+    def features(self) -> int:
+        """The number of changes."""
+        return sum(len(part.changes) for part in self.parts)
+
+
+def fingerprint_of(parts: Iterable[SteeringPart]) -> str:
+    """16 hex digits of what `parts` do.
+
+    The fingerprint of an SAE stands for its weights, wherever they lie; while it is unknown, the place does.
+    """
+    named = json.dumps([_named(asdict(part)) for part in parts], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def _named(part: dict[str, Any]) -> dict[str, Any]:
+    for named in (part, part["when"]):
+        if named and named["sae_fingerprint"]:
             del named["place"]
-        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+    return part
+
+
+def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
+    kept = (change for change in changes if not change.changes_nothing)
+    return tuple(sorted(kept, key=lambda change: (change.index, change.mode, change.value)))
+
+
+def _order(part: SteeringPart) -> tuple[Any, ...]:
+    return part.layer, part.hook_name, part.sae_id, json.dumps(asdict(part), sort_keys=True)
