@@ -66,7 +66,7 @@ def steered_requests(folder: Path, place: Any, spec: Callable[[], Any]) -> dict[
     """The cost of a steering's first request over its second one, of the SAE at `place`; `spec` makes steerings."""
     import psutil
 
-    from inference.engine.saes.directions import steering_vector
+    from inference.engine.steering.weights import SteeringWeights
     from inference.tests.engines import run_engine
     from inference.tests.tiny import tiny_tokenizer
     from inference.worker.saes.preparation import config_at
@@ -77,7 +77,7 @@ def steered_requests(folder: Path, place: Any, spec: Callable[[], Any]) -> dict[
         wide_model(),
         tiny_tokenizer(),
         folder / "sae",
-        directions=lambda asked: steering_vector(config_at(place), asked.strengths),
+        weights=SteeringWeights(lambda _place: config_at(place)),
     ) as engine:
         engine.greedy([([5, 6, 7], None)], 4)
         before = process.memory_info().rss

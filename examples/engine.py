@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `python examples/e
 from inference.demo import FILES
 from inference.engine.engine import ContinuousEngine
 from inference.engine.loading import load
-from inference.engine.saes.directions import steering_vector
+from inference.engine.steering.weights import SteeringWeights
 from inference.interface import Event, GenerationRequest
 from steering.formats import read_config
 from steering.spec import SteeringSpec
@@ -20,7 +20,7 @@ STRENGTHS = {"ocean": {79: 6.29, 286: 11.87}, "winter": {300: 11.35, 334: 6.17}}
 model, tokenizer = load(FILES / "model")
 sae = read_config(FILES / "sae")
 steps: SimpleQueue[list[Event]] = SimpleQueue()
-engine = ContinuousEngine(model, tokenizer, steps.put, lambda spec: steering_vector(sae, spec.strengths))
+engine = ContinuousEngine(model, tokenizer, steps.put, SteeringWeights(lambda place: sae))
 
 for name, prompt in PROMPTS.items():
     chat = [{"role": "user", "content": prompt}]

@@ -12,6 +12,8 @@ from steering.errors import Refused
 RESID_PRE, RESID_POST = "hook_resid_pre", "hook_resid_post"
 MLP_OUT, ATTN_OUT = "hook_mlp_out", "hook_attn_out"
 HOOK_POINTS = (RESID_PRE, RESID_POST, MLP_OUT, ATTN_OUT)
+PASSED = (RESID_PRE, ATTN_OUT, MLP_OUT, RESID_POST)
+"""The hook points of a block in the order in which a forward pass comes to them."""
 HOOK_NAME = re.compile(r"blocks\.(?P<layer>\d{1,4})\.(?P<hook_point>\w+)", re.ASCII)
 
 
@@ -80,3 +82,9 @@ def parse_hook_name(hook_name: str) -> tuple[int, str]:
         expected = f"blocks.<layer>.<one of {', '.join(HOOK_POINTS)}>"
         raise UnsupportedHookPoint(f"hook point {hook_name[:100]!r} is not supported: expected {expected}")
     return int(match["layer"]), match["hook_point"]
+
+
+def pass_order(hook_name: str) -> tuple[int, int]:
+    """A key that sorts hook names in the order of a forward pass. Raises UnsupportedHookPoint."""
+    layer, hook_point = parse_hook_name(hook_name)
+    return layer, PASSED.index(hook_point)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from inference.engine.constraints import Constraint
 from inference.engine.detokenizer import AnswerText, GrowingText, TokenRecord, TokenTexts
+from inference.engine.steering.seat import UNSTEERED, Seat
 from inference.interface import Event, GenerationRequest
 
 
@@ -27,6 +28,7 @@ class Answer:
     eos: Collection[int]
     slot: int
     constraint: Constraint | None = None
+    seat: Seat = UNSTEERED
     seen: int = 0
     cached: int = 0
     logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
@@ -43,11 +45,12 @@ class Answer:
         eos: Collection[int],
         slot: int,
         constraint: Constraint | None,
+        seat: Seat,
     ) -> "Answer":
         """The answer before its first token."""
         before = () if request.opens_text else request.prompt_ids
         record = TokenRecord(texts, request.top_logprobs or 0, GrowingText(texts, before))
-        return cls(request, AnswerText(texts, request.stop, before), record, eos, slot, constraint)
+        return cls(request, AnswerText(texts, request.stop, before), record, eos, slot, constraint, seat)
 
     def failure(self, output: GenerationOutput) -> tuple[str, str] | None:
         """The code and the message of what went wrong by `output`; None where nothing did."""
@@ -75,7 +78,11 @@ class Answer:
         self.seen += len(new_ids)
         return delta
 
-    def finished(self, last_id: int) -> Event:
-        """The last event of an answer that ends with the token `last_id`."""
+    def finished(self, last_id: int, conditions: Sequence[int | None] = ()) -> Event:
+        """The last event of an answer that ends with the token `last_id`.
+
+        `conditions` are the positions in prompt and answer at which the conditions of its steering first held.
+        """
         reason = "stop" if self.text.stopped or last_id in self.eos else "length"
-        return Event(self.request.request_id, "finished", {"reason": reason, "completion_tokens": self.seen})
+        data: dict[str, Any] = {"reason": reason, "completion_tokens": self.seen}
+        return Event(self.request.request_id, "finished", data | ({"conditions": [*conditions]} if conditions else {}))

@@ -7,6 +7,7 @@ from typing import Any
 from transformers.generation.continuous_batching.requests import RequestState
 
 from inference.engine.constraints import Constraint
+from inference.engine.steering.seat import UNSTEERED, Seat
 from inference.interface import SamplingParams
 
 GREEDY = SamplingParams(temperature=0.0)
@@ -18,16 +19,15 @@ ENTRY_KEYWORD = "entry"
 class BatchEntry:
     """The steering and the sampling of one request of the batch.
 
-    `steering_row` is its row in the table of `inference.engine.hooks`, `steering_key` seeds the hashes of its KV
-    blocks. `slot` is its slot in the token tables, 0 for none. Log-probabilities of new tokens are appended to
+    `seat` has its rows in the tables of `inference.engine.steering`, and the seeds of the hashes of its KV blocks.
+    `slot` is its slot in the token tables, 0 for none. Log-probabilities of new tokens are appended to
     `logprobs`, as (own, [(token id, log-probability)]); None asks for none. `is_lost` is set once the logits of a token
     are not finite.
     """
 
     sampling: SamplingParams = GREEDY
     prompt_tokens: int = 0
-    steering_row: int = 0
-    steering_key: str = ""
+    seat: Seat = UNSTEERED
     slot: int = 0
     constraint: Constraint | None = None
     logprobs: list[tuple[float, list[tuple[int, float]]]] | None = field(default=None)

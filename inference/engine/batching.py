@@ -11,7 +11,6 @@ sampler (`inference.engine.sampling`), and methods for three purposes:
 The version of transformers is pinned exactly.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -40,6 +39,7 @@ from inference.engine import attention
 from inference.engine.batch_entry import entry_of
 from inference.engine.inputs import OUTPUT_LINES, PlannedInputs, SteeredInputs, write_outputs
 from inference.engine.sampling import BatchSampler
+from inference.engine.steering.seat import seeded
 from inference.engine.token_tables import TokenTables
 
 logger = logging.getLogger(__name__)
@@ -122,17 +122,19 @@ def _seed_prefixes(processor: ContinuousBatchProcessor, listener: BatchListener)
     """Make the hashes of a request's KV blocks depend on its steering, for look-ups and for writes."""
     scheduler, cache = processor.scheduler, processor.cache
 
-    def key_of(request_id: str) -> str:
+    [block] = {allocator.tokens_per_page for allocator in cache.cache_allocators.values()}
+
+    def seeded_of(request_id: str, token_ids: list[int]) -> list[int]:
         state = scheduler.active_requests.get(request_id) or scheduler.waiting_requests[request_id]
-        return entry_of(state).steering_key
+        return seeded(token_ids, entry_of(state).seat, block)
 
     def search(request_id: str, token_ids: list[int]) -> int:
-        found: int = PagedAttentionCache.search_prefix_match(cache, request_id, seeded(token_ids, key_of(request_id)))
+        found: int = PagedAttentionCache.search_prefix_match(cache, request_id, seeded_of(request_id, token_ids))
         listener.note_cached(request_id, found)
         return found
 
     def mark(allocator: CacheAllocator, request_id: str, token_ids: list[int], blocks: int) -> None:
-        CacheAllocator.mark_complete_blocks(allocator, request_id, seeded(token_ids, key_of(request_id)), blocks)
+        CacheAllocator.mark_complete_blocks(allocator, request_id, seeded_of(request_id, token_ids), blocks)
 
     cache.search_prefix_match = search
     for allocator in cache.cache_allocators.values():
@@ -234,16 +236,3 @@ def _guard_steps(processor: ContinuousBatchProcessor) -> None:
             torch.cuda.empty_cache()
 
     processor._generation_step, processor.update_batch = guarded_step, guarded_update
-
-
-def seeded(token_ids: list[int], key: str) -> list[int]:
-    """`token_ids` with the first two replaced by 62 bits of a hash of both and of the steering's key.
-
-    transformers only hashes the list. A block holds more than two tokens, so the hash of every block depends on the
-    key. The replacements are negative, so that no unsteered prompt equals them.
-    """
-    if not key:
-        return token_ids
-    head = hashlib.blake2b(f"{key}:{token_ids[:2]}".encode(), digest_size=8).digest()
-    halves = (int.from_bytes(head[:4], "little"), int.from_bytes(head[4:], "little"))
-    return [-1 - (half >> 1) for half in halves] + token_ids[2:]

@@ -1,7 +1,7 @@
 """The engine: transformers' continuous batching, with a steering of its own for every request.
 
-The vector of a request's steering is a row of the table in `inference.engine.hooks`; each token of the batch carries
-the row of its request. What touches internals of transformers' continuous batching is in `batching`, `inputs`,
+The steering of a request has rows in the tables of `inference.engine.steering`; each token of the batch carries the row
+of its request at its position. What touches internals of transformers' continuous batching is in `batching`, `inputs`,
 `sampling` and `attention`. Three threads meet here: callers submit and cancel, the batch's thread runs the steps, and
 the listening thread turns the outputs of each step into events.
 """
@@ -10,11 +10,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
@@ -24,8 +22,9 @@ from inference.engine.batch_entry import ENTRY_KEYWORD, BatchEntry
 from inference.engine.batching import forget_graphs, max_request_tokens, steered_manager
 from inference.engine.constraints import Grammars
 from inference.engine.detokenizer import TokenTexts
-from inference.engine.hooks import SteeringHooks
 from inference.engine.loading import eos_token_ids, vocabulary
+from inference.engine.steering.hooks import SteeringHooks
+from inference.engine.steering.weights import SteeringWeights
 from inference.engine.token_tables import TokenTables
 from inference.interface import (
     ContextLengthExceeded,
@@ -38,12 +37,11 @@ from inference.interface import (
     engine_capacity,
     request_tokens,
 )
-from steering.spec import SteeringSpec
 
 logger = logging.getLogger(__name__)
 
-Directions = Callable[[SteeringSpec], Tensor]
-"""The steering vector of a spec, (d_model,) float32."""
+ROWS_OF_A_REQUEST = 4
+"""Rows in the steering tables for each request, since a request may have several: of the prompt, of the answer."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class ContinuousEngine:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     listener: Listener
-    directions: Directions
+    weights: SteeringWeights
     limits: EngineLimits = field(default_factory=EngineLimits)
 
     def __post_init__(self) -> None:
@@ -80,7 +78,12 @@ class ContinuousEngine:
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = engine_capacity(self.limits.max_requests)
-        self._hooks = SteeringHooks(self.model, self._capacity + 1, lambda: forget_graphs(self._manager))
+        rows = 1 + ROWS_OF_A_REQUEST * self._capacity
+        self._hooks = SteeringHooks(
+            self.model, rows, self.weights, self.texts.special, lambda: forget_graphs(self._manager)
+        )
+        self._hooks.install()
+        self._hooks.take_rows_from_arguments()
         self._answers: dict[str, Answer] = {}
         self._lock = threading.Lock()
         self._generated_tokens = 0
@@ -104,18 +107,18 @@ class ContinuousEngine:
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener.
 
-        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, EngineBusy or EngineClosed, and what `directions`
-        raises.
+        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, EngineBusy or EngineClosed, and what reading
+        the weights of SAEs raises.
         """
         self._check(request)
         constraint = self._grammars.constraint(request.schema) if request.schema is not None else None
         with ExitStack() as undo:
-            row = self._hooks.acquire(request.steering, self.directions)
-            undo.callback(self._hooks.release, request.steering)
+            seat = self._hooks.acquire(request.steering, len(request.prompt_ids), request.request_id)
+            undo.callback(seat.release)
             slot = self._tables.acquire(request.sampling, list(request.prompt_ids), is_constrained=bool(constraint))
             undo.callback(self._tables.release, slot)
-            self._add(Answer.begin(request, self.texts, self._eos, slot, constraint), row)
-            undo.pop_all()  # from now on `release` frees the row and the slot
+            self._add(Answer.begin(request, self.texts, self._eos, slot, constraint, seat))
+            undo.pop_all()  # from now on `release` frees the rows and the slot
 
     def cancel(self, request_id: str) -> None:
         """Free the request's place in the batch; its last event is a failure with the code `cancelled`."""
@@ -187,14 +190,13 @@ class ContinuousEngine:
             parts = f"({len(request.prompt_ids)} in the {field}, {request.max_new_tokens} in the completion)"
             raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
 
-    def _add(self, answer: Answer, row: int) -> None:
+    def _add(self, answer: Answer) -> None:
         """Hand the request to the batch. Raises EngineClosed."""
         request = answer.request
         entry = BatchEntry(
             sampling=request.sampling,
             prompt_tokens=len(request.prompt_ids),
-            steering_row=row,
-            steering_key=request.steering.fingerprint if request.steering else "",
+            seat=answer.seat,
             slot=answer.slot,
             constraint=answer.constraint,
             logprobs=answer.logprobs if request.top_logprobs is not None else None,
@@ -229,7 +231,7 @@ class ContinuousEngine:
         return request_id in self._answers
 
     def release(self, request_id: str) -> None:
-        """Release the row and the slot of a request that takes part in no further step.
+        """Release the rows and the slot of a request that takes part in no further step.
 
         Earlier would be too early: a step in progress would read a row that is another steering's by then, and write
         into another request's slot.
@@ -237,7 +239,7 @@ class ContinuousEngine:
         with self._lock:
             answer = self._answers.pop(request_id, None)
         if answer is not None:
-            self._hooks.release(answer.request.steering)
+            answer.seat.release()
             self._tables.release(answer.slot)
 
     # --- after each step, in the listening thread ---
@@ -275,7 +277,7 @@ class ContinuousEngine:
         # A stop string ends an answer before the batch does.
         if (output.is_finished() or answer.text.stopped) and self._end_with(output):
             delta["text"] += answer.text.flush()
-            finished = [answer.finished(output.generated_tokens[-1])]
+            finished = [answer.finished(output.generated_tokens[-1], self._hooks.first_held(answer.seat))]
         return [*started, Event(output.request_id, "delta", delta), *finished]
 
     def _fail(self, output: GenerationOutput, code: str, message: str) -> list[Event]:

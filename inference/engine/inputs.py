@@ -14,8 +14,8 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 
 from inference.engine.attention import PLAN_ATTRIBUTE, Plan, Share
 from inference.engine.batch_entry import entry_of
-from inference.engine.hooks import ROWS
 from inference.engine.sampling import MAX_LOGPROBS, BatchSampler, log_probabilities
+from inference.engine.steering.hooks import ROWS, TokenRows
 
 NO_MASK = torch.empty(1, 1, 1, 1)
 OUTPUT_LINES = 3 + 2 * MAX_LOGPROBS
@@ -40,14 +40,16 @@ class SteeredInputs(ContinuousBatchingIOs):
     """Inputs whose last line holds the steering row of each token."""
 
     def prepare_batch_tensors(self, requests_in_batch: list[FutureRequestState], *args: Any, **kwargs: Any) -> None:
+        # Before transformers advances them.
+        tokens = [(one.state, one.state.position_offset, one.state.tokens_to_process) for one in requests_in_batch]
         super().prepare_batch_tensors(requests_in_batch, *args, **kwargs)
         rows: list[int] = []
-        for future in requests_in_batch:
-            rows += [entry_of(future.state).steering_row] * future.query_length
+        for state, start, ids in tokens:
+            rows += entry_of(state).seat.rows(start, ids)
         line = self._bulk_input_tensor[-1]
         line[: len(rows)] = torch.tensor(rows, dtype=torch.int32)
         line[len(rows) : self.num_q_tokens] = 0
-        self.is_steered = any(rows)
+        self.used_rows = frozenset(rows)
 
     def prepare_batch_update(self) -> tuple[list[FutureRequestState], list[int], list[float] | None]:
         updated: tuple[list[FutureRequestState], list[int], list[float] | None] = super().prepare_batch_update()
@@ -70,8 +72,9 @@ class SteeredInputs(ContinuousBatchingIOs):
 
     def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
         kwargs: dict[str, Any] = super().get_model_kwargs(use_padding)
-        if use_padding or self.is_steered:
-            kwargs[ROWS] = self._bulk_input_tensor[-1, : self.num_q_tokens]
+        if use_padding or self.used_rows != {0}:
+            rows, positions = self._bulk_input_tensor[-1, : self.num_q_tokens], self.position_ids[: self.num_q_tokens]
+            kwargs[ROWS] = TokenRows(rows, positions, None if use_padding else self.used_rows)
         return kwargs
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from inference.engine.hooks import steered
+from inference.engine.steering.passes import PassSteering, SteeredPasses
 from inference.interface import ContextLengthExceeded
-from steering.spec import SteeringSpec
 
 CHUNK_TOKENS = 256
 BATCH_TOKENS = 8192
@@ -52,20 +51,21 @@ class PromptReader:
             yield [(index, base64.b64encode(row.tobytes()).decode()) for index, row in zip(batch, rows, strict=True)]
 
     @torch.no_grad()
-    def prompt_logprobs(
-        self, ids: Sequence[int], steering: tuple[SteeringSpec, Tensor] | None, top: int
-    ) -> list[Logprobs]:
+    def prompt_logprobs(self, ids: Sequence[int], steering: PassSteering | None, top: int) -> list[Logprobs]:
         """The log-probability of each token of a prompt but the first, with `top` alternatives each.
 
-        `steering` is a spec with its vector, (d_model,) float32. Raises ContextLengthExceeded.
+        Raises ContextLengthExceeded, and what reading the weights of the steering raises.
         """
         self._check(ids, "prompt")
         found: list[Logprobs] = []
         cache = None
-        with self.lock, steered(self.model, *steering) if steering else nullcontext():
+        passes = SteeredPasses(self.model, steering) if steering else None
+        with passes.seats([len(ids)]) if passes else nullcontext([]) as seats, self.lock:
             for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-                chunk = torch.tensor([ids[start : start + CHUNK_TOKENS]], device=self.model.device)
-                output = self.model(input_ids=chunk, past_key_values=cache, use_cache=True)
+                tokens = ids[start : start + CHUNK_TOKENS]
+                with passes.steering(seats, [tokens], start) if passes else nullcontext():
+                    chunk = torch.tensor([tokens], device=self.model.device)
+                    output = self.model(input_ids=chunk, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 following = ids[start + 1 : start + 1 + CHUNK_TOKENS]
                 found += _logprobs(output.logits[0, : len(following)].float(), following, top)

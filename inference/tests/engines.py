@@ -2,21 +2,32 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from inference.engine.engine import ContinuousEngine, Directions, EngineLimits
-from inference.engine.saes.directions import steering_vector
+from inference.engine.engine import ContinuousEngine, EngineLimits
+from inference.engine.steering.weights import SteeringWeights
 from inference.interface import Event, GenerationRequest, SamplingParams
 from steering.formats import read_config
-from steering.spec import SteeringSpec
+from steering.spec import SteeringPart, SteeringSpec
 
 GREEDY = SamplingParams(temperature=0.0)
+
+
+class GivenDirections(SteeringWeights):
+    """Weights whose decoder direction, (d_model,), is `direction(part)` for every feature of the part."""
+
+    def __init__(self, direction: Callable[[SteeringPart], Tensor]) -> None:
+        self._direction = direction
+
+    def directions(self, part: SteeringPart) -> Tensor:
+        return self._direction(part).expand(len(part.changes), -1)
 
 
 @dataclass
@@ -70,7 +81,7 @@ def run_engine(
     tokenizer: PreTrainedTokenizerFast,
     sae: Path,
     limits: EngineLimits = EngineLimits(max_requests=16, max_batch_tokens=256, cache_tokens=8192),  # noqa: B008
-    directions: Directions | None = None,
+    weights: SteeringWeights | None = None,
 ) -> Iterator[Collected]:
     collected = Collected()
     config = read_config(sae)
@@ -78,7 +89,7 @@ def run_engine(
         model=model,
         tokenizer=tokenizer,
         listener=collected.listen,
-        directions=directions or (lambda spec: steering_vector(config, spec.strengths)),
+        weights=weights or SteeringWeights(lambda _place: config),
         limits=limits,
     )
     try:

@@ -19,8 +19,9 @@ from inference.engine.attention import CAPPED
 from inference.engine.engine import EngineLimits
 from inference.engine.loading import load, model_class, pick_attention, rehearse
 from inference.engine.prompt_reader import PromptReader
+from inference.engine.steering.passes import PassSteering
 from inference.models import LanguageModel
-from inference.tests.engines import run_engine
+from inference.tests.engines import GivenDirections, run_engine
 from inference.tests.tiny import D_MODEL, tiny_sae, tiny_tokenizer
 from inference.worker.memory import check_memory
 from steering.architectures import ARCHITECTURES, HOOK_POINTS
@@ -134,6 +135,9 @@ def vector(hook_point: str) -> torch.Tensor:
     return torch.randn(D_MODEL, generator=torch.Generator().manual_seed(seed)) * 3
 
 
+WEIGHTS = GivenDirections(lambda part: vector(part.sae_fingerprint))
+
+
 def spec_at(hook_point: str) -> SteeringSpec:
     spec = SteeringSpec.build("s", hook_point, LAYER, f"blocks.{LAYER}.{hook_point}", {1: 1.0})
     assert spec is not None
@@ -175,7 +179,7 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
     specs = {point: spec_at(point) for point in HOOK_POINTS}
     jobs: list[Any] = [(PROMPT, None), *[(PROMPT, spec) for spec in specs.values()]]
     sae = tiny_sae(tmp_path / "sae")
-    with run_engine(model, tokenizer, sae, LIMITS, lambda spec: vector(spec.sae_fingerprint)) as engine:
+    with run_engine(model, tokenizer, sae, LIMITS, WEIGHTS) as engine:
         together = engine.greedy(jobs, new_tokens=12)
     expected, plain = [], plain_model(row)
     ids = torch.tensor([PROMPT])
@@ -184,7 +188,7 @@ def test_what_is_loaded_answers_at_every_hook_point_as_a_plain_hook_does(
             answer: Any = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
             expected.append(answer[0, len(PROMPT) :].tolist())
             exact = logprobs_of(plain, PROMPT)
-        found = reader.prompt_logprobs(PROMPT, (specs[point], vector(point)) if point else None, top=0)
+        found = reader.prompt_logprobs(PROMPT, PassSteering(specs[point], WEIGHTS) if point else None, top=0)
         torch.testing.assert_close(torch.tensor([one for one, _ in found]), exact, atol=2e-3, rtol=1e-3)
     assert together == expected
     assert len({tuple(tokens) for tokens in expected}) == 1 + len(HOOK_POINTS)
@@ -201,13 +205,13 @@ def test_what_is_loaded_answers_in_bfloat16(model_type: str, tmp_path: Path) -> 
     assert {weights.dtype for weights in model.parameters()} == {torch.bfloat16}
     reader, spec = PromptReader(model), spec_at("hook_resid_post")
     sae = tiny_sae(tmp_path / "sae")
-    with run_engine(model, tokenizer, sae, LIMITS, lambda spec: vector(spec.sae_fingerprint)) as engine:
+    with run_engine(model, tokenizer, sae, LIMITS, WEIGHTS) as engine:
         answers = engine.greedy([(PROMPT, None), (PROMPT, spec)], new_tokens=12)
     assert answers[0] != answers[1]
     plain = plain_model(row)
-    for steering, answer in ((None, answers[0]), ((spec, vector("hook_resid_post")), answers[1])):
+    for steering, answer in ((None, answers[0]), (PassSteering(spec, WEIGHTS), answers[1])):
         whole = PROMPT + answer
-        with hooked(plain, "hook_resid_post", steering[1].bfloat16() if steering else None):
+        with hooked(plain, "hook_resid_post", vector("hook_resid_post").bfloat16() if steering else None):
             expected = logprobs_of(plain, whole)
         found = torch.tensor([one for one, _ in reader.prompt_logprobs(whole, steering, top=0)])
         assert (found - expected).abs().median() < 0.1

@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference.demo import FILES
 from inference.engine.prompt_reader import PromptReader
+from inference.engine.steering.passes import PassSteering
 from inference.tests.conftest import Server
+from inference.tests.engines import GivenDirections
 from inference.tests.tiny import D_MODEL, tiny_model
 from profiles.models import Profile
 from steering.spec import SteeringSpec
@@ -89,7 +91,9 @@ def test_a_long_prompt_goes_chunk_by_chunk_through_a_plain_hook() -> None:
     vector = torch.linspace(-1, 1, D_MODEL)
     spec = SteeringSpec.build("s", "f", 1, "blocks.1.hook_resid_post", {1: 1.0})
     assert spec is not None
-    found = PromptReader(tiny_model()).prompt_logprobs(ids, (spec, vector), top=3)
+    found = PromptReader(tiny_model()).prompt_logprobs(
+        ids, PassSteering(spec, GivenDirections(lambda _part: vector)), top=3
+    )
     model = tiny_model()
     model.model.layers[1].register_forward_hook(lambda _module, _args, output: output + vector)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inference.interface import SamplingParams
-from inference.tests.engines import GREEDY, Collected, run_engine
+from inference.tests.engines import GREEDY, Collected, GivenDirections, run_engine
 from inference.tests.test_engine_steering import prompts, spec
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 
@@ -16,13 +16,11 @@ D_MODEL = tiny_model().config.hidden_size
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
-    """Feature 3 steers by what float16 makes of a strength that is too large for it; the others as usual."""
+    """Feature 3 steers by a vector that is too large for the model's numbers; the others as usual."""
     sae = tiny_sae(tmp_path_factory.mktemp("sae"))
-    infinite = torch.full((D_MODEL,), 1e30).half().float()
-    vectors = {3: infinite, 5: torch.zeros(D_MODEL)}
-    with run_engine(
-        tiny_model(), tiny_tokenizer(), sae, directions=lambda spec: vectors[spec.strengths[0][0]]
-    ) as engine:
+    vectors = {3: torch.full((D_MODEL,), 3e38), 5: torch.zeros(D_MODEL)}  # its square is infinite
+    weights = GivenDirections(lambda part: vectors[part.changes[0].index])
+    with run_engine(tiny_model(), tiny_tokenizer(), sae, weights=weights) as engine:
         yield engine
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from inference.engine.reading.reader import PASS_TOKENS, FeatureReader, Stage, Steering
 from inference.engine.saes.encoders import load_encoder
+from inference.engine.steering.passes import PassSteering
+from inference.tests.engines import GivenDirections
 from inference.tests.tiny import D_MODEL, D_SAE, tiny_model, tiny_sae
 from steering.formats import SAEConfig, read_config
 from steering.spec import SteeringSpec
@@ -37,9 +39,13 @@ def streams(ids: list[int], layer: int) -> Tensor:
 
 
 def spec_at(layer: int, hook_name: str) -> SteeringSpec:
-    spec = SteeringSpec.build("sae", "", layer, hook_name, {3: 2.0})
+    spec = SteeringSpec.build("sae", "", layer, hook_name, {3: 1.0})
     assert spec is not None
     return spec
+
+
+def steering(spec: SteeringSpec, vector: Tensor, stage: Stage) -> Steering:
+    return Steering(PassSteering(spec, GivenDirections(lambda _part: vector)), stage)
 
 
 def read(reader: FeatureReader, texts: list[list[int]], steering: Steering | None = None) -> list[Tensor]:
@@ -92,7 +98,7 @@ def test_under_a_steering_at_the_same_hook_point_before_and_after_differ_by_its_
     vector = torch.randn(D_MODEL, generator=torch.Generator().manual_seed(3))
     spec = spec_at(1, config.hook_name)
     encoder = load_encoder(config, "cpu", torch.float32)
-    found = read(reader, [LONG, TEXTS[0]], Steering(spec, vector, stage))
+    found = read(reader, [LONG, TEXTS[0]], steering(spec, vector, stage))
     for ids, activations in zip([LONG, TEXTS[0]], found, strict=True):
         expected = encoder.encode(streams(ids, 1) + steps * vector)
         torch.testing.assert_close(activations, expected, atol=1e-4, rtol=1e-4)
@@ -102,7 +108,7 @@ def test_a_steering_at_an_earlier_layer_is_seen_in_both_stages(reader: FeatureRe
     vector = torch.full((D_MODEL,), 0.5)
     spec = spec_at(0, "blocks.0.hook_resid_post")
     [plain] = read(reader, [TEXTS[1]])
-    [before], [after] = (read(reader, [TEXTS[1]], Steering(spec, vector, stage)) for stage in STAGES)
+    [before], [after] = (read(reader, [TEXTS[1]], steering(spec, vector, stage)) for stage in STAGES)
     torch.testing.assert_close(before, after)
     assert not torch.allclose(plain, after, atol=1e-2)
 
@@ -110,7 +116,7 @@ def test_a_steering_at_an_earlier_layer_is_seen_in_both_stages(reader: FeatureRe
 def test_nothing_is_left_behind_in_the_model(reader: FeatureReader) -> None:
     spec = spec_at(1, "blocks.1.hook_resid_post")
     [before] = read(reader, [TEXTS[1]])
-    read(reader, [TEXTS[1]], Steering(spec, torch.ones(D_MODEL), "after"))
+    read(reader, [TEXTS[1]], steering(spec, torch.ones(D_MODEL), "after"))
     [after] = read(reader, [TEXTS[1]])
     torch.testing.assert_close(before, after)
 

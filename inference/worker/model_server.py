@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from django.conf import settings
 from redis.client import PubSubWorkerThread
-from torch import Tensor
 
 from inference.broker import claims
 from inference.broker.events import write_events
@@ -14,7 +13,7 @@ from inference.broker.messages import EmbedMessage, GenerateMessage, Message
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load, vocabulary
 from inference.engine.prompt_reader import PromptReader
-from inference.engine.saes.directions import steering_vector
+from inference.engine.steering.weights import SteeringWeights
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
 from inference.worker.embedder import Embedder
@@ -23,12 +22,12 @@ from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
 from inference.worker.measuring.run import MeasuringModel
 from inference.worker.reading.answers import AnswersToRead
+from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.request_builder import RequestBuilder
 from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
-from steering.spec import SteeringSpec
 
 M = TypeVar("M", bound=Message)
 
@@ -43,13 +42,15 @@ class ModelServer:
         self.device = str(loaded.device)
         self.jobs = JobTable(worker, lambda choice: self.engine.cancel(choice))
         reader = PromptReader(loaded)  # before the engine, which takes the model over
-        self.engine = ContinuousEngine(loaded, tokenizer, self.jobs.report, steering_direction, limits_from_settings())
+        encoders = EncoderCache(reader.model.device)
+        weights = SteeringWeights(config_at, encoders.get)
+        self.engine = ContinuousEngine(loaded, tokenizer, self.jobs.report, weights, limits_from_settings())
         self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
         self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
         texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length)
         tokens = min(vocabulary(loaded), len(tokenizer))
-        self.readings = Readings(texts, reader, steering_direction, tokens)
+        self.readings = Readings(texts, reader, encoders, weights, tokens)
         self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
         measured = MeasuringModel(texts, reader.model, tokens, reader.context_length, self.readings.reader)
         self._measurings = Measurings(model.name, measured)
@@ -138,11 +139,3 @@ def limits_from_settings() -> EngineLimits:
         cache_tokens=settings.INFERENCE_CACHE_TOKENS,
         step_timeout_s=settings.INFERENCE_STEP_TIMEOUT_S,
     )
-
-
-def steering_direction(spec: SteeringSpec) -> Tensor:
-    """The vector of a spec, (d_model,) float32, from the files of its SAE; asks no database.
-
-    Raises Refused where the files are gone or cannot be read.
-    """
-    return steering_vector(config_at(spec.place), spec.strengths)

@@ -13,6 +13,7 @@ from inference.broker.messages import GenerateMessage, Prompt
 from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.engine import ContinuousEngine
 from inference.engine.prompt_reader import PromptReader
+from inference.engine.steering.passes import PassSteering
 from inference.interface import ContextLengthExceeded, EngineBusy, GenerationError, GenerationRequest
 from inference.worker.job import Job, choice_id
 from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
@@ -100,7 +101,7 @@ class RequestBuilder:
         echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
         if top is not None:
             with self._scoring_place():
-                steering = (spec, self._engine.directions(spec)) if spec else None
+                steering = PassSteering(spec, self._engine.weights, texts.special) if spec else None
                 known = self._reader.prompt_logprobs(ids, steering, top)
             every = [(None, None), *known]  # nothing is before the first token
             own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])

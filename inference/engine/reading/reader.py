@@ -6,20 +6,22 @@ so that chats wait for the device only briefly.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import DynamicCache, PreTrainedModel
 
-from inference.engine.hooks import steered
 from inference.engine.layers import change_at
 from inference.engine.prompt_reader import batches_of_like_length
 from inference.engine.saes.encoders import Encoder
+from inference.engine.steering.passes import PassSteering, SteeredPasses
+from inference.engine.steering.seat import Seat
 from steering.architectures import parse_hook_name
-from steering.spec import SteeringSpec
 
 PASS_TOKENS = 256
 """Tokens of one forward pass, padding included."""
@@ -40,11 +42,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Steering:
-    """A steering under which texts are read: its spec with its vector, (d_model,) float32."""
+    """A steering under which texts are read.
 
-    spec: SteeringSpec
-    vector: Tensor
+    `prompt_tokens` is the length of each text's prompt, of which the rest is the answer; None is all of it.
+    """
+
+    of_passes: PassSteering
     stage: Stage = "after"
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,31 +155,44 @@ class FeatureReader:
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, int, Tensor]]:
         """(index of a text, position of the first token, residual stream (tokens, d_model)), as `chunks`."""
+        passes = SteeredPasses(self._model, steering.of_passes, PASS_TOKENS) if steering else None
+        stage = steering.stage if steering else "after"
         for batch in batches_of_like_length(texts, PASS_TOKENS):
-            if len(batch) == 1:
-                yield from self._long(batch[0], texts[batch[0]], steering, stop)
-                continue
-            if stop():
-                return
-            longest = max(len(texts[index]) for index in batch)
-            # Padded on the right, where causal attention does not look.
-            ids = [[*texts[index], *[0] * (longest - len(texts[index]))] for index in batch]
-            streams = self._pass(ids, steering)
+            own = [texts[index] for index in batch]
+            prompts = [
+                len(one) if not steering or steering.prompt_tokens is None else steering.prompt_tokens for one in own
+            ]
+            with passes.seats(prompts) if passes else nullcontext([]) as seats:
+                run = partial(self._pass, passes, seats, stage)
+                if len(batch) == 1:
+                    yield from self._long(batch[0], own[0], run, stop)
+                    continue
+                if stop():
+                    return
+                longest = max(map(len, own))
+                # Padded on the right, where causal attention does not look.
+                streams = run([[*one, *[0] * (longest - len(one))] for one in own])
             for index, stream in zip(batch, streams, strict=True):
                 yield index, 0, stream[: len(texts[index])]
 
     def _long(
-        self, index: int, ids: Sequence[int], steering: Steering | None, stop: Callable[[], bool]
+        self, index: int, ids: Sequence[int], run: Callable[..., Tensor], stop: Callable[[], bool]
     ) -> Iterator[tuple[int, int, Tensor]]:
         """One text, PASS_TOKENS at a time: each pass attends to the keys and values of those before."""
         cache = DynamicCache(config=self._model.config) if len(ids) > PASS_TOKENS else None
         for start in range(0, len(ids), PASS_TOKENS):
             if stop():
                 return
-            yield index, start, self._pass([ids[start : start + PASS_TOKENS]], steering, cache)[0]
+            yield index, start, run([ids[start : start + PASS_TOKENS]], start, cache)[0]
 
     def _pass(
-        self, ids: Sequence[Sequence[int]], steering: Steering | None, cache: DynamicCache | None = None
+        self,
+        passes: SteeredPasses | None,
+        seats: Sequence[Seat],
+        stage: Stage,
+        ids: Sequence[Sequence[int]],
+        start: int = 0,
+        cache: DynamicCache | None = None,
     ) -> Tensor:
         """The residual stream at the hook point, (texts, tokens, d_model), of one forward pass that stops there."""
         read: list[Tensor] = []
@@ -183,18 +201,21 @@ class FeatureReader:
             read.append(stream)
             raise _HookPointReached
 
+        def reads() -> AbstractContextManager[None]:
+            return _until_exit(change_at(self._model, *self._hook, take))
+
+        def steers() -> AbstractContextManager[None]:
+            return passes.steering(seats, ids, start) if passes else nullcontext()
+
         inputs = torch.tensor(ids, device=self._model.device)
-        with self._lock, self._hooks(take, steering), suppress(_HookPointReached):
+        # Hooks of one hook point run in the order of their registration, which decides what `take` sees.
+        order = (steers, reads) if stage == "after" else (reads, steers)
+        with self._lock, order[0](), order[1](), suppress(_HookPointReached):
             self._model.base_model(input_ids=inputs, past_key_values=cache, use_cache=cache is not None)
         return read[0]
 
-    @contextmanager
-    def _hooks(self, take: Callable[[Tensor], Tensor | None], steering: Steering | None) -> Iterator[None]:
-        """Hooks of one hook point run in the order of their registration, which decides what `take` sees."""
-        with ExitStack() as hooks:
-            if steering and steering.stage == "after":
-                hooks.enter_context(steered(self._model, steering.spec, steering.vector))
-            hooks.callback(change_at(self._model, *self._hook, take).remove)
-            if steering and steering.stage == "before":
-                hooks.enter_context(steered(self._model, steering.spec, steering.vector))
-            yield
+
+@contextmanager
+def _until_exit(handle: RemovableHandle) -> Iterator[None]:
+    with handle:
+        yield

@@ -1,14 +1,14 @@
 """The encoders of SAEs: they compute the activations of features from the residual stream of a model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from math import sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inference.engine.saes.decoder import decoder_chunks, unpickled_tensors
+from inference.engine.saes.decoder import decoder_chunks, decoder_rows, unpickled_tensors
 from steering.formats import BrokenDecoder, SAEConfig
 from steering.formats.tensors import stored_tensors
 
@@ -46,6 +46,12 @@ class Encoder:
         """The activations of the features, (batch, d_sae), for `x` (batch, d_in) from the SAE's hook point."""
         x = NORMALIZATIONS[self.config.normalize_activations](x.to(self.weight)) - self.subtracted
         return ACTIVATIONS[self.config.architecture](self, x @ self.weight)
+
+    def of_feature(self, column: int) -> "Encoder":
+        """The encoder of one feature, by its column in `weight`; only of an elementwise architecture."""
+        vectors = [field.name for field in fields(self) if field.name not in {"config", "weight", "subtracted"}]
+        one = {name: value[column : column + 1] for name in vectors if (value := getattr(self, name)).dim()}
+        return replace(self, weight=self.weight[:, column : column + 1], **one)
 
     def _pre(self, projected: Tensor) -> Tensor:
         return (projected + self.bias) * self.scale
@@ -88,6 +94,10 @@ ACTIVATIONS: dict[str, Callable[[Encoder, Tensor], Tensor]] = {
 }
 
 
+ELEMENTWISE = frozenset({"standard", "jumprelu", "batchtopk", "gated"})
+"""The architectures whose features do not compete: each activation depends on the feature's own weights alone."""
+
+
 def _constant_norm(x: Tensor) -> Tensor:
     """Each activation scaled to the norm sqrt(d_in)."""
     norms: Tensor = x.norm(dim=-1, keepdim=True)
@@ -107,9 +117,15 @@ NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def load_encoder(config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> Encoder:
-    """The encoder of an SAE, all of it in memory on `device`. Raises UnreadableSAE or BrokenDecoder."""
-    load = _Loader(config, device, dtype)
+def load_encoder(
+    config: SAEConfig, device: str | torch.device, dtype: torch.dtype, indices: Sequence[int] | None = None
+) -> Encoder:
+    """The encoder of an SAE in memory on `device`: all of it, or that of the features `indices`, in their order.
+
+    `indices` are for the ELEMENTWISE architectures. Only their rows of the weights are read. Raises UnreadableSAE or
+    BrokenDecoder.
+    """
+    load = _Loader(config, device, dtype, indices)
     d_in, d_sae, gated = config.d_in, config.d_sae, config.architecture == "gated"
     return Encoder(
         config=config,
@@ -128,8 +144,10 @@ def load_encoder(config: SAEConfig, device: str | torch.device, dtype: torch.dty
 class _Loader:
     """The tensors of an encoder, found by any of their names, checked and moved to where they are used."""
 
-    def __init__(self, config: SAEConfig, device: str | torch.device, dtype: torch.dtype) -> None:
-        self.config, self.device, self.dtype = config, device, dtype
+    def __init__(
+        self, config: SAEConfig, device: str | torch.device, dtype: torch.dtype, indices: Sequence[int] | None
+    ) -> None:
+        self.config, self.device, self.dtype, self.indices = config, device, dtype, indices
         pickled = config.weights.suffix == ".pt"
         self._tensors = unpickled_tensors(config) if pickled else {}
         self._stored = {} if pickled else stored_tensors(config.weights)
@@ -139,17 +157,38 @@ class _Loader:
 
     def weight(self) -> Tensor:
         name = self._name("weight")
-        values = self._read(name)
         d_in, d_sae = self.config.d_in, self.config.d_sae
+        if self.indices is not None:
+            return self._columns(name, self.indices)
+        values = self._read(name)
         # the name decides for a square one: `encoder.weight` is a torch.nn.Linear's, (d_sae, d_in)
         if tuple(values.shape) == (d_sae, d_in) and (d_sae != d_in or name == "encoder.weight"):
             values = values.T.contiguous()
         return self._checked(name, values, (d_in, d_sae))
 
+    def _columns(self, name: str, indices: Sequence[int]) -> Tensor:
+        """The weights of single features, (d_in, features), read as the rows of a decoder are."""
+        d_in, d_sae = self.config.d_in, self.config.d_sae
+        shape = tuple((self._tensors[name] if name in self._tensors else self._stored[name]).shape)
+        # the name decides for a square one, as above
+        by_feature = shape == (d_sae, d_in) and (d_sae != d_in or name == "encoder.weight")
+        rows = decoder_rows(replace(self.config, decoder=name, transposed=not by_feature), indices)
+        return self._checked(name, torch.from_numpy(rows).T, (d_in, len(indices)))
+
     def vector(self, role: str, size: int, default: float | None = None) -> Tensor:
-        """A vector of the file, (size,), or the `default` where the file has none. Raises BrokenDecoder."""
+        """A vector of the file, (size,), or the `default` where the file has none. Raises BrokenDecoder.
+
+        Of a vector over all features only those of the indices.
+        """
         name = self._name(role, missing=default is not None)
-        return self._checked(name, self._read(name), (size,)) if name else self.full(default or 0.0)
+        return (
+            self._of_features(role, self._checked(name, self._read(name), (size,)))
+            if name
+            else self.full(default or 0.0)
+        )
+
+    def _of_features(self, role: str, values: Tensor) -> Tensor:
+        return values if self.indices is None or role == "b_dec" or not values.dim() else values[list(self.indices)]
 
     def threshold(self) -> Tensor:
         """The threshold, (d_sae,) or (), which a jumprelu or batchtopk encoder must have."""
@@ -159,10 +198,13 @@ class _Loader:
         name = self._name("threshold", missing=True) or self._name("log_threshold")
         values = self._read(name)
         checked = self._checked(name, values, (config.d_sae,) if values.dim() else ())
-        return checked.exp() if name in NAMES["log_threshold"] else checked
+        return self._of_features("threshold", checked.exp() if name in NAMES["log_threshold"] else checked)
 
     def decoder_norms(self) -> Tensor:
-        """The norms of the decoder's rows, (d_sae,)."""
+        """The norms of the decoder's rows, (features,)."""
+        if self.indices is not None:
+            rows = decoder_rows(self.config, self.indices)
+            return self._checked(self.config.decoder, torch.from_numpy(rows).norm(dim=1), (len(rows),))
         with np.errstate(over="ignore"):  # an infinite norm is refused below
             norms = np.concatenate([np.linalg.norm(block, axis=1) for block in decoder_chunks(self.config)])
         return self._checked(self.config.decoder, torch.from_numpy(norms), (self.config.d_sae,))

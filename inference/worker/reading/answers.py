@@ -38,17 +38,17 @@ class AnswersToRead:
 
     def finished(self) -> Iterator[Event]:
         """The events that were held back, each with the `activations` of its answer."""
-        steering = self._steering()
         for event in self._held:
-            yield Event(event.request_id, event.kind, {**event.data, "activations": self._read(event, steering)})
+            yield Event(event.request_id, event.kind, {**event.data, "activations": self._read(event)})
 
-    def _steering(self) -> Steering | None:
-        spec = self._requests[0].steering
-        return Steering(spec, self._readings.directions(spec), self._asked.stage) if spec else None
+    def _steering(self, request: GenerationRequest) -> Steering | None:
+        spec = request.steering
+        return self._readings.steering(spec, self._asked.stage, len(request.prompt_ids)) if spec else None
 
-    def _read(self, event: Event, steering: Steering | None) -> dict[str, Any]:
+    def _read(self, event: Event) -> dict[str, Any]:
         choice = event.data["index"]
-        prompt, answer = list(self._requests[choice].prompt_ids), self._answers[choice]
+        request, answer = self._requests[choice], self._answers[choice]
+        prompt = list(request.prompt_ids)
         ids, start, end = [*prompt, *answer], 0, len(prompt) + len(answer)
         if self._asked.positions == "answer":
             start = len(prompt)
@@ -60,6 +60,8 @@ class AnswersToRead:
             for position, (_, special) in enumerate(pieces)
         ]
         text = Text(ids[:end], counts[:end])
-        [(_, found)] = top_features(self._reader, [text], self._asked.top_k, self._asked.features, steering)
+        [(_, found)] = top_features(
+            self._reader, [text], self._asked.top_k, self._asked.features, self._steering(request)
+        )
         found.tokens = found.tokens[start:]
         return {"start": start, **read_text(ids[start:end], pieces[start:end], found)}

@@ -1,6 +1,7 @@
-"""The encoder of one SAE in memory: loaded when it is first needed, dropped when another is needed."""
+"""Encoders of SAEs in memory: loaded when first needed, dropped when another is needed and nobody uses them."""
 
 import threading
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -17,24 +18,26 @@ COPIES = 2
 
 
 class EncoderCache:
-    """The encoder that was used last, on `device`. Any thread may ask for one."""
+    """The encoder that was used last, and those that somebody still uses, on `device`. Any thread may ask for one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._lock = threading.Lock()
-        self._place: SAEPlace | None = None
-        self._encoder: Encoder | None = None
+        self._last: Encoder | None = None
+        self._alive: WeakValueDictionary[SAEPlace, Encoder] = WeakValueDictionary()
 
     def get(self, place: SAEPlace) -> Encoder:
         """The encoder of the SAE at `place`. Raises UnreadableSAE, BrokenDecoder or NotEnoughMemory."""
         with self._lock:
-            if self._encoder is None or self._place != place:
-                self._encoder = self._place = None
+            found = self._alive.get(place)
+            if found is None:
+                self._last = None
                 free_memory()
                 config = config_at(place)
                 self._check_memory(config)
-                self._encoder, self._place = load_encoder(config, self._device, DTYPE), place
-            return self._encoder
+                found = self._alive[place] = load_encoder(config, self._device, DTYPE)
+            self._last = found
+            return found
 
     def _check_memory(self, config: SAEConfig) -> None:
         size = config.d_in * config.d_sae * DTYPE.itemsize

@@ -8,39 +8,51 @@ import torch
 
 from inference.broker.events import write_events
 from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Message
-from inference.engine.engine import Directions
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.reading.contrast import contrast
 from inference.engine.reading.logit_lens import promoted_tokens
 from inference.engine.reading.nearest_features import nearest_features
-from inference.engine.reading.reader import FeatureReader, Steering
+from inference.engine.reading.reader import FeatureReader, Stage, Steering
 from inference.engine.reading.top_features import TextFeatures, top_features
 from inference.engine.saes.decoder import decoder_rows
+from inference.engine.steering.passes import PassSteering
+from inference.engine.steering.weights import SteeringWeights
 from inference.interface import Event, TimedOut
 from inference.worker.job import Job
 from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.saes.preparation import config_at
-from steering.spec import SAEPlace
+from steering.spec import SAEPlace, SteeringSpec
 
 MOST_ENTRIES = 2**18
 """Features of tokens in the answer to one request, at most: some 20 MB of JSON."""
 
 
 class Readings:
-    """Reads with the model of `prompts` beside the batch; `directions` makes the vector of a steering.
+    """Reads with the model of `prompts` beside the batch; `weights` reads those of a steering.
 
     Its methods run in the thread of readings, and in the threads of tasks.
     """
 
-    def __init__(self, texts: ReadTexts, prompts: PromptReader, directions: Directions, vocabulary: int) -> None:
-        self.texts, self._prompts, self.directions, self._vocabulary = texts, prompts, directions, vocabulary
-        self._encoders = EncoderCache(prompts.model.device)
+    def __init__(
+        self,
+        texts: ReadTexts,
+        prompts: PromptReader,
+        encoders: EncoderCache,
+        weights: SteeringWeights,
+        vocabulary: int,
+    ) -> None:
+        self.texts, self._prompts, self._encoders = texts, prompts, encoders
+        self._weights, self._vocabulary = weights, vocabulary
 
     def reader(self, place: SAEPlace) -> FeatureReader:
         """A reader through the encoder of the SAE at `place`. Raises UnreadableSAE, BrokenDecoder, NotEnoughMemory."""
         return FeatureReader(self._prompts.model, self._encoders.get(place), self._prompts.lock)
+
+    def steering(self, spec: SteeringSpec, stage: Stage, prompt_tokens: int | None = None) -> Steering:
+        """The steering under which texts are read; the tokens after the first `prompt_tokens` are an answer."""
+        return Steering(PassSteering(spec, self._weights, self.texts.special), stage, prompt_tokens)
 
     def answer(self, message: Message, job: Job) -> None:
         """Write the events of a reading. Returns early where the job was cancelled.
@@ -66,8 +78,7 @@ class Readings:
         if (entries := message.top_k * sum(len(text.ids) for text in texts)) > MOST_ENTRIES:
             got = f"got {entries:,} features in all, expected at most {MOST_ENTRIES:,}"
             raise InvalidPrompt(f"{got}: read fewer texts at once, or fewer features of each token", "top_k")
-        spec = message.steering
-        steering = Steering(spec, self.directions(spec), message.stage) if spec else None
+        steering = self.steering(message.steering, message.stage) if message.steering else None
         found = top_features(reader, texts, message.top_k, message.features, steering, stop=_stop(job))
         for index, features in found:
             pieces = self.texts.pieces(texts[index].ids)

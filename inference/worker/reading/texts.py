@@ -19,6 +19,7 @@ class ReadTexts:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: TokenTexts, rows: int, context_length: int) -> None:
         self._tokenizer, self._texts = tokenizer, texts
         self._rows, self._context_length = rows, context_length
+        self.special = texts.special
 
     def of(self, message: ReadingMessage) -> list[Text]:
         """The text of each prompt.
