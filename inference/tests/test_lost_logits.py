@@ -18,7 +18,8 @@ D_MODEL = tiny_model().config.hidden_size
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
     """Feature 3 steers by a vector that is too large for the model's numbers; the others as usual."""
     sae = tiny_sae(tmp_path_factory.mktemp("sae"))
-    vectors = {3: torch.full((D_MODEL,), 3e38), 5: torch.zeros(D_MODEL)}  # its square is infinite
+    # In the dtype of the model it is infinite, as a large one is in float16.
+    vectors = {3: torch.full((D_MODEL,), 1e300, dtype=torch.float64), 5: torch.zeros(D_MODEL)}
     weights = GivenDirections(lambda part: vectors[part.changes[0].index])
     with run_engine(tiny_model(), tiny_tokenizer(), sae, weights=weights) as engine:
         yield engine
