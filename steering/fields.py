@@ -6,15 +6,18 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from steering.errors import InvalidSteering
-from steering.strengths import parse_strengths
+from steering.strengths import as_strengths, parse_strengths, stored_values
 
 
 class FeatureStrengthsField(models.JSONField):
-    """{feature index: strength}: integer keys in Python, string keys in JSONB, checked by `parse_strengths`."""
+    """{feature index: strength}: integer keys in Python, string keys in JSONB, checked by `parse_strengths`.
+
+    A strength is a float, or a dictionary where it is more: see `steering.strengths.Value`.
+    """
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         loaded = super().from_db_value(value, expression, connection)
-        return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
+        return as_strengths(stored_values(loaded)) if isinstance(loaded, dict) else loaded
 
     def formfield(self, *args: Any, **kwargs: Any) -> Any:
         # At the top this import would be a cycle: the widgets read labels, a model of this app.

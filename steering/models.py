@@ -16,7 +16,7 @@ from steering.labels.models import FeatureLabel as FeatureLabel
 from steering.language_models import LanguageModel as LanguageModel
 from steering.saes import SAE as SAE
 from steering.spec import SteeringSpec
-from steering.strengths import parse_entries, parse_strengths
+from steering.strengths import Strength, parse_entries, parse_strengths
 
 
 class SteeringStateManager(models.Manager["SteeringState"]):
@@ -122,7 +122,7 @@ class SteeringState(models.Model):
         self.strengths, self.enabled, self.sae_id = fresh.strengths, fresh.enabled, fresh.sae_id
         self.version, self.updated_at = fresh.version, fresh.updated_at
 
-    def write(self, strengths: dict[int, float], enabled: bool, sae: SAE | None, reason: str | None) -> None:
+    def write(self, strengths: dict[int, Strength], enabled: bool, sae: SAE | None, reason: str | None) -> None:
         """Write the next version. The caller holds the lock, and has checked `strengths` against the attached SAE."""
         self.strengths, self.enabled, self.version = strengths, enabled, self.version + 1
         self.sae_id = sae.id if sae and strengths else ""
@@ -130,7 +130,7 @@ class SteeringState(models.Model):
         self.save(force_update=True)
 
 
-def check_strengths(strengths: Mapping[Any, Any], sae: SAE | None) -> dict[int, float]:
+def check_strengths(strengths: Mapping[Any, Any], sae: SAE | None) -> dict[int, Strength]:
     """Parse `strengths` for the attached SAE. Raises InvalidSteering, and NoSAEAttached where a feature has no SAE."""
     parsed = parse_strengths(strengths, d_sae=sae.d_sae if sae else None)
     if parsed and sae is None:
