@@ -42,8 +42,8 @@ class Command(BaseCommand):
         recipe = Recipe(positive, negative, answer_only=not options["all_positions"], **named)
         row, made = self._make(recipe, options)
         self.stderr.write(
-            f"{row} is at {row.hook_name}, in {row.source}. The vector has the norm {made.norm:.4g}, the residual stream "
-            f"a mean norm of {made.residual_norm:.4g} over {made.tokens:,} tokens."
+            f"{row} is at {row.hook_name}, in {row.source}. Its norm is {made.norm:.4g}; the mean norm of the residual "
+            f"stream is {made.residual_norm:.4g}, over {made.tokens:,} tokens."
         )
         if made.auc is not None:
             self.stderr.write(f"The difference of means tells the texts apart with an AUC of {made.auc:.3f}.")
