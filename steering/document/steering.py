@@ -72,6 +72,7 @@ class Steering:
         """
         own = parse_values(strengths, d_sae=d_sae, field=features_field or _path(field, "features"))
         parsed = cls._of(effective(own), more, field, lambda data, path: effective(parse_values(data, field=path)))
+        check_parts(len(parsed.also) + bool(parsed.features), _path(field, "also"))
         check_number(parsed.number, features_field or field)
         return parsed
 
@@ -160,12 +161,17 @@ def parse_intensity(data: object, field: str = "intensity") -> float:
     return finite_number(data, field, 0, MAX_INTENSITY)
 
 
+def check_parts(parts: int, field: str) -> None:
+    """Raises InvalidSteering beyond MAX_PARTS."""
+    if parts > MAX_PARTS:
+        raise InvalidSteering(f"got {parts} parts, expected at most {MAX_PARTS}", field)
+
+
 def _parts(data: object, field: str, features: Features) -> Iterator[Part]:
     """The parts of `also` that have features. Raises InvalidSteering."""
     if not isinstance(data, list):
         raise InvalidSteering(f"got {type(data).__name__}, expected a list of parts", field)
-    if len(data) >= MAX_PARTS:
-        raise InvalidSteering(f"got {len(data)} parts, expected at most {MAX_PARTS - 1}", field)
+    check_parts(len(data), field)
     parts = (Part.of(one, f"{field}.{at}", features) for at, one in enumerate(data))
     yield from (part for part in parts if part.features)
 
