@@ -46,7 +46,7 @@ def test_parts_of_other_saes_are_summed_too() -> None:
         "also": [{"sae": "b", "features": {"5": 1.0}}, {"sae": "own", "features": {"1": 1.0}}],
     }
     expected = {"features": {"1": 5.0, "2": 2.0}, "also": [{"sae": "b", "features": {"5": 2.0}}]}
-    assert summed((OCEAN, 1), (two, 1), ({"features": {}, "also": two["also"][:1]}, 1)) == expected
+    assert summed((OCEAN, 1), (two, 1), ({"features": {}, "also": also[:1]}, 1)) == expected
 
 
 def test_a_feature_that_is_added_here_and_clamped_there_has_both() -> None:
