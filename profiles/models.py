@@ -116,15 +116,19 @@ class Profile(models.Model):
         transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
-    def deactivate(self, *, clear_steering: bool = True) -> None:
-        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering."""
+    def deactivate(self, *, clear_steering: bool = True, why: str = "") -> None:
+        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering.
+
+        The history keeps `why`, the cause of the deactivation in a few words.
+        """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         if not self.is_active:
             return
-        self._mark(False, "deactivated")
+        because = f": {why}" if why else ""
+        self._mark(False, f"deactivated{because}")
         if clear_steering:
-            state.clear(reason=f"profile {self.name} was deactivated")
+            state.clear(reason=f"profile {self.name} was deactivated{because}")
 
     @transaction.atomic
     def take_live_steering(self, version: int) -> None:

@@ -32,7 +32,8 @@ class SAEConfig:
     """The configuration of an SAE of any format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    The fields after `transposed` are for the encoder only: see `inference.engine.saes.encoders`.
+    The fields from `k` to `threshold` are for the encoder only: see `inference.engine.saes.encoders`. `spanned` is for
+    a vector set of several layers: `hook_name` and `layer` are those of the first of them.
     """
 
     format: str
@@ -51,6 +52,12 @@ class SAEConfig:
     rescale_by_decoder_norm: bool = False
     bias_scale: float = 1.0
     threshold: float | None = None
+    spanned: tuple[int, ...] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that it spans, in order: those of `spanned`, else `layer` alone."""
+        return self.spanned or (self.layer,)
 
     @property
     def hook_point(self) -> str:

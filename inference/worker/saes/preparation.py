@@ -49,10 +49,10 @@ def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
     rows = SAE.objects.filter(pk=sae.pk)
     try:
         config = read_config(fetch(sae, is_over), path=f"{sae.source}/{sae.path}")
-        if not sae.is_attached:  # the attached SAE was checked when it was attached
+        if not sae.is_in_use:  # an attached SAE was checked when it was attached
             sae.take(config)
             sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
-        if not sae.is_attached or not sae.fingerprint:
+        if not sae.is_in_use or not sae.fingerprint:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
     except (DownloadCancelled, Interrupted):
         logger.info("the preparation of %s ends early", sae)
