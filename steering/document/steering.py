@@ -140,9 +140,14 @@ class Steering:
 
         Values and weights are scaled by the intensity, and what changes nothing is left out.
         """
-        own = [Part(sae, self.features, when=self.when)] if self.features else []
-        found = [self._whole(part) for part in (*own, *self.also)]
-        return [part for part in found if part.features]
+        return [part for _, part in self.located_parts(sae)]
+
+    def located_parts(self, sae: str) -> list[tuple[str, Part]]:
+        """`parts` with the paths of each, which is empty for the own features."""
+        own = [("", Part(sae, self.features, when=self.when))] if self.features else []
+        also = [(f"also.{at}", part) for at, part in enumerate(self.also)]
+        found = [(path, self._whole(part)) for path, part in (*own, *also)]
+        return [(path, part) for path, part in found if part.features]
 
     def _whole(self, part: Part) -> Part:
         values = {index: value.scaled(self.intensity) for index, value in part.features.items()}

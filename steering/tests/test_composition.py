@@ -41,12 +41,10 @@ def test_other_units_positions_and_conditions_stay_parts_of_their_own() -> None:
 
 
 def test_parts_of_other_saes_are_summed_too() -> None:
-    two: dict[str, Any] = {
-        "features": {},
-        "also": [{"sae": "b", "features": {"5": 1.0}}, {"sae": "own", "features": {"1": 1.0}}],
-    }
+    other, own = {"sae": "b", "features": {"5": 1.0}}, {"sae": "own", "features": {"1": 1.0}}
     expected = {"features": {"1": 5.0, "2": 2.0}, "also": [{"sae": "b", "features": {"5": 2.0}}]}
-    assert summed((OCEAN, 1), (two, 1), ({"features": {}, "also": also[:1]}, 1)) == expected
+    both, alone = {"features": {}, "also": [other, own]}, {"features": {}, "also": [other]}
+    assert summed((OCEAN, 1), (both, 1), (alone, 1)) == expected
 
 
 def test_a_feature_that_is_added_here_and_clamped_there_has_both() -> None:
