@@ -1,4 +1,4 @@
-"""The column of feature strengths."""
+"""The two columns of a document of what steers: `steering.document.Steering.split`."""
 
 from typing import Any
 
@@ -30,3 +30,12 @@ class FeatureStrengthsField(models.JSONField):
             return parse_strengths(super().to_python(value))
         except InvalidSteering as error:
             raise ValidationError(str(error), code=error.code) from error
+
+
+class MoreField(models.JSONField):
+    """What a document has beside its own features; {} for features alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # The version before inserts rows without this column, and the history copies it.
+        empty = models.Value({}, models.JSONField())
+        super().__init__(**{"default": dict, "db_default": empty, "blank": True, "editable": False, **kwargs})

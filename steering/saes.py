@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from steering.errors import NothingToCancel, Refused
-from steering.formats import SAEConfig, read_config
+from steering.formats import VECTORS, SAEConfig, read_config
+from steering.formats.control_vector import SUFFIX
 from steering.hub.sources import is_folder, local_folder
 from steering.spec import SAEPlace
 from steering.statements import may_take_long
@@ -51,6 +52,13 @@ class NoSuchFeature(Refused):
     status = 404
 
 
+class NoEncoder(Refused):
+    """A reading by a vector set, which has no encoder."""
+
+    code = "no_encoder"
+    status = 409
+
+
 class FeaturesUnknown(Refused):
     """Error: the number of an SAE's features is unknown until its files are downloaded."""
 
@@ -67,8 +75,6 @@ def new_sae_id(source: str, path: str) -> str:
 
 
 IN_USE = Q(is_attached=True) | Q(is_also_attached=True)
-VECTORS = "vectors"
-"""The architecture of a vector set, which has directions and no encoder."""
 
 
 class SAEManager(models.Manager["SAE"]):
@@ -83,20 +89,23 @@ class SAEManager(models.Manager["SAE"]):
     def register(
         self, source: str, *, path: str = "", sae_id: str = "", revision: str = "", anywhere: bool = False
     ) -> "SAE":
-        """Make a row for the SAE at `path` in `source`, a hub id or a folder; a worker prepares the SAE then.
+        """Make a row for the SAE or vector set at `path` in `source`, a hub id or a folder; a worker prepares it then.
 
         An SAE in a folder is ready at once; a worker downloads an SAE of the hub. `anywhere` allows folders outside
         MILLM_MODEL_DIRS. Raises InvalidSAE, SAEExists, BadSource, or what `read_config` raises.
         """
         made = self.model(id=sae_id or new_sae_id(source, path), source=source, path=path.strip("/"), revision=revision)
         made.check_rules()
+        config, is_file = None, made.path.endswith(SUFFIX)
         if is_folder(source):
             folder = local_folder(source, anywhere=anywhere)
-            local_folder(str(folder / made.path), anywhere=anywhere)
-            made.take(read_config(folder / made.path, path=f"{source}/{made.path}"))
+            local_folder(str((folder / made.path).parent if is_file else folder / made.path), anywhere=anywhere)
+            made.take(config := read_config(folder / made.path, path=f"{source}/{made.path}"))
         try:
             with transaction.atomic():
                 made.save(force_insert=True)
+                if config:
+                    made.take_labels(config)
         except IntegrityError as error:  # another request registered the id after check_rules
             raise SAEExists(f"id: an SAE {made.pk!r} already exists", field="id") from error
         made.prepare()
@@ -220,6 +229,11 @@ class SAE(models.Model):
         if index >= self.d_sae:
             raise NoSuchFeature(f"feature {index} is out of range: SAE {self} has {self.d_sae} features", field="index")
 
+    def check_encoder(self) -> None:
+        """Raises NoEncoder where it is a vector set, through which nothing can be read."""
+        if self.is_vectors:
+            raise NoEncoder(f"{self} is a vector set, which has no encoder to read with: name an SAE")
+
     def check_deletable(self) -> None:
         """Raises SAEInUse."""
         if self.is_in_use:
@@ -244,6 +258,13 @@ class SAE(models.Model):
         self.layers = list(config.layers)
         self.model_name = config.model_name[:100]
         self.status, self.error = self.Status.READY, ""
+
+    def take_labels(self, config: SAEConfig) -> None:
+        """Store the labels that the files of a vector set give, in place of earlier ones; the row is stored already."""
+        from steering.labels.models import FeatureLabel
+
+        if self.is_vectors:
+            FeatureLabel.objects.take_from_files(self.pk, config.labels)
 
     def prepare(self) -> None:
         """Ask for a worker that downloads missing files and computes the fingerprint."""

@@ -77,8 +77,10 @@ class Value:
 def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, Strength]:
     """Parse {feature index: strength} from JSON or Python; returns it in order of index, without what changes nothing.
 
-    Raises what `parse_values` raises.
+    A list is refused. Raises what `parse_values` raises.
     """
+    if isinstance(data, list):
+        raise InvalidSteering(f"got list, expected {EXPECTED}", field)
     return as_strengths(effective(parse_values(data, d_sae=d_sae, field=field)))
 
 

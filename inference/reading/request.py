@@ -24,10 +24,11 @@ class Reading(ReadingModel):
     sae: SAE
 
     @classmethod
-    def of(cls, sae_id: str = "") -> Self:
-        """The current model with an SAE, the attached one where `sae_id` is empty.
+    def of(cls, sae_id: str = "", *, with_encoder: bool = True) -> Self:
+        """The current model with an SAE, the main attached one where `sae_id` is empty.
 
-        Raises NoCurrentModel, NoSuchSAE, NoSAEAttached, SAENotReady or SAEDoesNotFit.
+        `with_encoder` is False for what the directions alone say, as those of a vector set. Raises NoCurrentModel,
+        NoSuchSAE, NoSAEAttached, NoEncoder, SAENotReady or SAEDoesNotFit.
         """
         model = cls.current_model()
         sae = SAE.objects.filter(pk=sae_id).first() if sae_id else SAE.objects.attached()
@@ -35,6 +36,8 @@ class Reading(ReadingModel):
             raise NoSuchSAE(f"there is no SAE {sae_id}")
         if sae is None:
             raise NoSAEAttached("no SAE is attached: attach one, or name one as `sae`")
+        if with_encoder:
+            sae.check_encoder()
         model.check_fits(sae)
         return cls(model, sae)
 

@@ -72,6 +72,7 @@ class Steering:
         """
         own = parse_values(strengths, d_sae=d_sae, field=features_field or _path(field, "features"))
         parsed = cls._of(effective(own), more, field, lambda data, path: effective(parse_values(data, field=path)))
+        check_parts(len(parsed.also) + bool(parsed.features), _path(field, "also"))
         check_number(parsed.number, features_field or field)
         return parsed
 
@@ -139,9 +140,14 @@ class Steering:
 
         Values and weights are scaled by the intensity, and what changes nothing is left out.
         """
-        own = [Part(sae, self.features, when=self.when)] if self.features else []
-        found = [self._whole(part) for part in (*own, *self.also)]
-        return [part for part in found if part.features]
+        return [part for _, part in self.located_parts(sae)]
+
+    def located_parts(self, sae: str) -> list[tuple[str, Part]]:
+        """`parts` with the paths of each, which is empty for the own features."""
+        own = [("", Part(sae, self.features, when=self.when))] if self.features else []
+        also = [(f"also.{at}", part) for at, part in enumerate(self.also)]
+        found = [(path, self._whole(part)) for path, part in (*own, *also)]
+        return [(path, part) for path, part in found if part.features]
 
     def _whole(self, part: Part) -> Part:
         values = {index: value.scaled(self.intensity) for index, value in part.features.items()}
@@ -160,12 +166,17 @@ def parse_intensity(data: object, field: str = "intensity") -> float:
     return finite_number(data, field, 0, MAX_INTENSITY)
 
 
+def check_parts(parts: int, field: str) -> None:
+    """Raises InvalidSteering beyond MAX_PARTS."""
+    if parts > MAX_PARTS:
+        raise InvalidSteering(f"got {parts} parts, expected at most {MAX_PARTS}", field)
+
+
 def _parts(data: object, field: str, features: Features) -> Iterator[Part]:
     """The parts of `also` that have features. Raises InvalidSteering."""
     if not isinstance(data, list):
         raise InvalidSteering(f"got {type(data).__name__}, expected a list of parts", field)
-    if len(data) >= MAX_PARTS:
-        raise InvalidSteering(f"got {len(data)} parts, expected at most {MAX_PARTS - 1}", field)
+    check_parts(len(data), field)
     parts = (Part.of(one, f"{field}.{at}", features) for at, one in enumerate(data))
     yield from (part for part in parts if part.features)
 

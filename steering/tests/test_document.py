@@ -95,7 +95,12 @@ def test_features_may_be_a_list_as_upstream_writes_them() -> None:
         ({"when": {"feature": -3, "above": 1}}, "steering.when.feature", "got index -3"),
         ({"when": {"feature": 3, "above": 1, "below": 2}}, "steering.when.below", "this key is unknown"),
         ({"also": {}}, "steering.also", "got dict, expected a list of parts"),
-        ({"also": [{}] * 16}, "steering.also", "got 16 parts, expected at most 15"),
+        ({"also": [{}] * 17}, "steering.also", "got 17 parts, expected at most 16"),
+        (
+            {"features": {"1": 1}, "also": [{"sae": "s", "features": {"1": 1}}] * 16},
+            "steering.also",
+            "got 17 parts, expected at most 16",
+        ),
         ({"also": [{"features": {}}]}, "steering.also.0.sae", "this key is required"),
         ({"also": [{"sae": 3, "features": {}}]}, "steering.also.0.sae", "got 3, expected the id of an SAE"),
         ({"also": [{"sae": "s", "features": {"1": "x"}}]}, "steering.also.0.features.1", "got 'x'"),

@@ -8,7 +8,7 @@ from inference.engine.saes.encoders import Encoder, load_encoder
 from inference.weights import gib
 from inference.worker.memory import NotEnoughMemory, free_bytes, free_memory
 from inference.worker.saes.preparation import config_at
-from steering.formats import SAEConfig
+from steering.formats import VECTORS, SAEConfig, UnreadableSAE
 from steering.spec import SAEPlace
 
 DTYPE = torch.float32
@@ -32,6 +32,8 @@ class EncoderCache:
                 self._encoder = self._place = None
                 free_memory()
                 config = config_at(place)
+                if config.architecture == VECTORS:
+                    raise UnreadableSAE(f"{config.weights} is of a vector set, which has no encoder: name an SAE")
                 self._check_memory(config)
                 self._encoder, self._place = load_encoder(config, self._device, DTYPE), place
             return self._encoder

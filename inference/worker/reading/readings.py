@@ -92,12 +92,13 @@ class Readings:
 
     def _feature(self, message: FeatureMessage, job: Job) -> None:
         config = config_at(message.place)
-        [direction] = torch.from_numpy(decoder_rows(config, [message.index]))
+        layer = config.layers[-1]  # of a set that spans layers the direction nearest to the unembedding
+        [direction] = torch.from_numpy(decoder_rows(config, [message.index], layer))
         tokens = promoted_tokens(self._prompts.model, direction, self._vocabulary, message.top)
         named = {
             side: [(self.texts.name(token), logit) for token, logit in found] for side, found in asdict(tokens).items()
         }
-        _write(job, "feature", {**named, "nearest": nearest_features(config, message.index, message.top)})
+        _write(job, "feature", {**named, "nearest": nearest_features(config, message.index, message.top, layer)})
 
     def _vector(self, message: VectorMessage, job: Job) -> None:
         reader = ResidualReader(self._prompts.model, message.hook_name, self._prompts.lock)
