@@ -15,6 +15,7 @@ from inference.broker.messages import (
     FeatureMessage,
     GenerateMessage,
     Message,
+    VectorMessage,
 )
 
 
@@ -54,6 +55,12 @@ def contrast(fields: dict[str, Any]) -> None:
 def feature(fields: dict[str, Any]) -> None:
     """Queue a FeatureMessage for its reading."""
     _read(FeatureMessage, fields)
+
+
+@shared_task(name=VectorMessage.TASK, acks_late=True)
+def vector(fields: dict[str, Any]) -> None:
+    """Queue a VectorMessage for its reading."""
+    _read(VectorMessage, fields)
 
 
 def _read(kind: type[Message], fields: dict[str, Any]) -> None:

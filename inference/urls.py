@@ -8,6 +8,7 @@ from inference.api.features import FeatureView
 from inference.api.measuring import MeasuringViewSet
 from inference.api.reading import ActivationsView, ContrastView
 from inference.api.resources import ModelViewSet, SAEViewSet
+from inference.api.vectors import VectorsView
 from inference.metrics import metrics
 from inference.openai import views
 from inference.openai.embeddings import embeddings
@@ -24,6 +25,7 @@ rest_urls = [
     path("saes/<slug:id>/measure/cancel", MeasuringViewSet.as_view({"post": "cancel"}), name="measure_cancel"),
     path("activations", ActivationsView.as_view(), name="activations"),
     path("saes/<slug:id>/features/<int:index>", FeatureView.as_view(), name="feature"),
+    path("vectors", VectorsView.as_view(), name="vectors"),
     path("features/contrast", ContrastView.as_view(), name="contrast"),
 ]
 

@@ -255,6 +255,7 @@ LABELS_MAX_BYTES = positive_int("LABELS_MAX_BYTES", 16 * 2**30)
 
 # --- models and SAEs ---
 MODEL_DIRS = environment.words("MILLM_MODEL_DIRS", [str(MILLM_HOME / "models")])
+MILLM_VECTORS_DIR = environment.text("MILLM_VECTORS_DIR", str(MILLM_HOME / "vectors"))  # made with the first vector
 HF_ENDPOINT = environment.optional_url("HF_ENDPOINT")
 HF_TOKEN = environment.secret("HF_TOKEN")
 HF_HUB_CACHE = environment.text("HF_HUB_CACHE")

@@ -1,5 +1,6 @@
 """The live steering beside the active profile, as pages show them."""
 
+from collections import defaultdict
 from typing import Any
 
 from django.contrib.admin.utils import quote
@@ -10,6 +11,7 @@ from profiles.models import Profile
 from steering.errors import Refused
 from steering.labels.models import FeatureLabel
 from steering.models import SAE, LanguageModel, SteeringState
+from steering.spec import SteeringSpec
 
 DIFFERENCES_SHOWN = 10
 
@@ -48,14 +50,25 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
     if spec is None:
         why = "no feature is set" if state.enabled else "the live steering is off"
         return {"kind": "unsteered", "told": f"Requests are answered unsteered: {why}."}
-    features = f"{len(spec.strengths)} feature{'s' if len(spec.strengths) > 1 else ''} of {spec.sae_id}"
     whose = f", as profile {profile} says" if profile and not profile.differs_from(state) else ""
-    return {"kind": "steered", "told": f"Requests are steered by {features}, at layer {spec.layer} of {model}{whose}."}
+    return {"kind": "steered", "told": f"Requests are steered by {_listed(spec)} of {model}{whose}."}
+
+
+def _listed(spec: SteeringSpec) -> str:
+    """The SAEs of a spec with their layers, as a list in words."""
+    features: dict[tuple[str, int], int] = defaultdict(int)
+    for part in spec.parts:
+        features[part.sae_id, part.layer] += len(part.changes)
+    listed = [
+        f"{number} feature{'s' if number > 1 else ''} of {sae_id}, at layer {layer}"
+        for (sae_id, layer), number in features.items()
+    ]
+    return " and ".join(filter(None, ["; ".join(listed[:-1]), listed[-1]]))
 
 
 def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
     """The active profile, and the changes of the live steering since its activation."""
-    kept = SteeringState(enabled=True, strengths=profile.strengths, sae_id=profile.sae_id or "")
+    kept = SteeringState(enabled=True, strengths=profile.strengths, more=profile.more, sae_id=profile.sae_id or "")
     [difference] = differences([(kept, state)], {"enabled": "steering"}, DIFFERENCES_SHOWN)
     return {
         "id": profile.pk,

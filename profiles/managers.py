@@ -6,7 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
 from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
@@ -23,7 +23,7 @@ UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
 # The fields that `duplicate` copies and `restore` restores.
-CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "strengths")
+CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "strengths", "more")
 
 
 class HighestFeature(models.Func):
@@ -31,6 +31,13 @@ class HighestFeature(models.Func):
 
     function = "highest_feature"
     output_field = models.BigIntegerField()
+
+
+class PartsFit(models.Func):
+    """True where the attached SAEs have all parts of `more`; a function of a migration, as `misfits` decides."""
+
+    function = "parts_fit"
+    output_field = models.BooleanField()
 
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
@@ -57,12 +64,19 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     def fitting(self, model: Any, sae: SAE | None) -> "ProfileQuerySet":
         """The profiles that can be activated with `model` and `sae`: those without `Profile.differences`."""
-        if model is None or sae is None:
+        if model is None:
             return self.none()
-        fits = self.filter(model_id=model.name, sae_id=sae.id, layer=sae.layer)
-        if sae.fingerprint:
-            fits = fits.filter(sae_fingerprint__in=["", sae.fingerprint])
-        return fits.alias(highest=HighestFeature("strengths")).filter(highest__lt=sae.d_sae)
+        own = Q(strengths={}, more__has_key="also")  # profiles that steer by their parts alone
+        if sae is not None:
+            of_sae = Q(sae_id=sae.id, layer=sae.layer, highest__lt=sae.d_sae)
+            own |= of_sae & (Q(sae_fingerprint__in=["", sae.fingerprint]) if sae.fingerprint else Q())
+        saes = {
+            one.pk: {"layers": one.layers or [one.layer], "fingerprint": one.fingerprint, "d_sae": one.d_sae}
+            for one in SAE.objects.all_attached()
+        }
+        fits = self.filter(model_id=model.name).alias(highest=HighestFeature("strengths"))
+        parts = PartsFit("more", models.Value(saes, models.JSONField()))
+        return fits.filter(own).alias(parts_fit=parts).filter(Q(more={}) | Q(parts_fit=True))
 
     def with_feature(self, index: int) -> "ProfileQuerySet":
         """The profiles that steer this feature."""
@@ -76,6 +90,8 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
             # The layer and the fingerprint of `now` are those of another SAE.
             now |= {"layer": None, "sae_fingerprint": ""}
+        if strengths is not None or "more" in fields:
+            now |= {"strengths": {}, "more": {}}  # a document of its own, and nothing of the live one
         if strengths is not None:
             fields["strengths"] = strengths
         return self.create(**{**now, **fields})
@@ -83,21 +99,23 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
     def defaults(self) -> dict[str, Any]:
         """The fields of a profile of the current model, the attached SAE and the live steering."""
         model, sae = LanguageModel.objects.current(), SAE.objects.attached()
+        strengths, more = SteeringState.objects.load().document.split()
         return {
             "model_id": model.name if model else None,
             "sae_id": sae.id if sae else None,
             "layer": sae.layer if sae else None,
             "sae_fingerprint": sae.fingerprint if sae else "",
-            "strengths": SteeringState.objects.load().strengths,
+            "strengths": strengths,
+            "more": more,
         }
 
     def save_current(self, **fields: Any) -> "Profile":
         """Create a profile of the live steering. Raises NoSAEAttached, or NothingLive without strengths."""
         with transaction.atomic():
             state = SteeringState.objects.lock()
-            if SAE.objects.attached() is None:
+            if not SAE.objects.all_attached():
                 raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-            if not state.strengths:
+            if not state.document:
                 raise NothingLive("no feature is set: there is no live steering to save. Set one first")
             return self.create_from(**fields)
 
@@ -142,6 +160,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             raise (error.at(path) if path else error) from error
 
     def _import_as(self, fields: Mapping[str, Any], on_conflict: OnConflict) -> Imported:
+        fields = {"more": {}, **fields}
         existing = self._find(fields["name"].strip())
         if existing is None:
             return Imported(self._save_as("imported", self.model(), fields), "created")

@@ -19,11 +19,13 @@ from django.dispatch import Signal
 
 from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, ProfileNotActive, StaleProfile
 from profiles.managers import CONTENT, DESCRIPTION_LENGTH, NAME_LENGTH, HighestFeature, ProfileQuerySet
-from steering.fields import FeatureStrengthsField
+from steering.document import Steering
+from steering.document.fit import misfits
+from steering.document.resolution import resolve
+from steering.fields import FeatureStrengthsField, MoreField
 from steering.history import History, current_door
 from steering.models import SAE, LanguageModel, SteeringState
 from steering.spec import SteeringSpec
-from steering.strengths import parse_strengths
 
 activated = Signal()
 """Sent when the activation of a profile is committed, with the interface through which it came (`door`)."""
@@ -51,6 +53,7 @@ class Profile(models.Model):
     layer = models.PositiveIntegerField(null=True, blank=True)
     sae_fingerprint = models.CharField("SAE fingerprint", max_length=64, blank=True)
     strengths = FeatureStrengthsField(default=dict, blank=True)
+    more = MoreField()
     is_active = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -86,8 +89,8 @@ class Profile(models.Model):
         self.check_rules()
         self._change_reason = reason
         super().save(*args, **kwargs)
-        if before is not None and self.is_active and before.strengths != self.strengths:
-            state.replace(self.strengths, reason=f"the active profile {self.name} was changed")
+        if before is not None and self.is_active and before.document != self.document:
+            state.replace(self.document, reason=f"the active profile {self.name} was changed")
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
@@ -100,42 +103,47 @@ class Profile(models.Model):
     def activate(self) -> None:
         """Replace the live steering by this profile: it steers each request that names no steering of its own.
 
-        Where the profile is active and unchanged, nothing changes. Raises IncompatibleProfile; nothing changes then.
+        Where the profile is active and unchanged, nothing changes. Raises what `spec` raises; nothing changes then.
         """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         sae = SAE.objects.attached()
-        self._check_fits(LanguageModel.objects.current(), sae)
+        self.spec()
         if self.is_active and not self.differs_from(state):
             return
         active = Profile.objects.active()
         if active is not None and active.pk != self.pk:
             active._mark(False, f"deactivated: {self.name} was activated")
         self._mark(True, "activated")
-        state.write(self.strengths, True, sae, f"profile {self.name} was activated")
+        state.write(self.document, True, sae, f"profile {self.name} was activated")
         transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
-    def deactivate(self, *, clear_steering: bool = True) -> None:
-        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering."""
+    def deactivate(self, *, clear_steering: bool = True, why: str = "") -> None:
+        """Deactivate this profile, if it is active; `clear_steering` also clears the live steering.
+
+        The history keeps `why`, the cause of the deactivation in a few words.
+        """
         state = SteeringState.objects.lock()
         self.refresh_from_db()
         if not self.is_active:
             return
-        self._mark(False, "deactivated")
+        because = f": {why}" if why else ""
+        self._mark(False, f"deactivated{because}")
         if clear_steering:
-            state.clear(reason=f"profile {self.name} was deactivated")
+            state.clear(reason=f"profile {self.name} was deactivated{because}")
 
     @transaction.atomic
     def take_live_steering(self, version: int) -> None:
-        """Copy the live strengths, as seen in `version`, to this active profile; the live steering stays.
+        """Copy the live steering, as seen in `version`, to this active profile; the live steering stays.
 
         Raises ProfileNotActive, StaleSteering, and what `save` raises.
         """
         state = SteeringState.objects.lock_seen(version)
         self._refresh_active()
-        if self.strengths != state.strengths:
-            self.strengths, self._change_reason = state.strengths, "updated by the live steering"
+        if self.document != state.document:
+            self.strengths, self.more = state.document.split()
+            self._change_reason = "updated by the live steering"
             self.check_rules()
             super().save()
 
@@ -176,11 +184,16 @@ class Profile(models.Model):
             raise IncompatibleProfile(f"profile {self.name!r} does not fit: {listed}", differences=differences)
 
     def differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
-        """Yield {field, got, expected} where the profile (got) and `model` or `sae` (expected) differ."""
+        """Yield {field, got, expected} where the profile (got) and `model` or an attached SAE (expected) differ.
+
+        `sae` is the main attached SAE. Parts are compared with it and with those attached beside it.
+        """
         pairs: list[tuple[str, Any, Any]] = [
             ("model", self.model_id, model.name if model else "a current model (none is)")
         ]
-        if sae is None:
+        if not self.strengths and self.more.get("also"):
+            pass  # all that it steers by is in its parts
+        elif sae is None:
             pairs.append(("sae", self.sae_id, "an attached SAE (none is)"))
         else:
             pairs += [("sae", self.sae_id, sae.id), ("layer", self.layer, sae.layer)]
@@ -189,16 +202,30 @@ class Profile(models.Model):
             if (index := max(self.strengths, default=0)) >= sae.d_sae:
                 pairs.append(("steering", f"feature {index}", f"features below {sae.d_sae}"))
         yield from ({"field": f, "got": got, "expected": here} for f, got, here in pairs if got != here)
+        if self.more:
+            yield from misfits(self.document, sae)
 
-    def spec(self) -> SteeringSpec | None:
-        """The strengths as a snapshot for one request. Raises IncompatibleProfile."""
-        sae = SAE.objects.attached()
-        self._check_fits(LanguageModel.objects.current(), sae)
-        return SteeringState(strengths=self.strengths).spec(sae)
+    @property
+    def document(self) -> Steering:
+        """What the profile steers by, as one document."""
+        return Steering.join(self.strengths, self.more)
+
+    def spec(self, intensity: float = 1.0) -> SteeringSpec | None:
+        """The profile as a snapshot for one request, at `intensity` times its own. Raises what `fitting_document` does.
+
+        Raises SAENotAttached, StatisticsUnknown or InvalidSteering where it cannot steer all the same.
+        """
+        document = self.fitting_document().scaled(intensity)
+        return resolve(document, SAE.objects.attached(), field="", features_field="steering")
+
+    def fitting_document(self) -> Steering:
+        """`document`, of a profile that fits what is here now. Raises IncompatibleProfile."""
+        self.check_compatible()
+        return self.document
 
     def differs_from(self, state: SteeringState) -> bool:
         """True where the live steering was changed after this profile was activated."""
-        same = state.strengths == self.strengths and state.sae_id in ("", self.sae_id)
+        same = state.document == self.document and state.sae_id in ("", self.sae_id)
         return not (state.enabled and same)
 
     @property
@@ -232,14 +259,16 @@ class Profile(models.Model):
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
         sae = SAE.objects.filter(pk=self.sae_id).first() if self.sae_id else None
-        self.strengths = parse_strengths(self.strengths, d_sae=(sae and sae.d_sae) or None)  # 0: files not read
+        d_sae = (sae and sae.d_sae) or None  # 0: files not read
+        document = Steering.of_columns(self.strengths, self.more, d_sae=d_sae, features_field="steering")
+        self.strengths, self.more = document.split()
         if self.is_active:
             self.check_compatible()
 
     def _check_lengths(self) -> None:
         """Refuse lengths and ranges that the columns refuse. Raises InvalidProfile."""
         try:
-            self.clean_fields(exclude=["name", "strengths"])
+            self.clean_fields(exclude=["name", "strengths", "more"])
         except ValidationError as error:
             field, [message, *_] = next(iter(error.message_dict.items()))
             raise InvalidProfile(f"{field}: {message}", field=field) from error

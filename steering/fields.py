@@ -1,4 +1,4 @@
-"""The column of feature strengths."""
+"""The two columns of a document of what steers: `steering.document.Steering.split`."""
 
 from typing import Any
 
@@ -6,15 +6,18 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from steering.errors import InvalidSteering
-from steering.strengths import parse_strengths
+from steering.strengths import as_strengths, parse_strengths, stored_values
 
 
 class FeatureStrengthsField(models.JSONField):
-    """{feature index: strength}: integer keys in Python, string keys in JSONB, checked by `parse_strengths`."""
+    """{feature index: strength}: integer keys in Python, string keys in JSONB, checked by `parse_strengths`.
+
+    A strength is a float, or a dictionary where it is more: see `steering.strengths.Value`.
+    """
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         loaded = super().from_db_value(value, expression, connection)
-        return {int(key): float(strength) for key, strength in loaded.items()} if isinstance(loaded, dict) else loaded
+        return as_strengths(stored_values(loaded)) if isinstance(loaded, dict) else loaded
 
     def formfield(self, *args: Any, **kwargs: Any) -> Any:
         # At the top this import would be a cycle: the widgets read labels, a model of this app.
@@ -27,3 +30,12 @@ class FeatureStrengthsField(models.JSONField):
             return parse_strengths(super().to_python(value))
         except InvalidSteering as error:
             raise ValidationError(str(error), code=error.code) from error
+
+
+class MoreField(models.JSONField):
+    """What a document has beside its own features; {} for features alone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # The version before inserts rows without this column, and the history copies it.
+        empty = models.Value({}, models.JSONField())
+        super().__init__(**{"default": dict, "db_default": empty, "blank": True, "editable": False, **kwargs})

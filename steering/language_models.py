@@ -153,5 +153,5 @@ class LanguageModel(models.Model):
             raise SAENotReady(f"SAE {sae.pk} is {sae.status}{why}: expected ready")
         if sae.d_in != self.d_model:
             raise SAEDoesNotFit(f"SAE {sae.pk} has d_in {sae.d_in}: expected d_model {self.d_model} of {self}")
-        if sae.layer >= self.num_layers:
-            raise SAEDoesNotFit(f"SAE {sae.pk} is for layer {sae.layer}: {self} has layers 0 to {self.num_layers - 1}")
+        if (layer := max([sae.layer, *sae.layers])) >= self.num_layers:
+            raise SAEDoesNotFit(f"SAE {sae.pk} is for layer {layer}: {self} has layers 0 to {self.num_layers - 1}")

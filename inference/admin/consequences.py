@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from inference.models import LanguageModel
+from profiles.current import is_named
 from profiles.models import Profile
 from steering.errors import Refused
 from steering.models import SAE, SteeringState
@@ -16,8 +17,7 @@ def of_unloading(model: LanguageModel) -> list[str]:
     if model.status == LanguageModel.Status.READY:
         finish = f"answers in progress may finish within {settings.INFERENCE_DRAIN_S:g} seconds"
         consequences.append(f"Model {model} is no longer served; {finish}.")
-    if attached := SAE.objects.attached():
-        consequences.append(f"SAE {attached} is detached.")
+    consequences += [f"SAE {attached} is detached." for attached in SAE.objects.all_attached()]
     return [*consequences, *_of_no_steering()]
 
 
@@ -29,11 +29,11 @@ def of_loading(model: LanguageModel) -> list[str]:
 
 def of_detaching(sae: SAE) -> list[str]:
     """The consequences of detaching `sae`."""
-    return _of_no_steering() if sae.is_attached else []
+    return _of_no_steering() if sae.is_attached or (sae.is_also_attached and is_named(sae)) else []
 
 
 def of_attaching(sae: SAE) -> list[str]:
-    """The consequences of attaching `sae` in place of another SAE."""
+    """The consequences of attaching `sae` in place of the main attached SAE."""
     attached, model = SAE.objects.attached(), LanguageModel.objects.current()
     if attached is None or attached == sae or model is None:
         return []

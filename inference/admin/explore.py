@@ -92,4 +92,6 @@ def _problem(model: LanguageModel | None, sae: SAE | None) -> dict[str, str] | N
         return {"told": model.why_unserved, "page": "models"}
     if sae is None:
         return {"told": "No SAE is attached, so there are no features to read yet.", "page": "saes"}
+    if sae.is_vectors:
+        return {"told": f"{sae} is a vector set, which reads no texts. Attach an SAE to read by.", "page": "saes"}
     return None

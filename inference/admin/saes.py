@@ -1,5 +1,6 @@
 """The admin of SAEs. It is in this app since attaching an SAE needs the current model."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -30,9 +31,9 @@ Status = SAE.Status
 
 @admin.register(SAE)
 class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
-    list_filter = ["is_attached", "status", "model_name", "layer"]
+    list_filter = ["is_attached", "is_also_attached", "status", "model_name", "layer"]
     search_fields = ["id", "source"]
-    actions_row = ["attach", "detach", "download", "cancel", *MeasuringPages.measuring_actions]
+    actions_row = ["attach", "attach_also", "detach", "download", "cancel", *MeasuringPages.measuring_actions]
     add_form_template = "admin/steering/sae/register.html"
     remedy = "Correct the cause, then try again. A download continues where it ended."
 
@@ -55,17 +56,19 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
         ]
 
     def badge(self, sae: SAE) -> str:
-        return "attached" if sae.is_attached else ""
+        return "attached" if sae.is_attached else "also attached" if sae.is_also_attached else ""
 
     def available_actions(self, sae: SAE) -> list[RowAction]:
         attach, detach = RowAction("attach", "Attach", is_primary=True), RowAction("detach", "Detach")
         if sae.status == Status.READY:
             prepare = [] if sae.fingerprint or sae.progress else [RowAction("download", "Prepare")]
-            return [*prepare, detach if sae.is_attached else attach]
+            if sae.is_also_attached:
+                return [*prepare, detach, RowAction("attach", "Attach as main")]
+            return [*prepare, *([detach] if sae.is_attached else [attach, RowAction("attach_also", "Attach beside")])]
         if sae.is_under_way:
             return [RowAction("cancel", "Cancel")]
         download = RowAction("download", "Try again" if sae.status == Status.ERROR else "Download", is_primary=True)
-        return [download, detach] if sae.is_attached else [download]
+        return [download, detach] if sae.is_in_use else [download]
 
     def facts(self, request: HttpRequest, sae: SAE) -> list[tuple[str, Any]]:
         return [
@@ -127,6 +130,12 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             "{} is attached.",
             consequences=consequences.of_attaching,
             question="Attach {}?",
+        )
+
+    @posted_action("Attach beside", permissions=["change"], icon="add_link")
+    def attach_also(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.act(
+            request, object_id, partial(attach_sae, also=True), "{} is attached beside the main attached SAE."
         )
 
     @posted_action("Detach", permissions=["change"], icon="link_off")

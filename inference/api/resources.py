@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from inference.api.serializers import (
+    AttachSerializer,
     CatalogueQuerySerializer,
     FoundSAESerializer,
     LoadOptionsSerializer,
@@ -123,7 +124,7 @@ SAE_ANSWER = {200: SAESerializer}
     destroy=extend_schema(responses={204: None, **errors(404, 409)}),
 )
 class SAEViewSet(_Resource):
-    """SAEs. At most one is attached: its decoder directions steer."""
+    """SAEs and vector sets. One is the main attached one, others are attached beside it: their directions steer."""
 
     queryset: QuerySet[SAE] = SAE.objects.all()
     serializer_class = SAESerializer
@@ -139,18 +140,31 @@ class SAEViewSet(_Resource):
         sae.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404, 409)})
+    @extend_schema(
+        request=AttachSerializer,
+        responses={**SAE_ANSWER, **errors(400, 404, 409)},
+        examples=[OpenApiExample("beside the main one", {"also": True}, request_only=True)],
+    )
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
-        """Attach the SAE to the current model. It replaces the attached SAE, whose active profile is deactivated."""
+        """Attach the SAE to the current model.
+
+        It replaces the main attached SAE, and ends the active profile and the live steering. With `also` it is attached
+        beside the main one, and nothing else changes.
+        """
         sae = self.get_object()
-        attach_sae(sae)
+        body = AttachSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        attach_sae(sae, **body.validated_data)
         return self.answer(sae)
 
     @extend_schema(request=None, responses={**SAE_ANSWER, **errors(404)})
     @action(detail=True, methods=["post"])
     def detach(self, request: Request, pk: str) -> Response:
-        """Detach the SAE; the active profile and the live steering end. Does nothing if the SAE is not attached."""
+        """Detach the SAE; the active profile and the live steering end where they steer by it.
+
+        Does nothing if the SAE is not attached.
+        """
         sae = self.get_object()
         detach_sae(sae)
         sae.refresh_from_db()

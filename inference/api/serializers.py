@@ -60,12 +60,13 @@ class LoadOptionsSerializer(StrictMixin):
 
 class SAESerializer(serializers.ModelSerializer[SAE]):
     progress = serializers.FloatField(allow_null=True, help_text="Of the download or the fingerprint, from 0 to 1.")
+    layers = serializers.ListField(child=serializers.IntegerField(min_value=0), help_text="The layers that it spans.")
 
     class Meta:
         model = SAE
         fields = [
             *("id", "source", "revision", "path", "format", "architecture", "d_in", "d_sae", "layer", "hook_name"),
-            *("model_name", "fingerprint", "is_attached", *STATE),
+            *("model_name", "fingerprint", "is_attached", "is_also_attached", "layers", *STATE),
         ]
         read_only_fields = fields
 
@@ -80,6 +81,12 @@ class RegisterSAESerializer(StrictMixin):
 
     def create(self, validated_data: dict[str, Any]) -> SAE:
         return SAE.objects.register(sae_id=validated_data.pop("id"), **validated_data)
+
+
+class AttachSerializer(StrictMixin):
+    also = serializers.BooleanField(
+        default=False, help_text="Attach it beside the main attached SAE, in place of replacing that one."
+    )
 
 
 class CatalogueQuerySerializer(StrictMixin):

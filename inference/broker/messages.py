@@ -45,6 +45,11 @@ Stage = Literal["before", "after"]
 Pool = Literal["mean", "max"]
 """The score of a feature for a text, over the activations on its tokens."""
 
+VectorMethod = Literal["difference", "pca"]
+"""Difference of the means of two sets of texts, or first principal component of the differences of pairs."""
+VectorPool = Literal["mean", "last"]
+"""The residual stream of a text: the mean over its tokens, or that of the last token."""
+
 
 class Message(BaseModel):
     """A request for a worker: its address, and the prompts."""
@@ -113,14 +118,19 @@ class GenerateMessage(Message):
     reading: AnswerReading | None = None
 
 
-class ReadingMessage(Message):
-    """A request for features of prompts: `place` is that of the SAE that reads them."""
+class TextsMessage(Message):
+    """A request for a reading of prompts."""
 
-    place: SAEPlace
     skip_special: bool
     """True where special tokens do not count."""
     answer_only: bool
     """True where of messages only the last one of the assistant counts."""
+
+
+class ReadingMessage(TextsMessage):
+    """A request for features of prompts: `place` is that of the SAE that reads them."""
+
+    place: SAEPlace
 
 
 class ActivationsMessage(ReadingMessage):
@@ -145,6 +155,17 @@ class ContrastMessage(ReadingMessage):
     pool: Pool
     max_density: float
     top: int
+
+
+class VectorMessage(TextsMessage):
+    """A request for a vector from the residual streams of the other prompts to those of the first `positives`."""
+
+    TASK = "inference.vector"
+
+    hook_name: str
+    positives: int
+    method: VectorMethod
+    pool: VectorPool
 
 
 class FeatureMessage(Message):

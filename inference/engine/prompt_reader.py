@@ -4,7 +4,7 @@ import base64
 import copy
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from inference.engine.steering.passes import PassSteering, SteeredPasses
+from inference.engine.steering.seat import Seat
 from inference.interface import ContextLengthExceeded
 
 CHUNK_TOKENS = 256
@@ -60,7 +61,8 @@ class PromptReader:
         found: list[Logprobs] = []
         cache = None
         passes = SteeredPasses(self.model, steering) if steering else None
-        with passes.seats([len(ids)]) if passes else nullcontext([]) as seats, self.lock:
+        seated: AbstractContextManager[list[Seat]] = passes.seats([len(ids)]) if passes else nullcontext([])
+        with seated as seats, self.lock:
             for start in range(0, len(ids) - 1, CHUNK_TOKENS):
                 tokens = ids[start : start + CHUNK_TOKENS]
                 with passes.steering(seats, [tokens], start) if passes else nullcontext():

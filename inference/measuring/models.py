@@ -48,8 +48,9 @@ class MeasurementManager(models.Manager["Measurement"]):
     def start(self, sae: SAE, files: list[CorpusFile]) -> "Measurement":
         """Store the texts of `files`, all or none, and ask a worker that serves the current model to measure `sae`.
 
-        Raises NoCurrentModel, BeingMeasured, InvalidCorpus, or what `LanguageModel.check_fits` raises.
+        Raises NoEncoder, NoCurrentModel, BeingMeasured, InvalidCorpus, or what `LanguageModel.check_fits` raises.
         """
+        sae.check_encoder()
         model = LanguageModel.objects.current()
         if model is None:
             raise NoCurrentModel("no model is current: load the model that the SAE reads, then measure")

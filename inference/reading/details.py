@@ -19,7 +19,7 @@ def ensure_details(sae: SAE, index: int) -> str:
     if known.exists():
         return ""
     try:
-        found = Reading.of(sae.pk).feature(index, TOP)
+        found = Reading.of(sae.pk, with_encoder=False).feature(index, TOP)
     except Refused as error:
         return str(error)
     except Exception as error:

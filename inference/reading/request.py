@@ -1,4 +1,4 @@
-"""A reading: the model, the SAE and the steering in the database, and the request to a worker."""
+"""A reading through an SAE: the SAE and the steering in the database, and the request to a worker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from functools import partial
 from typing import Any, Self
 
 from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Pool, Prompt, Stage
-from inference.models import LanguageModel
 from inference.reading.asking import ask
-from profiles.current import NoCurrentModel
+from inference.reading.model import ReadingModel
 from profiles.models import Profile
 from steering.errors import NoSAEAttached
 from steering.labels.models import FeatureLabel
@@ -19,48 +18,28 @@ from steering.strengths import parse_strengths
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A model, and the SAE that reads it; see `inference.broker.exchange.Destination`."""
+class Reading(ReadingModel):
+    """A model, and the SAE that reads it."""
 
-    model: LanguageModel
     sae: SAE
 
     @classmethod
-    def of(cls, sae_id: str = "") -> Self:
-        """The current model with an SAE, the attached one where `sae_id` is empty.
+    def of(cls, sae_id: str = "", *, with_encoder: bool = True) -> Self:
+        """The current model with an SAE, the main attached one where `sae_id` is empty.
 
-        Raises NoCurrentModel, NoSuchSAE, NoSAEAttached, SAENotReady or SAEDoesNotFit.
+        `with_encoder` is False for what the directions alone say, as those of a vector set. Raises NoCurrentModel,
+        NoSuchSAE, NoSAEAttached, NoEncoder, SAENotReady or SAEDoesNotFit.
         """
-        model = LanguageModel.objects.current()
-        if model is None:
-            raise NoCurrentModel("no model is loaded, so nothing can be read: load a model")
+        model = cls.current_model()
         sae = SAE.objects.filter(pk=sae_id).first() if sae_id else SAE.objects.attached()
         if sae is None and sae_id:
             raise NoSuchSAE(f"there is no SAE {sae_id}")
         if sae is None:
             raise NoSAEAttached("no SAE is attached: attach one, or name one as `sae`")
+        if with_encoder:
+            sae.check_encoder()
         model.check_fits(sae)
         return cls(model, sae)
-
-    @property
-    def served(self) -> str:
-        return self.model.name
-
-    @property
-    def version(self) -> str:
-        return self.model.version
-
-    @property
-    def queue(self) -> str:
-        return self.model.queue
-
-    @property
-    def profile(self) -> None:
-        return None
-
-    @property
-    def why_unserved(self) -> str:
-        return self.model.why_unserved
 
     def spec(self, strengths: Mapping[str, Any] | None, profile: str | None) -> SteeringSpec | None:
         """The steering under which texts are read: strengths of features of this SAE, or a profile's; activates none.

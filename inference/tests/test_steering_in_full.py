@@ -56,7 +56,8 @@ class Written:
         return SteeringWeights(lambda place: read_config(self.folder / place.source))
 
     def decoder(self, kind: str) -> Tensor:
-        return load_file(self.folder / kind / "sae_weights.safetensors")["W_dec"]
+        stored: Tensor = load_file(self.folder / kind / "sae_weights.safetensors")["W_dec"]
+        return stored
 
 
 @pytest.fixture(scope="module")

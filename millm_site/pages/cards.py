@@ -50,10 +50,15 @@ class Snapshot:
 
     may: Mapping[str, bool]
     model: LanguageModel | None
-    sae: SAE | None
+    saes: list[SAE]
     state: SteeringState
     active: Profile | None
     broker: Broker | None
+
+    @property
+    def sae(self) -> SAE | None:
+        """The main attached SAE."""
+        return next((sae for sae in self.saes if sae.is_attached), None)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def cards(request: HttpRequest) -> dict[str, Any]:
         "may": now.may,
         "problems": problems(now),
         "model": model_card(now),
-        "sae": sae_card(now),
+        "saes": saes_card(now),
         "profile": profile_card(now),
         "steering": steering_card(now),
         "workers": workers_card(now),
@@ -103,7 +108,7 @@ def snapshot(request: HttpRequest) -> Snapshot:
     broker = _ask_redis(model)
     if model and broker:
         model.workers = Workers(broker.workers)
-    return Snapshot(may, model, SAE.objects.attached(), state, Profile.objects.active(), broker)
+    return Snapshot(may, model, SAE.objects.all_attached(), state, Profile.objects.active(), broker)
 
 
 def _ask_redis(model: LanguageModel | None) -> Broker | None:
@@ -142,8 +147,9 @@ def model_card(now: Snapshot) -> dict[str, Any] | None:
     return _served(now.model, "inference_languagemodel") if now.model and now.may["model"] else None
 
 
-def sae_card(now: Snapshot) -> dict[str, Any] | None:
-    return _served(now.sae, "steering_sae") if now.sae and now.may["sae"] else None
+def saes_card(now: Snapshot) -> list[dict[str, Any]]:
+    """The attached SAEs, the main one first."""
+    return [_served(sae, "steering_sae") for sae in now.saes] if now.may["sae"] else []
 
 
 def _served(row: Any, admin_name: str) -> dict[str, Any]:

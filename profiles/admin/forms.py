@@ -12,6 +12,8 @@ from steering.admin.widgets import FeatureTable, validation_error
 from steering.errors import Refused
 from steering.models import SAE
 
+FIELDS = tuple(name for name in CONTENT if name != "more")  # what is more than features stays as it is
+
 
 class ProfileForm(forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -23,7 +25,7 @@ class ProfileForm(forms.ModelForm[Profile]):
 
     class Meta:
         model = Profile
-        fields = CONTENT
+        fields = FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,7 +61,7 @@ class ProfileForm(forms.ModelForm[Profile]):
             self.add_error(None, ValidationError(f"{error}. Nothing was saved.", code=error.code))
 
     def _check_rules(self) -> None:
-        for name in CONTENT:
+        for name in FIELDS:
             setattr(self.instance, name, self.cleaned_data[name])
         try:
             self.instance.check_rules()

@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminRadioSelectWid
 
 from profiles.admin.badges import Badges, badges
 from profiles.diff import Difference, differences
+from profiles.files import facts
 from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
 from profiles.managers import CONTENT, OnConflict
 from profiles.models import Profile
@@ -52,7 +53,7 @@ class ImportForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(
             {"rows": 14, "spellcheck": "false", "autocomplete": "off", "placeholder": '{"version": "1.0", …}'}
         ),
-        help_text="A profile or a bundle exported by miLLM, or a cluster definition or bundle of miStudio.",
+        help_text="A profile or a bundle exported by miLLM, or a cluster, a bundle or a circuit of miStudio.",
     )
     file = forms.FileField(
         required=False,
@@ -182,6 +183,7 @@ def import_as_seen(file: ProfileFile, on_conflict: OnConflict, seen: str) -> lis
 def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
     """The page: the form, after a POST the preview below it. The preview's button `import` imports."""
     may_replace = request.user.has_perm("profiles.change_profile")
+    may_label = request.user.has_perms(facts.PERMISSIONS)
     sent = request.method == "POST"
     if sent and "edit" not in request.POST:
         form = ImportForm(request.POST, request.FILES, may_replace=may_replace)
@@ -200,10 +202,12 @@ def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
         if "import" in request.POST:
             imported = import_as_seen(form.profile_file, on_conflict, request.POST.get("seen", ""))
             if imported is not None:
+                facts.keep(form.profile_file.facts, may_keep=may_label)
                 page.message_user(request, _success(imported), messages.SUCCESS)
                 return redirect("admin:profiles_profile_changelist")
             context["is_another"] = True
-        context |= {"preview": preview(form.profile_file, on_conflict), "notes": form.profile_file.notes}
+        notes = [*form.profile_file.notes, *facts.notes(form.profile_file.facts, may_keep=may_label)]
+        context |= {"preview": preview(form.profile_file, on_conflict), "notes": notes}
     return TemplateResponse(request, "admin/profiles/profile/import.html", context)
 
 

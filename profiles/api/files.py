@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from profiles.api.serializers import ImportedBundleSerializer, ImportedFileSerializer, ImportedSerializer
 from profiles.errors import ProfileNotFound
-from profiles.files import transfer
+from profiles.files import facts, transfer
 from profiles.files.transfer import Imported, ProfileFile
 from profiles.managers import OnConflict
 from profiles.models import Profile
@@ -77,7 +77,8 @@ class TransferActions:
             raise PermissionDenied("Replacing profiles needs the permission profiles.change_profile.")
         file = ProfileFile.parse(request.data)
         imported = Profile.objects.import_file(file, on_conflict)
-        return Response(_answer(imported, file, request.user), status=status.HTTP_201_CREATED)
+        notes = facts.keep(file.facts, may_keep=request.user.has_perms(facts.PERMISSIONS))
+        return Response(_answer(imported, file, [*file.notes, *notes], request.user), status=status.HTTP_201_CREATED)
 
     @extend_schema(
         parameters=[NAME], responses={200: FILE_SCHEMA, **errors(400, 404)}, operation_id="profiles_export_all"
@@ -103,10 +104,10 @@ class TransferActions:
         return transfer.download(transfer.document(profile), profile.name)
 
 
-def _answer(imported: list[Imported], file: ProfileFile, user: Any) -> dict[str, Any]:
+def _answer(imported: list[Imported], file: ProfileFile, notes: list[str], user: Any) -> dict[str, Any]:
     results = [_json(result, user) for result in imported]
     content = {"count": len(results), "results": results} if file.is_bundle else results[0]
-    return {**content, "notes": list(file.notes)}
+    return {**content, "notes": notes}
 
 
 def _json(imported: Imported, user: Any) -> dict[str, Any]:

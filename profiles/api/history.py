@@ -49,7 +49,11 @@ class HistoryActions:
     def history(self, request: Request, pk: str) -> Response:
         """The versions of the profile, the latest first. `history/{version}` has the content of a version."""
         view: Any = self
-        versions = Profile.history.filter(id=known(pk)).select_related("history_user").defer("description", "strengths")
+        versions = (
+            Profile.history.filter(id=known(pk))
+            .select_related("history_user")
+            .defer("description", "strengths", "more")
+        )
         page = view.paginate_queryset(versions)
         answer: Response = view.get_paginated_response(VersionSerializer(page, many=True).data)
         return answer

@@ -74,7 +74,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
     @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
     def history(self, request: Request) -> Response:
         """The versions of the live steering, the latest first. `history/{version}` has the values of a version."""
-        page = self.paginate_queryset(SteeringState.history.defer("strengths"))
+        page = self.paginate_queryset(SteeringState.history.defer("strengths", "more"))
         return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
 
     @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})

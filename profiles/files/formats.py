@@ -1,13 +1,14 @@
-"""The formats of profile files, as strict pydantic models.
+"""The parts that all formats of profile files share, as strict pydantic models.
 
 A field with `exclude=True` is known but is not kept in a profile: `ignored` names it.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from django.conf import settings
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 NAME_LENGTH, DESCRIPTION_LENGTH = 100, 4000
 """Characters of a profile's name and description."""
@@ -27,10 +28,39 @@ def _within_limit(features: Any) -> Any:
     return features
 
 
+def _mapped(features: Any) -> Any:
+    """The form of miLLM's user interface, a list of `{index, strength}`, as a mapping."""
+    if not isinstance(features, list):
+        return features
+    found = {}
+    for at, entry in enumerate(features):
+        if not isinstance(entry, dict) or not {"index", "strength"} <= set(entry) <= {"index", "strength", "label"}:
+            raise ValueError(f"got {entry!r:.100} at {at}, expected an object of index and strength")
+        if type(entry["index"]) is not int or entry["index"] < 0:
+            raise ValueError(f"got index {entry['index']!r:.100} at {at}, expected an integer >= 0")
+        found[str(entry["index"])] = entry["strength"]
+    refuse_repeated([entry["index"] for entry in features])
+    return found
+
+
 WithinLimit = BeforeValidator(_within_limit)
-Strengths = Annotated[dict[StrictStr, Any], WithinLimit]
+Strengths = Annotated[dict[StrictStr, Any], BeforeValidator(_mapped), WithinLimit]
 # Only the first error is reported: pydantic would collect one for each element of a list.
 FirstError = Field(fail_fast=True)
+
+
+@dataclass(frozen=True)
+class FeatureFact:
+    """What a file says of one feature of an SAE, which has `number` features according to the file."""
+
+    sae_id: str
+    number: int | None
+    index: int
+    label: str
+    source: str
+    """The source of the label."""
+    maximum: float | None
+    """The maximum activation."""
 
 
 class Part(BaseModel):
@@ -60,100 +90,16 @@ class Document(Part):
         """Yield each profile's path in the file and its fields by `Profile`'s names. The strengths are not checked."""
         raise NotImplementedError
 
+    def facts(self) -> Iterator[FeatureFact]:
+        """Yield what the file says of features, beside the steering."""
+        yield from ()
+
 
 class Stamp(Part):
     """The time and the program that wrote the file. An import ignores both; an export writes new ones."""
 
     exported_at: Text = None
     exported_from: Text = None
-
-
-# --- miLLM ---
-
-
-class Content(Part):
-    name: Name
-    description: Description = None
-    model: Text = None
-    sae: Text = None
-    sae_fingerprint: StrictStr = ""
-    layer: Layer = None
-    steering: Strengths
-
-    def fields(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "description": self.description,
-            "model_id": self.model,
-            "sae_id": self.sae,
-            "sae_fingerprint": self.sae_fingerprint,
-            "layer": self.layer,
-            "strengths": self.steering,
-        }
-
-
-class ProfileDocument(Document, Stamp):
-    version: Literal["1.0"]
-    type: Literal["millm_profile"]
-    profile: Content
-
-    def profiles(self) -> Iterator[Located]:
-        yield ("profile",), self.profile.fields()
-
-
-class BundleDocument(Document, Stamp):
-    bundle_field = "profiles"
-    version: Literal["1.0"]
-    type: Literal["millm_profile_bundle"]
-    # The file's `profiles`; here this is the name of a method.
-    contents: Annotated[list[Content], FirstError] = Field(alias="profiles")
-
-    def profiles(self) -> Iterator[Located]:
-        for i, content in enumerate(self.contents):
-            yield ("profiles", str(i)), content.fields()
-
-
-# --- the miLLM backend and its user interface ---
-
-
-class FlatBase(Document, Stamp):
-    """A profile as the miLLM backend answers it. A new profile gets an id, dates and counts of its own."""
-
-    version: Literal["1.0"] = "1.0"
-    name: Name
-    description: Description = None
-    id: Ignored = None
-    is_active: Ignored = None
-    feature_count: Ignored = None
-    created_at: Ignored = None
-    updated_at: Ignored = None
-
-
-class FlatDocument(FlatBase):
-    model_id: Text = None
-    sae_id: Text = None
-    layer: Layer = None
-    steering: Strengths
-
-    def profiles(self) -> Iterator[Located]:
-        content = {"model_id": self.model_id, "sae_id": self.sae_id, "layer": self.layer, "strengths": self.steering}
-        yield (), {"name": self.name, "description": self.description, "sae_fingerprint": "", **content}
-
-
-class ModelReference(Part):
-    repo_id: Text = None
-    quantization: Ignored = None
-
-
-class SAEReference(Part):
-    repo_id: Text = None
-    layer: Layer = None
-
-
-class Feature(Part):
-    index: StrictInt = Field(ge=0)
-    strength: Any
-    label: Ignored = None
 
 
 def refuse_repeated(indices: list[int]) -> None:
@@ -163,123 +109,3 @@ def refuse_repeated(indices: list[int]) -> None:
         if index in seen:
             raise ValueError(f"feature {index} is given twice")
         seen.add(index)
-
-
-class InterfaceDocument(FlatBase):
-    """A profile as the user interface of miLLM exports it."""
-
-    model: ModelReference | None = None
-    sae: SAEReference | None = None
-    features: Annotated[list[Feature], FirstError, WithinLimit]
-
-    @field_validator("features")
-    @classmethod
-    def _each_once(cls, features: list[Feature]) -> list[Feature]:
-        refuse_repeated([feature.index for feature in features])
-        return features
-
-    def profiles(self) -> Iterator[Located]:
-        yield (
-            (),
-            {
-                "name": self.name,
-                "description": self.description,
-                "model_id": self.model.repo_id if self.model else None,
-                "sae_id": self.sae.repo_id if self.sae else None,
-                "sae_fingerprint": "",
-                "layer": self.sae.layer if self.sae else None,
-                "strengths": {str(feature.index): feature.strength for feature in self.features},
-            },
-        )
-
-
-# --- miStudio ---
-
-
-class ClusterModel(Part):
-    hf_id: Text = None
-    mistudio_model_id: Text = None
-    load_dtype: Ignored = None
-
-
-class ClusterSAE(Part):
-    mistudio_sae_id: Text = None
-    sae_id: Text = None
-    layer: Layer = None
-    source_hint: Ignored = None
-    hook_type: Ignored = None
-    n_features: Ignored = None
-    d_model: Ignored = None
-
-
-class Member(Part):
-    feature_idx: StrictInt = Field(ge=0)
-    strength: Annotated[float, Field(strict=True, allow_inf_nan=False)]
-    sign: Literal[1, -1] = 1
-    label: Ignored = None
-    pinned: Ignored = None
-    similarity: Ignored = None
-    max_activation: Ignored = None
-    activation_frequency: Ignored = None
-    meta: Ignored = None
-
-
-class Budget(Part):
-    # A miStudio file also holds how the strengths were computed; only the strengths are imported.
-    model_config = ConfigDict(extra="allow")
-    intensity: Annotated[float, Field(ge=0, le=2, strict=True)] = 1.0
-
-
-class Cluster(Document):
-    kind: Literal["mistudio.cluster-definition", "mistudio.cluster-definition/v1"] = "mistudio.cluster-definition"
-    schema_version: Literal["1"] = "1"
-    name: Name
-    narrative: Description = None
-    display_token: Ignored = None
-    model: ClusterModel = ClusterModel()
-    sae: ClusterSAE = ClusterSAE()
-    members: Annotated[list[Member], FirstError, WithinLimit] = Field(min_length=1)
-    budget: Budget | None = None
-    provenance: Ignored = None
-
-    @field_validator("members")
-    @classmethod
-    def _each_once(cls, members: list[Member]) -> list[Member]:
-        refuse_repeated([member.feature_idx for member in members])
-        return members
-
-    def profiles(self) -> Iterator[Located]:
-        yield (), self.fields()
-
-    def fields(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "description": self.narrative,
-            "model_id": self.model.hf_id or self.model.mistudio_model_id,
-            "sae_id": self.sae.mistudio_sae_id or self.sae.sae_id,
-            "sae_fingerprint": "",
-            "layer": self.sae.layer,
-            "strengths": {str(member.feature_idx): self._strength(member) for member in self.members},
-        }
-
-    def _strength(self, member: Member) -> float:
-        """`sign × strength`, or a negative strength as it is, times the intensity of the budget."""
-        signed = member.strength if member.strength < 0 else member.sign * member.strength
-        return signed * (self.budget.intensity if self.budget else 1.0)
-
-
-class ClusterBundle(Document):
-    bundle_field = "definitions"
-    kind: Literal["mistudio.cluster-bundle", "mistudio.cluster-bundle/v1"]
-    schema_version: Literal["1"] = "1"
-    definitions: Annotated[list[Cluster], FirstError] = Field(min_length=1)
-
-    def profiles(self) -> Iterator[Located]:
-        for i, cluster in enumerate(self.definitions):
-            yield ("definitions", str(i)), cluster.fields()
-
-
-DOCUMENTS: dict[str, dict[str, type[Document]]] = {
-    "type": {"millm_profile": ProfileDocument, "millm_profile_bundle": BundleDocument},
-    "kind": {"mistudio.cluster-definition": Cluster, "mistudio.cluster-bundle": ClusterBundle},
-}

@@ -1,13 +1,13 @@
 """Reads and writes profile files.
 
-miLLM writes the format of the specification, with `sae_fingerprint` as the one addition. It also reads the flat format
-of the miLLM backend, the format of that backend's user interface, and miStudio's cluster definitions and bundles
-(https://github.com/hitsainet/miStudio, docs/schemas/cluster-definition-v1.json). An unknown field is refused by its
-path; a known field that a profile does not keep is named in the notes of the import.
+miLLM writes the format of the specification, with `sae_fingerprint`; and with `steering_document` where a profile has
+more than features of its own SAE. It also reads the flat format of the miLLM backend, the format of the user
+interface of that backend, and clusters and circuits of miStudio. An unknown field is refused by its path; a known field
+that a profile does not keep is named in the notes of the import.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,13 @@ from django.utils.http import content_disposition_header
 from pydantic import ValidationError
 
 from profiles.errors import InvalidProfileFile
-from profiles.files.formats import DOCUMENTS, Document, FlatDocument, InterfaceDocument
+from profiles.files.documents import DOCUMENTS
+from profiles.files.formats import Document, FeatureFact
+from profiles.files.millm import MORE, FlatDocument, InterfaceDocument
 from steering import strict_json
-from steering.errors import Refused
+from steering.document import Steering
+from steering.errors import InvalidSteering, Refused
+from steering.strengths import parse_values
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -31,11 +35,15 @@ ZEROS_NAMED = 10  # features of strength 0 that a note names per profile
 
 @dataclass(frozen=True)
 class ProfileFile:
-    """The profiles of one file, as (path in the file, fields of `Profile`); `notes` name what is left out."""
+    """The profiles of one file, as (path in the file, fields of `Profile`); `notes` name what is left out.
+
+    `facts` are labels and statistics of features, which `profiles.files.facts` keeps.
+    """
 
     profiles: tuple[tuple[str, dict[str, Any]], ...]
     notes: tuple[str, ...]
     is_bundle: bool
+    facts: tuple[FeatureFact, ...] = ()
 
     @classmethod
     def loads(cls, text: str | bytes, most: int | None = MAX_PROFILES) -> "ProfileFile":
@@ -66,10 +74,10 @@ class ProfileFile:
         for own_path, fields in document.profiles():
             where = ".".join([*path, *own_path])
             profiles.append((where, fields))
-            if zeros := [index for index, strength in fields["strengths"].items() if strength == 0]:
-                notes.append(f"{fields['name']}: {_named(zeros)} strength 0, which steers nothing: left out")
+            _check_more(fields, where)
+            notes += _without_effect(fields)
         _refuse_repeated_names(profiles)
-        return cls(tuple(profiles), tuple(notes), bool(document.bundle_field))
+        return cls(tuple(profiles), tuple(notes), bool(document.bundle_field), tuple(document.facts()))
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,34 @@ def _document_type(content: Mapping[str, Any]) -> type[Document]:
     raise InvalidProfileFile(message, field="type")
 
 
+def _check_more(fields: Mapping[str, Any], where: str) -> None:
+    """Raises InvalidSteering, which names the path in the file."""
+    try:
+        Steering.of_columns({}, fields.get("more", {}))
+    except InvalidSteering as error:
+        raise error.at(f"{where}.{MORE}".lstrip(".")) from error
+
+
+def _without_effect(fields: Mapping[str, Any]) -> Iterator[str]:
+    """A note for the features of each part that steer nothing."""
+    parts = [("", fields["strengths"])]
+    parts += [(f"SAE {part['sae']}: ", part["features"]) for part in fields.get("more", {}).get("also", [])]
+    for part, features in parts:
+        strengths = features if isinstance(features, dict) else {}
+        if zeros := [index for index, strength in strengths.items() if strength == 0]:
+            yield f"{fields['name']}: {part}{_named(zeros)} strength 0, which steers nothing: left out"
+        if idle := [index for index, strength in strengths.items() if _is_idle(strength)]:
+            yield f"{fields['name']}: {part}{_named(idle)} a value that changes nothing: left out"
+
+
+def _is_idle(strength: object) -> bool:
+    """True of an object whose value changes nothing; one that is wrong is refused when the profile is saved."""
+    try:
+        return isinstance(strength, dict) and parse_values({0: strength})[0].changes_nothing
+    except InvalidSteering:
+        return False
+
+
 def _named(indices: list[str]) -> str:
     """`feature 9 has`, or `features 1, 2, … have` with the first ZEROS_NAMED indices."""
     if len(indices) == 1:
@@ -172,14 +208,16 @@ def download(document: Mapping[str, Any], name: str) -> HttpResponse:
 
 
 def _content(profile: "Profile") -> dict[str, Any]:
+    strengths, more = profile.document.split()
     return {
         "name": profile.name,
         "description": profile.description,
         "model": profile.model_id,
         "sae": profile.sae_id,
         "layer": profile.layer,
-        "steering": {str(index): strength for index, strength in profile.strengths.items()},
+        "steering": {str(index): strength for index, strength in strengths.items()},
         "sae_fingerprint": profile.sae_fingerprint,
+        **({MORE: more} if more else {}),
     }
 
 

@@ -11,6 +11,8 @@ from steering.errors import Refused
 from steering.json_files import UnreadableJSON, read_json
 
 SAE_ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
+VECTORS = "vectors"
+"""The architecture of a vector set, which has directions and no encoder."""
 UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")  # no character that a row or an answer could have
 LARGEST_CONFIG = 2**20  # bytes; real ones have a few thousand
 LARGEST_D_IN, LARGEST_D_SAE = 2**17, 2**24
@@ -32,7 +34,9 @@ class SAEConfig:
     """The configuration of an SAE of any format.
 
     The decoder is the tensor `decoder` of the file `weights`, (d_sae, d_in), or (d_in, d_sae) where `transposed`.
-    The fields after `transposed` are for the encoder only: see `inference.engine.saes.encoders`.
+    The fields from `k` to `threshold` are for the encoder only: see `inference.engine.saes.encoders`. `spanned` is for
+    a vector set of several layers: `hook_name` and `layer` are those of the first of them. `labels` are those that a
+    vector set's files give: one of each vector, or none at all; "" is no label.
     """
 
     format: str
@@ -51,6 +55,13 @@ class SAEConfig:
     rescale_by_decoder_norm: bool = False
     bias_scale: float = 1.0
     threshold: float | None = None
+    spanned: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that it spans, in order: those of `spanned`, else `layer` alone."""
+        return self.spanned or (self.layer,)
 
     @property
     def hook_point(self) -> str:

@@ -100,12 +100,31 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
         raise UnreadableSAE(f"{path} cannot be read: {error}") from error
 
 
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file, strings by key. Raises UnreadableSAE."""
+    try:
+        metadata = _safetensors_header(path)[0].get("__metadata__", {})
+    except OSError as error:
+        raise UnreadableSAE(f"{path} cannot be read: {error}") from error
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise UnreadableSAE(f"{path}: the metadata of the safetensors header are not an object of strings")
+    return metadata
+
+
 def _safetensors(path: Path) -> dict[str, StoredTensor]:
+    header, start = _safetensors_header(path)
     size = path.stat().st_size
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    stored = {name: _safetensors_entry(path, name, entry, start, size) for name, entry in entries.items()}
+    return {name: tensor for name, tensor in stored.items() if tensor is not None}
+
+
+def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and the offset of the values."""
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(LARGEST_HEADER, size - 8):
+        if not 2 <= length <= min(LARGEST_HEADER, path.stat().st_size - 8):
             raise UnreadableSAE(f"{path} is no safetensors file or is cut short: its header would have {length} bytes")
         raw = file.read(length)
     try:
@@ -114,9 +133,7 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
         raise UnreadableSAE(f"{path}: the safetensors header is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise UnreadableSAE(f"{path}: the safetensors header is {type(header).__name__}: expected an object")
-    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    stored = {name: _safetensors_entry(path, name, entry, 8 + length, size) for name, entry in entries.items()}
-    return {name: tensor for name, tensor in stored.items() if tensor is not None}
+    return header, 8 + length
 
 
 def _safetensors_entry(path: Path, name: str, entry: Any, start: int, size: int) -> StoredTensor | None:

@@ -1,4 +1,4 @@
-"""The catalogue of SAEs in a repository or a folder. It is made from paths alone; no file is read.
+"""The catalogue of SAEs and vector sets in a repository or a folder. It is made from paths alone; no file is read.
 
 Known layouts: SAELens' list of pretrained SAEs (https://github.com/decoderesearch/SAELens, pretrained_saes.yaml),
 Gemma Scope (https://huggingface.co/google/gemma-scope), Llama Scope (https://huggingface.co/fnlp/Llama-Scope),
@@ -8,14 +8,18 @@ sparsify (https://github.com/EleutherAI/sparsify) and dictionary_learning
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from steering.architectures import RESID_POST
 from steering.errors import Refused
 from steering.formats import LAYOUTS
+from steering.formats.control_vector import FORMAT, SUFFIX
 from steering.hub import client
 
+LARGEST_CONTROL_VECTOR = 2**25
+"""Bytes. A larger GGUF file is a model: 125 layers of 16,384 values have 2**23."""
 MAX_DEPTH = 8
 MAX_FILES = 20_000
 
@@ -73,8 +77,9 @@ NO_SAE = re.compile(r"(?:^|[/.])embed|transcoder|crosscoder|(?:^|[/-])clt(?:[/_-
 class FoundSAE:
     """An SAE in the folder `path` ("" for the top folder), with the properties that the names give.
 
-    `hook_point` is TransformerLens' name (`hook_resid_post`, `hook_z`), `sparsity` the mean number of active features
-    (L0). `files` are the files to download, `size` their bytes.
+    Of a control vector `path` is that of its file: a folder often has several. `hook_point` is TransformerLens' name
+    (`hook_resid_post`, `hook_z`), `sparsity` the mean number of active features (L0). `files` are the files to
+    download, `size` their bytes.
     """
 
     path: str
@@ -107,13 +112,22 @@ def find_saes(paths: Iterable[str], repo_id: str = "") -> list[FoundSAE]:
                 files = tuple(f"{folder}/{name}" if folder else name for name in layout.files)
                 if present.issuperset(files) and not NO_SAE.search(f"{repo_id}/{folder}"):
                     found.setdefault(folder, _described(folder, layout.format, files, repo_id))
+    for path in present:
+        if path.endswith(SUFFIX):
+            found[path] = FoundSAE(path, FORMAT, None, RESID_POST, 1, None, (path,))
     return sorted(found.values(), key=_order)
+
+
+def _sized(found: Iterable[FoundSAE], size_of: Callable[[str], int]) -> list[FoundSAE]:
+    """`found` with their sizes, without GGUF files that are too large for a control vector."""
+    sized = [replace(one, size=sum(size_of(path) for path in one.files)) for one in found]
+    return [one for one in sized if one.format != FORMAT or (one.size or 0) <= LARGEST_CONTROL_VECTOR]
 
 
 def list_repository(repo_id: str, revision: str) -> list[FoundSAE]:
     """The SAEs in a hub repository, by one request. Raises the errors of `client.file_sizes`."""
     sizes = client.file_sizes(repo_id, revision)
-    return [replace(found, size=sum(sizes[path] for path in found.files)) for found in find_saes(sizes, repo_id)]
+    return _sized(find_saes(sizes, repo_id), sizes.__getitem__)
 
 
 def list_folder(folder: Path) -> list[FoundSAE]:
@@ -129,8 +143,7 @@ def list_folder(folder: Path) -> list[FoundSAE]:
         paths.append(path.relative_to(root).as_posix())
         if len(paths) > MAX_FILES:
             raise TooManyFiles(f"{folder} holds more than {MAX_FILES:,} files: name the folder of the SAE itself")
-    found_saes = find_saes(paths, root.name)
-    return [replace(found, size=sum((root / path).stat().st_size for path in found.files)) for found in found_saes]
+    return _sized(find_saes(paths, root.name), lambda path: (root / path).stat().st_size)
 
 
 def _walk(root: Path) -> Iterator[Path]:

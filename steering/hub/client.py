@@ -47,7 +47,7 @@ __all__ = [
     "read_json",
 ]
 MAX_JSON_BYTES = json_files.MAX_BYTES
-WEIGHTS = frozenset({".safetensors", ".npz", ".pt"})
+WEIGHTS = frozenset({".safetensors", ".npz", ".pt", ".gguf"})
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from steering.imports.rows import BLANK, InvalidFile, RowFile, feature_index
 LABEL_LENGTH, SOURCE_LENGTH = 10_000, 200
 EDITED = "edited"
 """The source of the labels that users write. No file has it, since their changes are kept as history."""
+OF_FILES = "file"
+"""The source of the labels that the files of a vector set give."""
 NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 SURROGATES = re.compile(r"[\ud800-\udfff]")
 EXPECTED = (

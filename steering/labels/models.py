@@ -16,7 +16,7 @@ from steering.api.search import check_number
 from steering.errors import Refused
 from steering.history import History
 from steering.imports.copy import imported
-from steering.labels.files import EDITED, LABEL_LENGTH, SOURCE_LENGTH, LabelFile, clean
+from steering.labels.files import EDITED, LABEL_LENGTH, OF_FILES, SOURCE_LENGTH, LabelFile, clean
 from steering.saes import SAE, NoSuchSAE
 from steering.statements import may_take_long
 
@@ -110,6 +110,15 @@ class FeatureLabelQuerySet(models.QuerySet["FeatureLabel"]):
             written, sources = self._write(new.cursor, sae_id, replace)
         rows, skipped = sum(file.rows for file in files), sum(file.skipped for file in files)
         return ImportedLabels(rows, skipped, written, sources)
+
+    @transaction.atomic
+    def take_from_files(self, sae_id: str, labels: Sequence[str]) -> None:
+        """Store the labels that a vector set's own files give, one of each vector, in place of earlier such labels."""
+        self.filter(sae_id=sae_id, source=OF_FILES).delete()
+        cleaned = [(index, clean(label)[:LABEL_LENGTH]) for index, label in enumerate(labels)]
+        self.bulk_create(
+            self.model(sae_id=sae_id, index=index, label=label, source=OF_FILES) for index, label in cleaned if label
+        )
 
     def _write(self, cursor: Any, sae_id: str, replace: bool) -> tuple[int, list[str]]:
         """Copy the labels of the temporary table into this table. Returns their number and their sources."""

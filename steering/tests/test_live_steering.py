@@ -1,7 +1,7 @@
 """The live steering: its methods, its REST resource, its snapshot."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from inference.models import LanguageModel
 from steering.errors import InvalidSteering, NoSAEAttached, SteeringUnavailable
 from steering.models import SAE, SteeringState
-from steering.spec import SteeringSpec
+from steering.spec import Change, SteeringPart, SteeringSpec
 
 
 @pytest.fixture
@@ -77,7 +77,8 @@ def test_the_snapshot_holds_what_steers(sae: SAE) -> None:
     assert current_spec() is None
     state.replace({7: 1.0, 2: -3.0})
     spec = current_spec()
-    assert spec == SteeringSpec("s", "a" * 64, 2, "blocks.2.hook_resid_post", ((2, -3.0), (7, 1.0)), sae.place)
+    part = SteeringPart("s", "a" * 64, 2, sae.hook_name, (Change(2, -3.0), Change(7, 1.0)), sae.place)
+    assert spec == SteeringSpec((part,))
     state.disable()
     assert current_spec() is None
 
@@ -105,7 +106,8 @@ def test_a_spec_travels_as_json_and_equal_steerings_have_equal_fingerprints() ->
     travelled = TypeAdapter(SteeringSpec).validate_json(json.dumps(asdict(spec)))
     assert travelled == spec == same
     assert spec.fingerprint == same.fingerprint
-    assert spec.fingerprint != SteeringSpec("s", "f", 2, "h", spec.strengths, spec.place).fingerprint
+    [part] = spec.parts
+    assert spec.fingerprint != SteeringSpec((replace(part, layer=2),)).fingerprint
     assert SteeringSpec.build("s", "f", 1, "h", {1: 0.0}) is None
 
 

@@ -7,13 +7,13 @@ from steering.formats.config import SAEConfig
 from steering.formats.tensors import Float32
 
 
-def nearest_features(config: SAEConfig, index: int, top: int) -> list[tuple[int, float]]:
-    """(feature, cosine of the decoder directions), the largest first, without the feature itself.
+def nearest_features(config: SAEConfig, index: int, top: int, layer: int | None = None) -> list[tuple[int, float]]:
+    """(feature, cosine of the decoder directions at `layer`), the largest first, without the feature itself.
 
     Reads the whole decoder. Raises UnreadableSAE or BrokenDecoder.
     """
-    [direction] = decoder_rows(config, [index])
-    cosines = np.concatenate([_cosines(chunk, direction) for chunk in decoder_chunks(config)])
+    [direction] = decoder_rows(config, [index], layer)
+    cosines = np.concatenate([_cosines(chunk, direction) for chunk in decoder_chunks(config, layer=layer)])
     cosines[index] = -np.inf
     top = min(top, config.d_sae - 1)
     best = np.argpartition(-cosines, top - 1)[:top] if top else np.empty(0, np.int64)

@@ -1,11 +1,13 @@
-"""The rows of an SAE's decoder, read one by one from a file of any format."""
+"""The rows of an SAE's decoder, or the directions of a vector set, read one by one from a file of any format."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from steering.formats import control_vector
 from steering.formats.config import BrokenDecoder, SAEConfig
 from steering.formats.tensors import Float32, StoredTensor, stored_tensors
 
@@ -24,12 +26,14 @@ class _Decoder(Protocol):
     def chunk(self, start: int, stop: int) -> Float32: ...
 
 
-def decoder_rows(config: SAEConfig, indices: Sequence[int]) -> Float32:
+def decoder_rows(config: SAEConfig, indices: Sequence[int], layer: int | None = None) -> Float32:
     """The directions of the features `indices`, (len(indices), d_in) float32, as stored.
 
-    Only these rows are read. A compressed decoder is read up to the last of them, and the rows are kept in memory, so
-    that the next request with the same features does not wait. Raises UnreadableSAE or BrokenDecoder.
+    `layer` is that of the directions; a set that spans several layers needs one. Only these rows are read. A compressed
+    decoder is read up to the last of them, and the rows are kept in memory, so that the next request with the same
+    features does not wait. Raises UnreadableSAE or BrokenDecoder.
     """
+    config = _at(config, layer)
     for index in indices:
         if not 0 <= index < config.d_sae:
             raise BrokenDecoder(f"feature {index} is out of range: {config.weights} has {config.d_sae} features")
@@ -40,14 +44,33 @@ def decoder_rows(config: SAEConfig, indices: Sequence[int]) -> Float32:
     return decoder.rows(indices)
 
 
+def _at(config: SAEConfig, layer: int | None) -> SAEConfig:
+    """`config` of its directions at `layer`."""
+    if layer is None and len(config.layers) > 1:
+        raise BrokenDecoder(f"{config.weights} spans the layers {_listed(config)}: name one of them")
+    if layer is not None and layer not in config.layers:
+        raise BrokenDecoder(f"{config.weights} has no direction at layer {layer}: expected one of {_listed(config)}")
+    if layer is None or not config.spanned:
+        return config
+    return replace(config, decoder=control_vector.tensor_name(layer))
+
+
+def _listed(config: SAEConfig) -> str:
+    return ", ".join(map(str, config.layers))
+
+
 @lru_cache(maxsize=32)
 def _remembered(config: SAEConfig, stamp: tuple[int, ...], indices: tuple[int, ...]) -> Float32:
     """The rows of a compressed decoder; `stamp` changes with the file."""
     return _open(config).rows(indices)
 
 
-def decoder_chunks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
-    """The whole decoder in order, (n, d_in) float32, n up to `rows`. Raises UnreadableSAE or BrokenDecoder."""
+def decoder_chunks(config: SAEConfig, rows: int = 4096, layer: int | None = None) -> Iterator[Float32]:
+    """The whole decoder in order, (n, d_in) float32, n up to `rows`; of a set that spans layers that at `layer`.
+
+    Raises UnreadableSAE or BrokenDecoder.
+    """
+    config = _at(config, layer)
     decoder = _open(config)
     step = max(1, min(rows, BLOCK // config.d_in))
     if isinstance(decoder, _Compressed) and not decoder.transposed:
@@ -60,7 +83,9 @@ def decoder_chunks(config: SAEConfig, rows: int = 4096) -> Iterator[Float32]:
 def _open(config: SAEConfig) -> _Decoder:
     if config.weights.suffix == ".pt":
         return _Pickled(config)
-    stored = stored_tensors(config.weights).get(config.decoder)
+    is_gguf = config.format == control_vector.FORMAT
+    tensors = (control_vector.stored_directions if is_gguf else stored_tensors)(config.weights)
+    stored = tensors.get(config.decoder)
     shape = (config.d_in, config.d_sae) if config.transposed else (config.d_sae, config.d_in)
     if stored is None or stored.shape != shape:
         found = "is missing" if stored is None else f"is {stored.shape}"

@@ -12,17 +12,22 @@ from steering.formats import SAEConfig
 def decoder_fingerprint(config: SAEConfig, report: Callable[[float], None] | None = None) -> str:
     """SHA-256, in hex, over the decoder's shape and its values as little-endian float32, row by row.
 
-    `report` is called after each chunk with the fraction that is done. Raises UnreadableSAE or BrokenDecoder, also for
-    a value that is not finite.
+    Of a set that spans layers it is over the layers too, and over the directions of one layer after the other. `report`
+    is called after each chunk with the fraction that is done. Raises UnreadableSAE or BrokenDecoder, also for a value
+    that is not finite.
     """
-    digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}".encode())
-    done = 0
-    for chunk in decoder_chunks(config):
-        if not np.isfinite(chunk).all():
-            row = done + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
-            raise BrokenDecoder(f"{config.weights}: the decoder direction of feature {row} is not finite")
-        digest.update(np.ascontiguousarray(chunk, dtype="<f4").data)
-        done += len(chunk)
-        if report:
-            report(done / config.d_sae)
+    layers = config.layers
+    where = f"@{','.join(map(str, layers))}" if len(layers) > 1 else ""
+    digest = hashlib.sha256(f"{config.d_sae}x{config.d_in}{where}".encode())
+    for place, layer in enumerate(layers):
+        done = 0
+        for chunk in decoder_chunks(config, layer=layer):
+            if not np.isfinite(chunk).all():
+                row = done + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
+                at = f" at layer {layer}" if where else ""
+                raise BrokenDecoder(f"{config.weights}: the decoder direction of feature {row}{at} is not finite")
+            digest.update(np.ascontiguousarray(chunk, dtype="<f4").data)
+            done += len(chunk)
+            if report:
+                report((place + done / config.d_sae) / len(layers))
     return digest.hexdigest()

@@ -66,7 +66,7 @@ class SteeringWeights:
         return [FeatureEncoder(few.of_feature(position)) for position in range(len(indices))]
 
     def _rows(self, config: SAEConfig, indices: Sequence[int], layer: int) -> Tensor:
-        rows = torch.from_numpy(decoder_rows(config, indices))
+        rows = torch.from_numpy(decoder_rows(config, indices, layer))
         if not torch.isfinite(rows).all():
             raise BrokenDecoder(f"{config.weights}: the decoder directions of these features are not finite")
         return rows

@@ -12,10 +12,11 @@ from steering.errors import Refused
 
 
 class Command(BaseCommand):
-    help = "Attach a registered SAE to the current model, in place of the attached SAE."
+    help = "Attach a registered SAE or vector set to the current model, in place of the main attached SAE."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", metavar="ID", help="the SAE")
+        parser.add_argument("--also", action="store_true", help="attach it beside the main attached SAE, which stays")
         parser.add_argument("--wait", action="store_true", help="wait until it is downloaded, or has failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,7 +24,8 @@ class Command(BaseCommand):
         if options["wait"]:
             wait(sae, self.stderr.write)
         try:
-            attach_sae(sae)
+            attach_sae(sae, also=options["also"])
         except Refused as error:
             raise CommandError(str(error)) from error
-        self.stderr.write(f"{sae} is attached to {LanguageModel.objects.current()} at {sae.hook_name}.")
+        beside = " beside the main attached SAE" if options["also"] else ""
+        self.stderr.write(f"{sae} is attached{beside} to {LanguageModel.objects.current()} at {sae.hook_name}.")

@@ -9,8 +9,13 @@ from inference.management.listing import ListCommand
 class Command(ListCommand):
     serializer = SAESerializer
     columns = ("id", "is_attached", "status", "layer", "d_sae", "source", "path", "error")
-    help = f"List the SAEs, one per line: {', '.join(columns)}, separated by tabs; --json: one object per line."
+    help = (
+        f"List the SAEs, one per line: {', '.join(columns)}, separated by tabs; is_attached is 'also' where an SAE is "
+        "attached beside the main one; --json: one object per line."
+    )
 
     def shown(self, fields: dict[str, Any]) -> list[Any]:
         """The values; layer and features are empty until the SAE's files have been read."""
-        return super().shown(fields if fields["hook_name"] else {**fields, "layer": None, "d_sae": None})
+        unread = {} if fields["hook_name"] else {"layer": None, "d_sae": None}
+        beside = {"is_attached": "also"} if fields["is_also_attached"] else {}
+        return super().shown({**fields, **unread, **beside})

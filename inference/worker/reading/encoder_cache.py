@@ -9,7 +9,7 @@ from inference.engine.saes.encoders import Encoder, load_encoder
 from inference.weights import gib
 from inference.worker.memory import NotEnoughMemory, free_bytes, free_memory
 from inference.worker.saes.preparation import config_at
-from steering.formats import SAEConfig
+from steering.formats import VECTORS, SAEConfig, UnreadableSAE
 from steering.spec import SAEPlace
 
 DTYPE = torch.float32
@@ -34,6 +34,8 @@ class EncoderCache:
                 self._last = None
                 free_memory()
                 config = config_at(place)
+                if config.architecture == VECTORS:
+                    raise UnreadableSAE(f"{config.weights} is of a vector set, which has no encoder: name an SAE")
                 self._check_memory(config)
                 found = self._alive[place] = load_encoder(config, self._device, DTYPE)
             self._last = found

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from inference.broker.events import write_events
-from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Message
+from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Message, VectorMessage
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.reading.contrast import contrast
 from inference.engine.reading.logit_lens import promoted_tokens
 from inference.engine.reading.nearest_features import nearest_features
 from inference.engine.reading.reader import FeatureReader, Stage, Steering
+from inference.engine.reading.residual_reader import ResidualReader
 from inference.engine.reading.top_features import TextFeatures, top_features
 from inference.engine.saes.decoder import decoder_rows
 from inference.engine.steering.passes import PassSteering
@@ -22,6 +23,7 @@ from inference.worker.job import Job
 from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.texts import ReadTexts
+from inference.worker.reading.vectors import made_vector
 from inference.worker.saes.preparation import config_at
 from steering.spec import SAEPlace, SteeringSpec
 
@@ -63,6 +65,7 @@ class Readings:
             ActivationsMessage: self._activations,
             ContrastMessage: self._contrast,
             FeatureMessage: self._feature,
+            VectorMessage: self._vector,
         }
         kinds[type(message)](message, job)
         if job.error:
@@ -85,14 +88,9 @@ class Readings:
             _write(job, "read", {"text": index, **read_text(texts[index].ids, pieces, features)})
 
     def _contrast(self, message: ContrastMessage, job: Job) -> None:
-        texts, reader = self.texts.of(message), self.reader(message.place)
-        for index, text in enumerate(texts):
-            if not any(text.counts):
-                side, first = ("positive", 0) if index < message.positives else ("negative", message.positives)
-                raise InvalidPrompt(f"text {index - first} has no token that counts: give it some text", side)
-        positive, negative = texts[: message.positives], texts[message.positives :]
+        positive, negative = self.texts.sides(message, message.positives)
         found = contrast(
-            reader,
+            self.reader(message.place),
             positive,
             negative,
             pool=message.pool,
@@ -105,12 +103,19 @@ class Readings:
 
     def _feature(self, message: FeatureMessage, job: Job) -> None:
         config = config_at(message.place)
-        [direction] = torch.from_numpy(decoder_rows(config, [message.index]))
+        layer = config.layers[-1]  # of a set that spans layers the direction nearest to the unembedding
+        [direction] = torch.from_numpy(decoder_rows(config, [message.index], layer))
         tokens = promoted_tokens(self._prompts.model, direction, self._vocabulary, message.top)
         named = {
             side: [(self.texts.name(token), logit) for token, logit in found] for side, found in asdict(tokens).items()
         }
-        _write(job, "feature", {**named, "nearest": nearest_features(config, message.index, message.top)})
+        _write(job, "feature", {**named, "nearest": nearest_features(config, message.index, message.top, layer)})
+
+    def _vector(self, message: VectorMessage, job: Job) -> None:
+        reader = ResidualReader(self._prompts.model, message.hook_name, self._prompts.lock)
+        sides = self.texts.sides(message, message.positives)
+        if found := made_vector(reader, *sides, message.method, message.pool, _stop(job)):
+            _write(job, "vector", found)
 
 
 def read_text(ids: Any, pieces: list[tuple[str, bool]], found: TextFeatures) -> dict[str, Any]:

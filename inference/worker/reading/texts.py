@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from transformers import PreTrainedTokenizerFast
 
-from inference.broker.messages import Prompt, ReadingMessage
+from inference.broker.messages import Prompt, TextsMessage
 from inference.engine.detokenizer import GrowingText, TokenTexts
 from inference.engine.reading.reader import Text
 from inference.interface import ContextLengthExceeded
@@ -21,7 +21,7 @@ class ReadTexts:
         self._rows, self._context_length = rows, context_length
         self.special = texts.special
 
-    def of(self, message: ReadingMessage) -> list[Text]:
+    def of(self, message: TextsMessage) -> list[Text]:
         """The text of each prompt.
 
         Raises UnusableTemplate, InvalidPrompt, ContextLengthExceeded, each with the field of the request.
@@ -40,6 +40,18 @@ class ReadTexts:
                 raise InvalidPrompt(f"{got}: read fewer texts at once", _param(prompt))
         return found
 
+    def sides(self, message: TextsMessage, positives: int) -> tuple[list[Text], list[Text]]:
+        """The texts of the first `positives` prompts, and of the others, each with a token that counts.
+
+        Raises what `of` raises, and InvalidPrompt for a text without such a token.
+        """
+        texts = self.of(message)
+        for index, text in enumerate(texts):
+            if not any(text.counts):
+                side, first = ("positive", 0) if index < positives else ("negative", positives)
+                raise InvalidPrompt(f"text {index - first} has no token that counts: give it some text", side)
+        return texts[:positives], texts[positives:]
+
     def whole(self, prompt: Prompt) -> Text:
         """A prompt of any length, of which all tokens but the special ones count. Raises what `of` raises."""
         ids, _ = self._all(prompt)
@@ -54,7 +66,7 @@ class ReadTexts:
         """The text of a token by itself; bytes that are no character are replacement characters."""
         return self._texts.within(token_id).decode(errors="replace")
 
-    def _text(self, prompt: Prompt, message: ReadingMessage) -> Text:
+    def _text(self, prompt: Prompt, message: TextsMessage) -> Text:
         ids, counts = self._answer(prompt) if "messages" in prompt and message.answer_only else self._all(prompt)
         if message.skip_special:
             counts = [one and token not in self._texts.special for one, token in zip(counts, ids, strict=True)]

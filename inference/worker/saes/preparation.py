@@ -1,4 +1,4 @@
-"""The preparation of an SAE by a worker: download and fingerprint, with the progress in the SAE's row."""
+"""The preparation of an SAE or a vector set by a worker: download and fingerprint, with the progress in its row."""
 
 import logging
 import time
@@ -13,6 +13,7 @@ from inference.engine.saes.fingerprint import decoder_fingerprint
 from inference.worker.leases.lease import Lease
 from steering.errors import Refused
 from steering.formats import SAEConfig, read_config
+from steering.formats.control_vector import SUFFIX
 from steering.hub import client
 from steering.hub.errors import DownloadCancelled
 from steering.hub.sources import is_folder
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 UPDATE_S = 0.5
 ONGOING = [SAE.Status.DOWNLOADING, SAE.Status.READY]
 # A pickle must be asked for by its name; it is read with weights_only=True.
-FILES = ("*.safetensors", "*.json", "*.npz", "ae.pt", "checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
+FILES = (
+    *("*.safetensors", "*.json", "*.npz", "*.gguf", "ae.pt"),
+    *("checkpoints/pruned.safetensors", "checkpoints/final.safetensors"),
+)
 
 
 class Interrupted(Exception):
@@ -49,10 +53,11 @@ def prepare(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> None:
     rows = SAE.objects.filter(pk=sae.pk)
     try:
         config = read_config(fetch(sae, is_over), path=f"{sae.source}/{sae.path}")
-        if not sae.is_attached:  # the attached SAE was checked when it was attached
+        if not sae.is_in_use:  # an attached SAE was checked when it was attached
             sae.take(config)
             sae.save(update_fields=[*SAE.FROM_FILES, "status", "error", "revision"])
-        if not sae.is_attached or not sae.fingerprint:
+            sae.take_labels(config)
+        if not sae.is_in_use or not sae.fingerprint:
             rows.update(fingerprint=decoder_fingerprint(config, _Progress(rows, is_over)), progress=1.0)
     except (DownloadCancelled, Interrupted):
         logger.info("the preparation of %s ends early", sae)
@@ -80,7 +85,7 @@ def config_at(place: SAEPlace) -> SAEConfig:
 
 
 def fetch(sae: SAE, is_over: Callable[[], bool] = lambda: False) -> Path:
-    """The SAE's folder on this machine, downloaded where it is not here; the row tells the progress."""
+    """The SAE's folder, or its file, on this machine, downloaded where it is not here; the row tells the progress."""
     place = sae.place
     if is_folder(place.source):
         return Path(place.source).expanduser() / place.path
@@ -110,6 +115,8 @@ def _download(place: SAEPlace, progress: Callable[[int, int], None], cancelled: 
 
 
 def _patterns(place: SAEPlace) -> list[str]:
+    if place.path.endswith(SUFFIX):  # the path of a control vector's file
+        return [place.path]
     return [f"{place.path}/{name}" if place.path else name for name in FILES]
 
 

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.template.defaultfilters import pluralize
 
+from profiles.files import facts
 from profiles.files.transfer import Imported, ProfileFile
 from profiles.managers import OnConflict
 from profiles.models import Profile
@@ -52,7 +53,7 @@ class Command(BaseCommand):
             results = Profile.objects.import_file(file, on_conflict)
         except Refused as error:
             raise CommandError(f"{name}: {error}. Nothing was imported.") from error
-        for note in file.notes:
+        for note in (*file.notes, *facts.keep(file.facts, may_keep=True)):
             self.stderr.write(f"{name}: {note}")
         return results
 
