@@ -64,14 +64,9 @@ class MadeSerializer(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(help_text="The tokens that counted.")
 
 
-class VectorSetSerializer(SAESerializer):
-    """A vector set that was made, with figures."""
-
-    made = MadeSerializer(read_only=True)
-
-    class Meta(SAESerializer.Meta):
-        fields = [*SAESerializer.Meta.fields, "made"]
-        read_only_fields = fields
+class MadeSetSerializer(serializers.Serializer[Any]):
+    sae = SAESerializer(help_text="The vector set, a row of /api/saes.")
+    made = MadeSerializer()
 
 
 class MayMakeVectors(BasePermission):
@@ -89,7 +84,7 @@ class VectorsView(APIView):
 
     @extend_schema(
         request=VectorRequestSerializer,
-        responses={201: VectorSetSerializer, **errors(400, 404, 409, 503, 507)},
+        responses={201: MadeSetSerializer, **errors(400, 404, 409, 503, 507)},
         examples=[OpenApiExample("Two texts a side", EXAMPLE, request_only=True)],
         operation_id="vectors_create",
     )
@@ -106,6 +101,6 @@ class VectorsView(APIView):
         count_for(request)
         reading = VectorReading.of(asked.pop("layer", None), asked.pop("hook_name", ""))
         row, made = reading.make_set(Recipe(**asked), set_id=set_id, label=label)
-        row.made = made.figures  # type: ignore[attr-defined]
-        data: Any = VectorSetSerializer(row).data
-        return Response(visible(request.user, SAE, data, "id", "status"), status=status.HTTP_201_CREATED)
+        data: Any = SAESerializer(row).data
+        shown = visible(request.user, SAE, data, "id", "status")
+        return Response({"sae": shown, "made": made.figures}, status=status.HTTP_201_CREATED)
