@@ -12,6 +12,7 @@ from inference.broker.messages import (
     ActivationsMessage,
     ContrastMessage,
     EmbedMessage,
+    ExportMessage,
     FeatureMessage,
     GenerateMessage,
     Message,
@@ -54,6 +55,12 @@ def contrast(fields: dict[str, Any]) -> None:
 def feature(fields: dict[str, Any]) -> None:
     """Queue a FeatureMessage for its reading."""
     _read(FeatureMessage, fields)
+
+
+@shared_task(name=ExportMessage.TASK, acks_late=True)
+def export(fields: dict[str, Any]) -> None:
+    """Queue an ExportMessage for its file."""
+    _read(ExportMessage, fields)
 
 
 def _read(kind: type[Message], fields: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from inference.broker.events import write_events
-from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Message
+from inference.broker.messages import ActivationsMessage, ContrastMessage, ExportMessage, FeatureMessage, Message
 from inference.engine.engine import Directions
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.reading.contrast import contrast
@@ -20,6 +20,7 @@ from inference.interface import Event, TimedOut
 from inference.worker.job import Job
 from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.encoder_cache import EncoderCache
+from inference.worker.reading.export import file_pieces
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.saes.preparation import config_at
 from steering.spec import SAEPlace
@@ -51,6 +52,7 @@ class Readings:
             ActivationsMessage: self._activations,
             ContrastMessage: self._contrast,
             FeatureMessage: self._feature,
+            ExportMessage: self._export,
         }
         kinds[type(message)](message, job)
         if job.error:
@@ -101,6 +103,10 @@ class Readings:
             side: [(self.texts.name(token), logit) for token, logit in found] for side, found in asdict(tokens).items()
         }
         _write(job, "feature", {**named, "nearest": nearest_features(config, message.index, message.top, layer)})
+
+    def _export(self, message: ExportMessage, job: Job) -> None:
+        for piece in file_pieces(message):
+            _write(job, "piece", {"base64": piece})
 
 
 def read_text(ids: Any, pieces: list[tuple[str, bool]], found: TextFeatures) -> dict[str, Any]:
