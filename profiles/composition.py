@@ -38,6 +38,9 @@ class Chosen:
     """True where profiles are summed with each other, with other features or with the live steering."""
 
 
+UNSTEERED = Chosen()
+
+
 def of_profile(profile: Profile, intensity: float = 1.0, *, activates: bool = False) -> Chosen:
     """The steering of a profile at `intensity` times its own. Raises what `Profile.spec` raises."""
     used = (UsedProfile.of(profile, intensity),)
@@ -58,16 +61,15 @@ def composed(asked: Composition, main: SAE | None, intensity: float = 1.0, field
 
     Raises ProfileNotFound, IncompatibleProfile, SteeringUnavailable, or what `combine` and `resolve` raise.
     """
-    used = []
-    weighted = []
+    attached = SAE.objects.attached()
+    used, weighted = [], [(asked.own, intensity)]
     for name, weight in asked.profiles.items():
         profile = _named(name, f"{field}.profiles.{name}")
-        weighted.append((profile.fitting_document(), weight * intensity))
+        weighted.append((_of(attached, main, profile.fitting_document()), weight * intensity))
         used.append(UsedProfile.of(profile, weight * intensity))
-    weighted.append((asked.own, intensity))
     if asked.on_top:
-        weighted.append((_live_document(main), 1.0))
-    alone = not asked.profiles and not asked.on_top
+        weighted.append((_of(attached, main, _live_document(attached)), 1.0))
+    alone = len(weighted) == 1
     document = asked.own.scaled(intensity) if alone else combine(weighted, main.pk if main else "", field)
     spec = resolve(document, main, field=field)
     return Chosen(spec, tuple(used), is_raw(document), is_sum=True)
@@ -76,6 +78,11 @@ def composed(asked: Composition, main: SAE | None, intensity: float = 1.0, field
 def is_raw(document: Steering) -> bool:
     """True where all parts of the document count in the unit `raw`."""
     return all(part.unit == RAW for part in document.parts(""))
+
+
+def _of(attached: SAE | None, main: SAE | None, document: Steering) -> Steering:
+    """A document whose own features are of `attached`, for a sum whose own features are of `main`."""
+    return document.naming(attached.pk) if attached and attached != main else document
 
 
 def _named(name: str, field: str) -> Profile:

@@ -12,6 +12,7 @@ from inference.openai.messages import Message
 from inference.openai.validation import as_openai_error
 from steering.api.document_serializers import OwnSteeringSerializer
 from steering.api.serializers import StrictMixin
+from steering.document.steering import MAX_INTENSITY
 
 MOST_TOP_K, MOST_FEATURES, MOST_RANKED = 100, 1000, 1000
 MESSAGE = {
@@ -143,6 +144,9 @@ class ActivationsRequestSerializer(_Reading):
     positions = serializers.ChoiceField(["all", "answer"], default="all", help_text="Of conversations.")
     steering = OwnSteeringSerializer(required=False, help_text="Read under this; its features are of the SAE.")
     profile = serializers.CharField(required=False, help_text="Read under this profile, without activating it.")
+    intensity = serializers.FloatField(
+        default=1.0, min_value=0, max_value=MAX_INTENSITY, help_text="Scales `steering` or `profile`."
+    )
     stage = serializers.ChoiceField(["before", "after"], default="after", help_text="The steering at the hook point.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

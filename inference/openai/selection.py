@@ -1,9 +1,9 @@
 """The selection of a request, resolved in the database: the model and the immutable steering.
 
 One of these steers a request: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
-(the model id `model:profile`, or `model:profile@0.5` at an intensity), a document or a sum of its own (`steering`), else
-the live steering. `intensity` scales it for this request. To select changes nothing: the web activates the profile when
-a worker has begun to answer (`activate`), so that a refused request steers nobody.
+(the model id `model:profile`, or `model:profile@0.5` at an intensity), a document or a sum of its own (`steering`),
+else the live steering. `intensity` scales it for this request. To select changes nothing: the web activates the profile
+when a worker has begun to answer (`activate`), so that a refused request steers nobody.
 """
 
 import re
@@ -23,7 +23,7 @@ from inference.broker import heartbeats
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
-from profiles.composition import Chosen, UsedProfile, composed, of_live, of_profile
+from profiles.composition import UNSTEERED, Chosen, UsedProfile, composed, of_live, of_profile
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
 from steering.document import Composition
@@ -57,7 +57,7 @@ class Selection:
     is_raw: bool = True
 
     @classmethod
-    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = Chosen()) -> Self:
+    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = UNSTEERED) -> Self:
         profile = chosen.profiles[0].name if len(chosen.profiles) == 1 and not chosen.is_sum else None
         return cls(
             model_id,

@@ -1,5 +1,6 @@
 """The keys of a document beside its features, as fields of a row's JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -8,7 +9,7 @@ from rest_framework.fields import SkipField
 
 from steering.api.document_schema import SETTING_SCHEMAS, STRENGTHS
 from steering.api.serializers import StrictMixin
-from steering.document import Composition, Steering
+from steering.document import Steering
 from steering.document.steering import SETTINGS
 
 
@@ -75,6 +76,6 @@ class OwnSteeringSerializer(StrictMixin):
         return attrs
 
 
-def composition(given: dict[str, Any], field: str = "steering") -> Composition:
-    """The composition of a request. A key whose value is null is left out. Raises InvalidSteering."""
-    return Composition.parse({name: value for name, value in given.items() if value is not None}, field=field)
+def given(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a request's document that are not null."""
+    return {name: value for name, value in document.items() if value is not None}
