@@ -12,6 +12,7 @@ from inference.broker.messages import (
     ActivationsMessage,
     ContrastMessage,
     EmbedMessage,
+    ExportMessage,
     FeatureMessage,
     GenerateMessage,
     Message,
@@ -61,6 +62,12 @@ def feature(fields: dict[str, Any]) -> None:
 def vector(fields: dict[str, Any]) -> None:
     """Queue a VectorMessage for its reading."""
     _read(VectorMessage, fields)
+
+
+@shared_task(name=ExportMessage.TASK, acks_late=True)
+def export(fields: dict[str, Any]) -> None:
+    """Queue an ExportMessage for its file."""
+    _read(ExportMessage, fields)
 
 
 def _read(kind: type[Message], fields: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from django.urls import path, re_path
 from rest_framework.routers import SimpleRouter
 
 from inference import health
+from inference.api.export import ControlVectorView
 from inference.api.features import FeatureView
 from inference.api.measuring import MeasuringViewSet
 from inference.api.reading import ActivationsView, ContrastView
@@ -26,6 +27,7 @@ rest_urls = [
     path("activations", ActivationsView.as_view(), name="activations"),
     path("saes/<slug:id>/features/<int:index>", FeatureView.as_view(), name="feature"),
     path("vectors", VectorsView.as_view(), name="vectors"),
+    path("saes/<slug:id>/features/<int:index>/vector.gguf", ControlVectorView.as_view(), name="control_vector"),
     path("features/contrast", ContrastView.as_view(), name="contrast"),
 ]
 

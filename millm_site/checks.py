@@ -85,7 +85,7 @@ def _broker() -> Iterator[CheckMessage]:
 
 def _served() -> Iterator[CheckMessage]:
     try:
-        model, sae = LanguageModel.objects.current(), SAE.objects.attached()
+        model, saes = LanguageModel.objects.current(), SAE.objects.all_attached()
     except DatabaseError as error:
         yield Error(f"The tables cannot be read: {error}", hint="Run `manage.py migrate`.", id="millm.E003")
         return
@@ -101,9 +101,9 @@ def _served() -> Iterator[CheckMessage]:
         reason = f" ({model.error})" if model.error else ""
         hint = "It may still be loading; see the worker's log."
         yield Warning(f"No worker has loaded {model}: it is {model.status}{reason}.", hint=hint, id="millm.W005")
-    try:
-        if sae is not None:
+    for sae in saes:
+        try:
             model.check_fits(sae)
-    except Refused as error:
-        hint = "Detach it, and attach one that was trained on this model."
-        yield Warning(f"The attached SAE cannot steer: {error}", hint=hint, id="millm.W006")
+        except Refused as error:
+            hint = "Detach it, and attach one that was trained on this model."
+            yield Warning(f"The attached SAE cannot steer: {error}", hint=hint, id="millm.W006")

@@ -18,7 +18,7 @@ from steering.labels.models import FeatureLabel as FeatureLabel
 from steering.language_models import LanguageModel as LanguageModel
 from steering.saes import SAE as SAE
 from steering.spec import SteeringSpec
-from steering.strengths import parse_values
+from steering.strengths import parse_entries, parse_values
 
 
 class SteeringStateManager(models.Manager["SteeringState"]):
@@ -75,12 +75,12 @@ class SteeringState(models.Model):
         """What steers, as one document."""
         return Steering.join(self.strengths, self.more)
 
-    def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
+    def current_spec(self, sae: SAE | None, intensity: float = 1.0) -> SteeringSpec | None:
         """The snapshot for a request that names no steering, None if unsteered. Raises what `spec` raises."""
-        return self.spec(sae) if self.enabled else None
+        return self.spec(sae, intensity) if self.enabled else None
 
-    def spec(self, sae: SAE | None) -> SteeringSpec | None:
-        """The steering as a spec, whose own features are of `sae`; None where it steers nothing.
+    def spec(self, sae: SAE | None, intensity: float = 1.0) -> SteeringSpec | None:
+        """The steering as a spec, at `intensity` times its own; its own features are of `sae`. None is unsteered.
 
         Raises SteeringUnavailable on another SAE, and where the SAEs are others than when the steering was set.
         """
@@ -88,7 +88,7 @@ class SteeringState(models.Model):
             return None
         self.check_sae(sae)
         try:
-            return resolve(self.document, sae, field="", features_field="steering")
+            return resolve(self.document.scaled(intensity), sae, field="", features_field="steering")
         except Refused as error:
             raise SteeringUnavailable(str(error)) from error
 
@@ -113,7 +113,7 @@ class SteeringState(models.Model):
 
     def set_features(self, changes: Mapping[Any, Any]) -> None:
         """Set single own features; a strength of 0 removes the feature. Raises what `checked` raises."""
-        self._change(lambda old: old.with_features({**old.features, **parse_values(changes)}))
+        self._change(lambda old: old.with_features({**old.features, **parse_entries(changes)}))
 
     def clear(self, *, reason: str | None = "cleared") -> None:
         """Remove all that steers, and disable the steering."""

@@ -77,16 +77,19 @@ class Value:
 def parse_strengths(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, Strength]:
     """Parse {feature index: strength} from JSON or Python; returns it in order of index, without what changes nothing.
 
+    Raises what `parse_entries` raises.
+    """
+    return as_strengths(effective(parse_entries(data, d_sae=d_sae, field=field)))
+
+
+def parse_entries(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, Value]:
+    """Parse {feature index: strength}; keeps the zeros and the order.
+
     A list is refused. Raises what `parse_values` raises.
     """
     if isinstance(data, list):
         raise InvalidSteering(f"got list, expected {EXPECTED}", field)
-    return as_strengths(effective(parse_values(data, d_sae=d_sae, field=field)))
-
-
-def parse_entries(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, Strength]:
-    """Parse {feature index: strength}; keeps the zeros and the order. Raises what `parse_values` raises."""
-    return as_strengths(parse_values(data, d_sae=d_sae, field=field))
+    return parse_values(data, d_sae=d_sae, field=field)
 
 
 def parse_values(data: object, *, d_sae: int | None = None, field: str = "steering") -> dict[int, Value]:
@@ -168,11 +171,11 @@ def _mapped(data: Mapping[Any, Any], field: str) -> Iterable[tuple[object, objec
 
 def _listed(data: list[Any], field: str) -> Iterable[tuple[object, object, str]]:
     """The entries of a list, as upstream's user interface writes them; a label is for readers of the JSON."""
+    if not all(isinstance(entry, Mapping) for entry in data):
+        expected = f'expected {EXPECTED}, or a list of {{"index": …, "strength": …}}'
+        raise InvalidSteering(f"got a list of something else, {expected}", field)
     for at, entry in enumerate(data):
         path = f"{field}.{at}"
-        if not isinstance(entry, Mapping):
-            expected = 'expected {"index": …, "strength": …}'
-            raise InvalidSteering(f"got {type(entry).__name__}, {expected}", path)
         check_keys(entry, ("index", "strength", "label"), path)
         for name in ("index", "strength"):
             if name not in entry:

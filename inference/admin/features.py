@@ -17,6 +17,7 @@ from django.views.decorators.http import require_http_methods
 from unfold.admin import ModelAdmin
 
 from inference.broker.shares import count_for
+from inference.reading.export import is_exportable
 from inference.reading.facts import FeatureFacts
 from profiles.models import Profile
 from steering.admin.links import feature_url
@@ -62,7 +63,7 @@ class FeaturePages(ModelAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": f"Feature {index} of {sae}",
+            "title": f"{'Vector' if sae.is_vectors else 'Feature'} {index} of {sae}",
             "facts": facts,
             "unavailable": facts.unavailable.rstrip("."),
             **_shown(facts),
@@ -149,6 +150,7 @@ def _links(request: HttpRequest, facts: FeatureFacts) -> dict[str, Any]:
     links: dict[str, Any] = {
         "beside": [(title, text, feature_url(sae.pk, one)) for title, text, one in beside if 0 <= one < sae.d_sae],
         "sae_url": reverse("admin:steering_sae_change", args=[quote(sae.pk)]),
+        "export_url": reverse("control_vector", args=[sae.pk, index]) if is_exportable(sae) else "",
     }
     if request.user.has_perm("profiles.add_profile"):
         strength = min((facts.row.maximum or 2.0) / 2, settings.STEERING_MAX_STRENGTH)

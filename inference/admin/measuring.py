@@ -100,10 +100,7 @@ class MeasuringPages(ModelAdmin):
             "state": _state(row) if row and row.status != row.Status.MEASURED else "",
             "buttons": [self._button(action, icon, sae) for action, icon in _actions(row)] if may_change else [],
             "url": reverse("admin:steering_sae_measure", args=[sae.pk]),
-            "may_measure": may_change
-            and not sae.is_vectors
-            and sae.status == SAE.Status.READY
-            and not (row and row.is_under_way),
+            "may_measure": may_change and sae.status == SAE.Status.READY and not (row and row.is_under_way),
         }
         return render_to_string("admin/steering/sae/measuring.html", context)
 

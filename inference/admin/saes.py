@@ -79,7 +79,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
             ("Feature labels", self._rows(request, sae, FeatureLabel, "labels", "Search labels")),
             ("Statistics", self._rows(request, sae, Feature, "features", "Features")),
-            ("Measured", self.measuring(request, sae)),
+            *([] if sae.is_vectors else [("Measured", self.measuring(request, sae))]),
         ]
 
     def _rows(self, request: HttpRequest, sae: SAE, model: type[Model], rows: str, link: str) -> str:
@@ -113,7 +113,8 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
 
     def registration_message(self, sae: SAE) -> str:
         if sae.status == Status.READY:
-            return f"{sae} is registered and ready: attach it to steer by its features."
+            what = "vectors" if sae.is_vectors else "features"
+            return f"{sae} is registered and ready: attach it to steer by its {what}."
         return f"{sae} is registered: a worker downloads it now."
 
     def save_model(self, request: HttpRequest, obj: SAE, form: Any, change: bool) -> None:
@@ -194,8 +195,8 @@ def _facts_of_files(sae: SAE) -> list[tuple[str, Any]]:
     return [
         ("Format", f"{sae.format}, {sae.architecture}".rstrip(", ")),
         ("Hook point", sae.hook_name),
-        ("Layer", sae.layer),
-        ("Features", f"{sae.d_sae:,}"),
+        ("Layers" if len(sae.layers) > 1 else "Layer", ", ".join(map(str, sae.layers))),
+        ("Vectors" if sae.is_vectors else "Features", f"{sae.d_sae:,}"),
         ("Residual stream", f"{sae.d_in:,} wide"),
         ("Trained on", sae.model_name or "its files do not say"),
         ("Fingerprint", sae.fingerprint or "not computed yet"),
@@ -203,7 +204,10 @@ def _facts_of_files(sae: SAE) -> list[tuple[str, Any]]:
 
 
 def _hook_point(sae: SAE) -> str:
-    return f"layer {sae.layer}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}" if sae.hook_name else ""
+    if not sae.hook_name:
+        return ""
+    layers = f"layers {sae.layers[0]} to {sae.layers[-1]}" if len(sae.layers) > 1 else f"layer {sae.layer}"
+    return f"{layers}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}"
 
 
 def fit_badge(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:

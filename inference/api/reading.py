@@ -18,6 +18,7 @@ from inference.api.reading_serializers import (
 )
 from inference.broker.shares import count_for
 from inference.reading.request import Reading
+from steering.api.document_serializers import given
 from steering.api.schema import errors
 
 FAILURES = errors(400, 404, 409, 503)
@@ -60,14 +61,14 @@ class ActivationsView(_ReadingView):
         if features and (largest := max(features)) >= reading.sae.d_sae:
             message = f"Feature {largest} is out of range: SAE {reading.sae} has {reading.sae.d_sae} features."
             raise ValidationError({"features": [message]})
-        steering = asked["steering"]["features"] if "steering" in asked else None
+        steering = given(asked["steering"]) if "steering" in asked else None
         found = reading.activations(
             asked.get("texts") or asked.get("messages") or asked["tokens"],
             top_k=asked.get("top_k") or (len(features) if features else 5),
             features=features,
             skip_special=asked["skip_special"],
             answer_only=asked["positions"] == "answer",
-            steering=reading.spec(steering, asked.get("profile")),
+            steering=reading.spec(steering, asked.get("profile"), asked["intensity"]),
             stage=asked["stage"],
         )
         return Response(found)

@@ -10,7 +10,9 @@ from rest_framework import serializers
 from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from inference.openai.messages import Message
 from inference.openai.validation import as_openai_error
-from steering.api.serializers import STRENGTHS, StrictMixin
+from steering.api.document_serializers import OwnSteeringSerializer
+from steering.api.serializers import StrictMixin
+from steering.document.steering import MAX_INTENSITY
 
 MOST_TOP_K, MOST_FEATURES, MOST_RANKED = 100, 1000, 1000
 MESSAGE = {
@@ -123,10 +125,6 @@ class _Reading(StrictMixin):
     skip_special = serializers.BooleanField(default=True, help_text="Leave special tokens out.")
 
 
-class OwnSteeringSerializer(StrictMixin):
-    features = extend_schema_field(STRENGTHS)(serializers.DictField)()
-
-
 class ActivationsRequestSerializer(_Reading):
     """Exactly one of `texts`, `messages` and `tokens`; at most one of `steering` and `profile`."""
 
@@ -144,8 +142,11 @@ class ActivationsRequestSerializer(_Reading):
         help_text="The only features looked at.",
     )
     positions = serializers.ChoiceField(["all", "answer"], default="all", help_text="Of conversations.")
-    steering = OwnSteeringSerializer(required=False, help_text="Read under these strengths of the SAE's features.")
+    steering = OwnSteeringSerializer(required=False, help_text="Read under this; its features are of the SAE.")
     profile = serializers.CharField(required=False, help_text="Read under this profile, without activating it.")
+    intensity = serializers.FloatField(
+        default=1.0, min_value=0, max_value=MAX_INTENSITY, help_text="Scales `steering` or `profile`."
+    )
     stage = serializers.ChoiceField(["before", "after"], default="after", help_text="The steering at the hook point.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

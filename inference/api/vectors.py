@@ -5,7 +5,6 @@ from typing import Any
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers, status
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,7 +20,6 @@ from steering.api.serializers import StrictMixin
 from steering.labels.files import LABEL_LENGTH
 from steering.models import SAE
 
-LABEL_PERMISSIONS = ("steering.add_featurelabel", "steering.change_featurelabel")
 EXAMPLE = {
     "id": "sea",
     "label": "the sea",
@@ -66,14 +64,9 @@ class MadeSerializer(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(help_text="The tokens that counted.")
 
 
-class VectorSetSerializer(SAESerializer):
-    """A vector set that was made, with figures."""
-
-    made = MadeSerializer(read_only=True)
-
-    class Meta(SAESerializer.Meta):
-        fields = [*SAESerializer.Meta.fields, "made"]
-        read_only_fields = fields
+class MadeSetSerializer(serializers.Serializer[Any]):
+    sae = SAESerializer(help_text="The vector set, a row of /api/saes.")
+    made = MadeSerializer()
 
 
 class MayMakeVectors(BasePermission):
@@ -91,7 +84,7 @@ class VectorsView(APIView):
 
     @extend_schema(
         request=VectorRequestSerializer,
-        responses={201: VectorSetSerializer, **errors(400, 404, 409, 503, 507)},
+        responses={201: MadeSetSerializer, **errors(400, 404, 409, 503, 507)},
         examples=[OpenApiExample("Two texts a side", EXAMPLE, request_only=True)],
         operation_id="vectors_create",
     )
@@ -105,11 +98,9 @@ class VectorsView(APIView):
         body.is_valid(raise_exception=True)
         asked = dict(body.validated_data)
         set_id, label = asked.pop("id"), asked.pop("label")
-        if label and not request.user.has_perms(LABEL_PERMISSIONS):
-            raise PermissionDenied(f"A label needs the permissions {' and '.join(LABEL_PERMISSIONS)}.")
         count_for(request)
         reading = VectorReading.of(asked.pop("layer", None), asked.pop("hook_name", ""))
         row, made = reading.make_set(Recipe(**asked), set_id=set_id, label=label)
-        row.made = made.figures  # type: ignore[attr-defined]
-        data: Any = VectorSetSerializer(row).data
-        return Response(visible(request.user, SAE, data, "id", "status"), status=status.HTTP_201_CREATED)
+        data: Any = SAESerializer(row).data
+        shown = visible(request.user, SAE, data, "id", "status")
+        return Response({"sae": shown, "made": made.figures}, status=status.HTTP_201_CREATED)

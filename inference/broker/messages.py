@@ -176,3 +176,14 @@ class FeatureMessage(Message):
     place: SAEPlace
     index: int
     top: int
+
+
+class ExportMessage(Message):
+    """A request for the file of a control vector: the directions of the feature `index` at all layers of its SAE."""
+
+    TASK = "inference.export"
+
+    place: SAEPlace
+    index: int
+    model_hint: str
+    """The type of the model, for the file."""

@@ -34,8 +34,9 @@ class EmbeddingRequest(Body):
     dimensions: StrictInt | None = None
     profile: None = None
     steering: None = None
+    intensity: None = None
 
-    @field_validator("profile", "steering", mode="before")
+    @field_validator("profile", "steering", "intensity", mode="before")
     @classmethod
     def _unsteered(cls, value: object) -> None:
         if value is not None:

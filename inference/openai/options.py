@@ -2,7 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, WithJsonSchema, field_validator
+
+from steering.api.document_schema import (
+    ALSO,
+    COMPOSITION,
+    FORMS,
+    INTENSITY,
+    POSITIONS,
+    SPECIAL_TOKENS,
+    STRENGTHS,
+    UNIT,
+    WHEN,
+)
+
+STEERINGS: list[Any] = [*FORMS.values(), COMPOSITION]
 
 FeatureIndices = Annotated[
     list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=1000, fail_fast=True)
@@ -16,11 +30,35 @@ class StreamOptions(BaseModel):
 
 
 class OwnSteering(BaseModel):
-    """Strengths for one request only; no features mean explicitly unsteered."""
+    """A document for one request only, or a sum of profiles; no features mean explicitly unsteered.
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    The values are checked where the SAE is known: see `steering.document.Composition`.
+    """
 
-    features: dict[str, Any]
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": STEERINGS})
+
+    also: Annotated[Any, WithJsonSchema(ALSO)] = None
+    unit: Annotated[Any, WithJsonSchema(UNIT)] = None
+    intensity: Annotated[Any, WithJsonSchema(INTENSITY)] = None
+    positions: Annotated[Any, WithJsonSchema(POSITIONS)] = None
+    special_tokens: Annotated[Any, WithJsonSchema(SPECIAL_TOKENS)] = None
+    when: Annotated[Any, WithJsonSchema(WHEN)] = None
+    profiles: dict[str, Any] | None = None
+    """Weights of profiles, 0 to 2, by their names."""
+    on_top: bool | None = None
+    """True where the sum is added to the live steering."""
+    features: Annotated[Any, WithJsonSchema(STRENGTHS), Field(validate_default=True)] = None
+
+    @field_validator("features")
+    @classmethod
+    def _something_to_steer_by(cls, features: Any, info: ValidationInfo) -> Any:
+        if features is None and not (info.data.get("also") or info.data.get("profiles")):
+            raise ValueError("Field required, or profiles, or also")
+        return features
+
+    def given(self) -> dict[str, Any]:
+        """The keys of the document that are not null."""
+        return self.model_dump(exclude_none=True)
 
 
 class AnswerActivations(BaseModel):

@@ -17,6 +17,7 @@ from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
 from inference.openai.response_format import ResponseFormat
 from inference.openai.validation import as_openai_error
 from steering import strict_json
+from steering.document.steering import MAX_INTENSITY
 
 # Only the first wrong element of a list is reported: pydantic would make kilobytes of errors for each.
 Several = Field(min_length=1, fail_fast=True)
@@ -92,6 +93,8 @@ class AnswerRequest(Body):
     stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     profile: str | None = Field(None, min_length=1)
     steering: OwnSteering | None = None
+    intensity: float | None = Field(None, ge=0, le=MAX_INTENSITY)
+    """Scales the steering of this request alone; a profile that it activates is activated as it is."""
     activations: AnswerActivations | None = None
 
     @field_validator("stop")

@@ -1,10 +1,12 @@
 """The selection of a request, resolved in the database: the model and the immutable steering.
 
 One of these steers a request: a profile that it activates (`profile`, permanent, for everyone), a profile of its own
-(the model id `model:profile`), strengths of its own (`steering`), else the live steering. To select changes nothing:
-the web activates the profile when a worker has begun to answer (`activate`), so that a refused request steers nobody.
+(the model id `model:profile`, or `model:profile@0.5` at an intensity), a document or a sum of its own (`steering`),
+else the live steering. `intensity` scales it for this request. To select changes nothing: the web activates the profile
+when a worker has begun to answer (`activate`), so that a refused request steers nobody.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,16 +23,19 @@ from inference.broker import heartbeats
 from inference.models import LanguageModel
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
+from profiles.composition import UNSTEERED, Chosen, UsedProfile, composed, of_live, of_profile
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
-from steering.errors import NoSAEAttached, Refused
+from steering.document import Composition
+from steering.document.resolution import described
+from steering.document.steering import MAX_INTENSITY
+from steering.errors import Refused
 from steering.history import on_behalf_of
 from steering.models import SAE, SteeringState
 from steering.spec import SteeringSpec
-from steering.strengths import parse_strengths
 
-Chosen = tuple[SteeringSpec | None, str | None, str | None]
-"""The steering; the name of its profile, if it has one; the id of the profile to activate, if there is one."""
+INTENSITY = re.compile(r"(?P<profile>.+)@(?P<intensity>[0-9](\.[0-9]{1,6})?)", re.DOTALL)
+"""A profile's name in a model id, at an intensity."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,56 @@ class Selection:
     """The id of the profile to activate when a worker has accepted the request."""
     why_unserved: str = ""
     """The message for the client where no worker has the model."""
+    profiles: tuple[UsedProfile, ...] = ()
+    """The profiles in the steering; `profile` is the name where it is one alone."""
+    is_raw: bool = True
 
     @classmethod
-    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = (None, None, None)) -> Self:
-        return cls(model_id, model.name, model.version, model.queue, *chosen, model.why_unserved)
+    def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = UNSTEERED) -> Self:
+        profile = chosen.profiles[0].name if len(chosen.profiles) == 1 and not chosen.is_sum else None
+        return cls(
+            model_id,
+            model.name,
+            model.version,
+            model.queue,
+            chosen.spec,
+            profile,
+            chosen.activates,
+            model.why_unserved,
+            chosen.profiles,
+            chosen.is_raw,
+        )
 
     def headers(self) -> dict[str, str]:
-        """The headers that name steering and profile; the profile's name is percent-encoded, empty without one."""
+        """The headers that name the steering and its profiles; a name is percent-encoded, empty without a profile."""
         steering = self.steering.fingerprint if self.steering else "none"
-        return {"X-miLLM-Steering": steering, "X-miLLM-Profile": quote(self.profile or "", safe=" ")}
+        headers = {"X-miLLM-Steering": steering, "X-miLLM-Profile": _encoded(self.profile or "")}
+        listed = ", ".join(_item(used, steering) for used in self.profiles)
+        return headers | ({"X-miLLM-Steering-Profile": listed} if listed else {})
+
+    def details(self) -> dict[str, Any]:
+        """`steering` of `millm` in the response: the raw values of a steering that was given in other units."""
+        return {"steering": described(self.steering)} if self.steering and not self.is_raw else {}
+
+
+def _item(used: UsedProfile, steering: str) -> str:
+    """A profile as a member of a list of RFC 8941, where strings are ASCII and decimals have three digits."""
+    intensity = f"{used.intensity:.3f}".rstrip("0").rstrip(".")
+    sae = f';sae="{_encoded(used.sae_id)}"' if used.sae_id else ""
+    layer = "" if used.layer is None else f";layer={used.layer}"
+    return f'profile;name="{_encoded(used.name)}";intensity={intensity}{sae}{layer};hash="{steering}"'
+
+
+def _encoded(name: str) -> str:
+    return quote(name, safe=" ")
 
 
 def select(
-    user: APIUser, model_id: str, profile_name: str | None = None, steering: Mapping[str, Any] | None = None
+    user: APIUser,
+    model_id: str,
+    profile_name: str | None = None,
+    steering: Mapping[str, Any] | None = None,
+    intensity: float | None = None,
 ) -> Selection:
     """Resolve a request's model and steering, from one state of the database; changes nothing.
 
@@ -71,12 +113,13 @@ def select(
         with _snapshot():
             current = LanguageModel.objects.current()
             if found := _of_current(current, model_id):
-                model, own_profile = found
-                _check_one_of(own_profile, profile_name, steering)
-                return Selection.of(model_id, model, _chosen(user, own_profile, profile_name, steering))
+                _check_one_of(found.profile, profile_name, steering)
+                _check_one_intensity(found, intensity)
+                return Selection.of(model_id, found.model, _chosen(user, found, profile_name, steering, intensity))
         model = _other(model_id, current)  # after the transaction, which should not wait for Redis
         _check_one_of(None, profile_name, steering)
-        _refuse_steering(model, param if profile_name is not None or steering else None)
+        names_steering = profile_name is not None or bool(steering)
+        _refuse_steering(model, param if names_steering else "intensity" if intensity is not None else None)
         return Selection.of(model_id, model)
     except Refused as error:
         raise OpenAIError.from_steering(error, param) from error
@@ -113,6 +156,12 @@ def _check_one_of(own_profile: Profile | None, name: str | None, steering: Mappi
         raise OpenAIError(400, message, param="steering" if steering is not None else "profile", code="invalid_request")
 
 
+def _check_one_intensity(found: "Found", intensity: float | None) -> None:
+    if found.intensity is not None and intensity is not None:
+        message = "The request has an intensity in its model id and `intensity`: expected one of them."
+        raise OpenAIError(400, message, param="intensity", code="invalid_request")
+
+
 def _refuse_steering(model: LanguageModel, param: str | None) -> None:
     """Raise OpenAIError 409 for a request to steer another model than the current one: profiles and SAE are not its."""
     if param is not None:
@@ -121,17 +170,22 @@ def _refuse_steering(model: LanguageModel, param: str | None) -> None:
 
 
 def _chosen(
-    user: APIUser, own_profile: Profile | None, profile_name: str | None, steering: Mapping[str, Any] | None
+    user: APIUser,
+    found: "Found",
+    profile_name: str | None,
+    steering: Mapping[str, Any] | None,
+    intensity: float | None,
 ) -> Chosen:
-    if own_profile is not None:
-        return own_profile.spec(), own_profile.name, None
+    scale = next((one for one in (found.intensity, intensity) if one is not None), 1.0)
+    if found.profile is not None:
+        return of_profile(found.profile, scale)
     if steering is not None:
-        return _own_strengths(steering), None, None
+        sae = SAE.objects.attached()
+        return composed(Composition.parse(steering, d_sae=sae.d_sae if sae else None), sae, scale)
     if profile_name is None:
-        return *_live(), None
+        return of_live(scale)
     _check_may_activate(user)
-    profile = Profile.objects.named(profile_name)
-    return profile.spec(), profile.name, profile.pk
+    return of_profile(Profile.objects.named(profile_name), scale, activates=True)
 
 
 def _check_may_activate(user: APIUser) -> None:
@@ -140,38 +194,39 @@ def _check_may_activate(user: APIUser) -> None:
         raise OpenAIError(403, message, param="profile", code="permission_denied")
 
 
-def _live() -> tuple[SteeringSpec | None, str | None]:
-    """The live steering, and the active profile where its strengths are the live ones."""
-    state = SteeringState.objects.filter(pk=1).first() or SteeringState()
-    spec = state.current_spec(SAE.objects.attached())
-    active = Profile.objects.active()
-    return spec, active.name if active and not active.differs_from(state) else None
-
-
-def _own_strengths(steering: Mapping[str, Any]) -> SteeringSpec | None:
-    sae = SAE.objects.attached()
-    strengths = parse_strengths(steering["features"], d_sae=sae.d_sae if sae else None, field="steering.features")
-    if strengths and sae is None:
-        raise NoSAEAttached("no SAE is attached: nothing can be steered")
-    return SteeringState(strengths=strengths).spec(sae)
-
-
 def served_model(model_id: str) -> tuple[LanguageModel, Profile | None]:
     """A model, the current one or another that a worker serves, and the profile of an id like `model:profile`.
 
     Raises OpenAIError 404 or 503.
     """
     current = LanguageModel.objects.current()
-    return _of_current(current, model_id) or (_other(model_id, current), None)
+    if found := _of_current(current, model_id):
+        return found.model, found.profile
+    return _other(model_id, current), None
 
 
-def _of_current(current: LanguageModel | None, model_id: str) -> tuple[LanguageModel, Profile | None] | None:
-    """The current model, and the profile of `model:profile`, where `model_id` is its or that of one of its profiles."""
+@dataclass(frozen=True)
+class Found:
+    """The current model, and the profile and the intensity of an id like `model:profile@0.5`."""
+
+    model: LanguageModel
+    profile: Profile | None = None
+    intensity: float | None = None
+
+
+def _of_current(current: LanguageModel | None, model_id: str) -> Found | None:
+    """What `model_id` names, where it is the id of the current model or of one of its profiles."""
     if current is not None and model_id == current.name:
-        return current, None
-    if current is not None and model_id.startswith(f"{current.name}:"):
-        with suppress(ProfileNotFound):  # another model may have such a name
-            return current, Profile.objects.named(model_id.removeprefix(f"{current.name}:"))
+        return Found(current)
+    if current is None or not model_id.startswith(f"{current.name}:"):
+        return None
+    name = model_id.removeprefix(f"{current.name}:")
+    with suppress(ProfileNotFound):  # another model may have such a name
+        return Found(current, Profile.objects.named(name))
+    at = INTENSITY.fullmatch(name)
+    if at is not None and float(at["intensity"]) <= MAX_INTENSITY:
+        with suppress(ProfileNotFound):
+            return Found(current, Profile.objects.named(at["profile"]), float(at["intensity"]))
     return None
 
 

@@ -59,8 +59,8 @@ async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:
 async def _answer(
     request: HttpRequest, user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str
 ) -> HttpResponseBase:
-    steering = asked.steering.model_dump() if asked.steering else None
-    selection = await in_database(select, user, asked.model, asked.profile, steering)
+    steering = asked.steering.given() if asked.steering else None
+    selection = await in_database(select, user, asked.model, asked.profile, steering, asked.intensity)
     activations = None
     if asked.activations:
         activations = await in_database(ActivationsOfAnswer.select, user, asked.activations, selection)
@@ -76,12 +76,18 @@ async def _answer(
     first = await first_event(events, waits=streamed)
     if streamed:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
-        body = _sse(answer, first, events, activations, asked.wants_usage_chunk)
+        body = _sse(answer, first, events, partial(_details, selection, activations, answer), asked.wants_usage_chunk)
         return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
     whole = await _collect(answer, first, events)
-    if activations:
-        whole["millm"] = await in_database(activations.response, answer.activations)
+    if details := await _details(selection, activations, answer):
+        whole["millm"] = details
     return JsonResponse(whole, headers=selection.headers())
+
+
+async def _details(selection: Selection, activations: ActivationsOfAnswer | None, answer: Answer) -> dict[str, Any]:
+    """`millm` of the response: raw values of the steering, and the features that fire in the answer."""
+    read = await in_database(activations.response, answer.activations) if activations else {}
+    return {**selection.details(), **read}
 
 
 def _message(
@@ -129,7 +135,7 @@ async def _sse(
     answer: Answer,
     first: Event,
     events: AsyncGenerator[Event],
-    activations: ActivationsOfAnswer | None,
+    details: Callable[[], Awaitable[dict[str, Any]]],
     with_usage: bool,
 ) -> AsyncIterator[bytes]:
     """The answer as server-sent events, ended by `[DONE]` or by an error."""
@@ -137,8 +143,8 @@ async def _sse(
         yield _event(answer, first)
         async for event in events:
             yield _event(answer, event)
-        if activations:
-            yield _data(answer.last_chunk(millm=await in_database(activations.response, answer.activations)))
+        if found := await details():
+            yield _data(answer.last_chunk(millm=found))
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
         failed = as_openai_error(error)
         stream_failed(failed.status)

@@ -8,13 +8,14 @@ from typing import Any, Self
 from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Pool, Prompt, Stage
 from inference.reading.asking import ask
 from inference.reading.model import ReadingModel
+from profiles.composition import composed
 from profiles.models import Profile
+from steering.document import Composition
 from steering.errors import NoSAEAttached
 from steering.labels.models import FeatureLabel
-from steering.models import SAE, SteeringState
+from steering.models import SAE
 from steering.saes import NoSuchSAE
 from steering.spec import SteeringSpec
-from steering.strengths import parse_strengths
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,19 @@ class Reading(ReadingModel):
         model.check_fits(sae)
         return cls(model, sae)
 
-    def spec(self, strengths: Mapping[str, Any] | None, profile: str | None) -> SteeringSpec | None:
-        """The steering under which texts are read: strengths of features of this SAE, or a profile's; activates none.
+    def spec(
+        self, steering: Mapping[str, Any] | None, profile: str | None, intensity: float = 1.0
+    ) -> SteeringSpec | None:
+        """The steering under which texts are read: a document whose features are of this SAE, or a profile's.
 
-        Raises InvalidSteering, SteeringUnavailable, ProfileNotFound or IncompatibleProfile.
+        Activates none. Raises InvalidSteering, SteeringUnavailable, ProfileNotFound, IncompatibleProfile, or what
+        `steering.document.resolution.resolve` raises.
         """
         if profile is not None:
-            return Profile.objects.named(profile).spec()
-        if strengths is None:
+            return Profile.objects.named(profile).spec(intensity)
+        if steering is None:
             return None
-        parsed = parse_strengths(strengths, d_sae=self.sae.d_sae, field="steering.features")
-        return SteeringState(strengths=parsed).spec(self.sae)
+        return composed(Composition.parse(steering, d_sae=self.sae.d_sae), self.sae, intensity).spec
 
     def describe(self) -> dict[str, Any]:
         return {"model": self.model.name, "sae": self.sae.pk, "hook_name": self.sae.hook_name}

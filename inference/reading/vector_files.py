@@ -1,7 +1,7 @@
 """The files of a vector that was made here: a folder of its own below MILLM_VECTORS_DIR.
 
-`vectors.safetensors` has the tensor `vectors`, (1, d_model) float32. `cfg.json` has its hook point and the model, and
-under `made` the way it was made. `texts.json` has the texts.
+It has the form of `steering.formats.vectors`, whose `cfg.json` has under `made` the way the vector was made.
+`texts.json` has the texts.
 """
 
 import json
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from steering.errors import Refused
+from steering.formats.vectors import CONFIG_FILE, TENSOR, WEIGHTS_FILES
+from steering.formats.vectors import FORMAT as FORMAT
 
-WEIGHTS, CONFIG, TEXTS = "vectors.safetensors", "cfg.json", "texts.json"
-TENSOR = "vectors"
+TEXTS = "texts.json"
 
 
 class VectorsNotStored(Refused):
@@ -36,8 +37,8 @@ def store(name: str, vector: NDArray[np.float32], config: Mapping[str, Any], tex
     unfinished = root / f".{uuid.uuid4().hex}"
     try:
         unfinished.mkdir(parents=True)
-        save_file({TENSOR: np.ascontiguousarray(vector[np.newaxis], "<f4")}, unfinished / WEIGHTS)
-        for file, content in ((CONFIG, config), (TEXTS, texts)):
+        save_file({TENSOR: np.ascontiguousarray(vector[np.newaxis], "<f4")}, unfinished / WEIGHTS_FILES[0])
+        for file, content in ((CONFIG_FILE, config), (TEXTS, texts)):
             (unfinished / file).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         return _named(unfinished, root, name)
     except OSError as error:

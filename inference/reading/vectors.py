@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from inference.reading.asking import ask
 from inference.reading.model import ReadingModel
 from steering.architectures import RESID_POST, UnsupportedHookPoint, parse_hook_name
 from steering.errors import Refused
-from steering.models import SAE, EditedLabel
+from steering.models import SAE
 
 
 class InvalidVector(Refused):
@@ -108,24 +107,21 @@ class VectorReading(ReadingModel):
         return MadeVector(vector, *(found[name] for name in ("norm", "auc", "residual_norm", "tokens")))
 
     def make_set(self, recipe: Recipe, *, set_id: str = "", label: str = "") -> tuple[SAE, MadeVector]:
-        """Make a vector and keep it as a vector set of one vector, with `label` as its edited label.
+        """Make a vector and keep it as a vector set of one vector, with the label `label` in its files.
 
-        `set_id` is made of the label where it is empty. Raises what `make` raises, InvalidSAE, SAEExists, InvalidLabel
-        or VectorsNotStored.
+        `set_id` is made of the label where it is empty. Raises what `make` raises, InvalidSAE, SAEExists or
+        VectorsNotStored.
         """
         set_id = set_id or free_id(slugify(label)[:150] or f"vector-{parse_hook_name(self.hook_name)[0]}")
-        SAE(id=set_id, source=str(settings.MILLM_VECTORS_DIR), format="vectors").check_rules()
+        SAE(id=set_id, source=str(settings.MILLM_VECTORS_DIR), format=vector_files.FORMAT).check_rules()
         made = self.make(recipe)
         folder = vector_files.store(set_id, made.vector, self._config(recipe, made, label), _texts(recipe))
         try:
-            with transaction.atomic():
-                row = SAE.objects.register(str(folder), sae_id=set_id, anywhere=True)
-                SAE.objects.filter(pk=row.pk).update(residual_norm=made.residual_norm)
-                if label:
-                    EditedLabel.objects.write(row.pk, 0, label)
+            row = SAE.objects.register(str(folder), sae_id=set_id, anywhere=True)
         except BaseException:
             vector_files.remove(folder)
             raise
+        SAE.objects.filter(pk=row.pk).update(residual_norm=made.residual_norm)
         row.refresh_from_db()
         return row, made
 
@@ -134,14 +130,12 @@ class VectorReading(ReadingModel):
         model = {name: getattr(self.model, name) for name in ("name", "source", "revision", "dtype")}
         options = {name: getattr(recipe, name) for name in ("method", "pool", "answer_only", "skip_special")}
         return {
-            "architecture": "vectors",
+            "format": vector_files.FORMAT,
             "hook_name": self.hook_name,
             "model_name": self.model.name,
-            "d_in": len(made.vector),
-            "d_sae": 1,
+            **({"labels": [label]} if label else {}),
             "made": {
                 **options,
-                "label": label,
                 "model": model,
                 **made.figures,
                 "at": timezone.now().isoformat(),

@@ -14,7 +14,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from inference.engine.engine import ContinuousEngine, EngineLimits
+from inference.engine.steering.weights import SteeringWeights
 from inference.tests.engines import Collected
+from steering.formats import SAEConfig
+from steering.spec import SAEPlace
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 WORDS = [
@@ -125,6 +128,10 @@ def scripted_engine(
         yield collected
 
 
+def _no_sae(place: SAEPlace) -> SAEConfig:
+    raise AssertionError("scripted models are not steered")
+
+
 @contextmanager
 def engine_of(
     model: LlamaForCausalLM,
@@ -132,7 +139,7 @@ def engine_of(
     limits: EngineLimits = EngineLimits(),  # noqa: B008
 ) -> Iterator[Collected]:
     collected = Collected()
-    collected.engine = ContinuousEngine(model, tokenizer, collected.listen, lambda spec: torch.zeros(0), limits)
+    collected.engine = ContinuousEngine(model, tokenizer, collected.listen, SteeringWeights(_no_sae), limits)
     try:
         yield collected
     finally:

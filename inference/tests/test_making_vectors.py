@@ -59,21 +59,21 @@ def test_a_vector_set_is_made_of_texts_and_keeps_what_made_it(
     body = sides("ocean")
     answer = post(client, {**body, **options, "id": "sea", "label": "the sea"})
     hook_name = options.get("hook_name", "blocks.1.hook_resid_post")
-    shape = {name: answer[name] for name in ("id", "architecture", "hook_name", "d_sae", "model_name", "status")}
-    expected = {"id": "sea", "architecture": "vectors", "hook_name": hook_name, "d_sae": 1, "model_name": "demo"}
-    assert shape == {**expected, "status": "ready"}
+    shape = [answer["sae"][name] for name in ("id", "architecture", "hook_name", "d_sae", "model_name", "status")]
+    assert shape == ["sea", "vectors", hook_name, 1, "demo", "ready"]
     made = folder / "sea"
-    assert answer["source"] == str(made)
+    assert answer["sae"]["source"] == str(made)
     reader = ResidualReader(AutoModelForCausalLM.from_pretrained(DEMO), hook_name, threading.Lock())
     pair = (texts(body[side]) for side in ("positive", "negative"))
-    again = make_vector(reader, *pair, method=options.get("method", "difference"))
+    again_by = options.get("method", "difference")
+    again = make_vector(reader, *pair, method=again_by)
     assert again is not None
     [vector] = load_file(made / "vectors.safetensors")["vectors"]
     assert torch.allclose(torch.tensor(vector), again.vector, atol=1e-4)
     assert np.array_equal(decoder_rows(read_config(made), [0])[0], vector)
     assert json.loads((made / "texts.json").read_text()) == body
     config = json.loads((made / "cfg.json").read_text())["made"]
-    assert (config["label"], config["model"]["name"], config["pool"]) == ("the sea", "demo", "mean")
+    assert (config["model"]["name"], config["method"], config["pool"]) == ("demo", again_by, "mean")
     assert answer["made"] == {name: config[name] for name in ("norm", "residual_norm", "auc", "tokens")}
     assert answer["made"]["norm"] == pytest.approx(float(np.linalg.norm(vector)), rel=1e-5)
     assert answer["made"]["auc"] > 0.9
@@ -99,12 +99,12 @@ def test_of_conversations_the_last_answers_count_unless_all_is_asked_for(client:
 
 def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: APIClient, folder: Path) -> None:
     body = {**sides("ocean", 2), "layer": 1}
-    named = [post(client, {**body, "label": "The Sea!"})["id"] for _ in range(2)]
-    assert [*named, post(client, body)["id"]] == ["the-sea", "the-sea-2", "vector-1"]
+    named = [post(client, {**body, "label": "The Sea!"})["sae"]["id"] for _ in range(2)]
+    assert [*named, post(client, body)["sae"]["id"]] == ["the-sea", "the-sea-2", "vector-1"]
     assert post(client, {**body, "id": "the-sea"}, 409)["code"] == "sae_exists"
     SAE.objects.get(pk="the-sea").delete()
     again = post(client, {**body, "id": "the-sea"})
-    assert again["source"] == str(folder / "the-sea-3"), "the folder of a deleted set stays"
+    assert again["sae"]["source"] == str(folder / "the-sea-3"), "the folder of a deleted set stays"
     assert sorted(path.name for path in folder.iterdir()) == ["the-sea", "the-sea-2", "the-sea-3", "vector-1"]
 
 
@@ -158,9 +158,7 @@ def test_a_set_that_is_not_registered_leaves_no_files(
     assert not list(folder.iterdir())
 
 
-def test_making_needs_the_permission_to_add_an_sae_and_a_label_needs_its_own(
-    server: Server, folder: Path, django_user_model: Any
-) -> None:
+def test_making_needs_the_permission_to_add_an_sae(server: Server, folder: Path, django_user_model: Any) -> None:
     maker: User = django_user_model.objects.create_user("maker", password="x")
     client = APIClient()
     client.force_authenticate(maker)
@@ -168,8 +166,7 @@ def test_making_needs_the_permission_to_add_an_sae_and_a_label_needs_its_own(
     post(client, body, 403)
     maker.user_permissions.add(Permission.objects.get(codename="add_sae"))
     client.force_authenticate(django_user_model.objects.get(pk=maker.pk))
-    assert "change_featurelabel" in post(client, {**body, "label": "sea"}, 403)["detail"]
-    assert post(client, body) == {"id": "vector-1", "status": "ready"}
+    assert post(client, body)["sae"] == {"id": "vector-1", "status": "ready"}
 
 
 def test_a_web_process_makes_one_too(server: Server, api_key: str) -> None:
@@ -177,4 +174,4 @@ def test_a_web_process_makes_one_too(server: Server, api_key: str) -> None:
     body = {**sides("ocean", 2), "layer": 1}
     answer = httpx.post(f"{server.url}{URL}", json=body, headers=headers, timeout=60)
     assert answer.status_code == 201, answer.text
-    assert (Path(answer.json()["source"]) / "cfg.json").is_file()
+    assert (Path(answer.json()["sae"]["source"]) / "cfg.json").is_file()

@@ -112,10 +112,10 @@ def test_what_is_loaded_attached_and_activated_between_two_reads_is_of_the_next_
     monkeypatch.setattr(manager, method, interrupted)
     assert select(root(), "demo", name) == before
     assert before.steering is not None
-    assert (before.steering.sae_id, before.profile) == ("demo-sae", "ocean")
+    assert (before.steering.parts[0].sae_id, before.profile) == ("demo-sae", "ocean")
     after = select(root(), "other")
     assert after.steering is not None
-    assert (after.served, after.steering.sae_id, after.profile) == ("other", "other-sae", "others")
+    assert (after.served, after.steering.parts[0].sae_id, after.profile) == ("other", "other-sae", "others")
 
 
 def root() -> Any:

@@ -21,6 +21,7 @@ WORDS = {
     "REDIS_URL": ("addresses.redis_url()", "embedded Redis, of each machine its own"),
     "MILLM_HOME": ("CHECKOUT / '.millm'", "`.millm` in the checkout"),
     "MILLM_MODEL_DIRS": ("[str(MILLM_HOME / 'models')]", "`models` in `MILLM_HOME`"),
+    "MILLM_VECTORS_DIR": ("str(MILLM_HOME / 'vectors')", "`vectors` in `MILLM_HOME`"),
     "LOG_FORMAT": ("'plain' if 'DATABASE_URL' in EMBEDDED else 'json'", "`plain`"),
     "SECRET_KEY": ("", "made once, in `MILLM_HOME`"),
     "MILLM_ADMIN_PASSWORD": ("", "random"),

@@ -18,7 +18,9 @@ from millm_site import addresses, embedded
 from millm_site.tests.variables import FILES, ROOT, read_variables
 
 # Any text can be meant.
-FREE = {"SECRET_KEY", "MILLM_ADMIN_PASSWORD", "MILLM_MODEL_DIRS", "HF_HUB_CACHE", "INFERENCE_MODEL"}
+FREE = {
+    *("SECRET_KEY", "MILLM_ADMIN_PASSWORD", "MILLM_MODEL_DIRS", "MILLM_VECTORS_DIR", "HF_HUB_CACHE", "INFERENCE_MODEL"),
+}
 WRONG = {
     **dict.fromkeys(("DEBUG", "HTTPS", "HF_HUB_OFFLINE", "INFERENCE_JOBS"), "maybe"),
     **{name: "many" for name in read_variables().keys() - FREE if name.startswith("INFERENCE_")},

@@ -13,9 +13,10 @@ from profiles.api.live_serializers import (
     SteeringVersionSerializer,
     WholeSteeringVersionSerializer,
 )
+from steering.api.document_schema import STRENGTHS, examples
 from steering.api.permissions import ChangePermissions, visible
 from steering.api.schema import errors
-from steering.api.serializers import STRENGTHS
+from steering.document import Steering
 from steering.models import SteeringState
 
 ANSWER = {200: SteeringStateSerializer}
@@ -36,14 +37,15 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         """The live steering now, and whether it equals the active profile."""
         return self._answer(self.get_object())
 
-    @extend_schema(responses={**ANSWER, **errors(400, 409)})
+    @extend_schema(responses={**ANSWER, **errors(400, 409)}, examples=examples("values"))
     def update(self, request: Request) -> Response:
-        """Replace the values; `enabled` defaults to true."""
+        """Replace all that steers; `enabled` defaults to true."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = self.get_object()
         given = body.validated_data
-        state.replace(given.get("strengths", {}), given.get("enabled", True), reason="replaced")
+        steering = Steering.of_columns(given.get("strengths", {}), given.get("more", {}), features_field="steering")
+        state.replace(steering, given.get("enabled", True), reason="replaced")
         return self._answer(state)
 
     @extend_schema(

@@ -6,8 +6,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from profiles.models import Profile
+from steering.api.document_serializers import DocumentSettings
 from steering.api.label_serializers import Labels
 from steering.api.serializers import FeatureStrengths, StrictMixin
+from steering.document.steering import SETTINGS
 from steering.history import Door
 from steering.models import SAE, SteeringState
 
@@ -17,7 +19,7 @@ class ActiveProfile(serializers.Serializer[Any]):
     name = serializers.CharField()
 
 
-class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringState]):
+class SteeringStateSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializer[SteeringState]):
     values = FeatureStrengths(source="strengths", required=False)
     labels = Labels()
     sae_id = serializers.SerializerMethodField(help_text="The attached SAE, whose features these are.")
@@ -31,6 +33,7 @@ class SteeringStateSerializer(StrictMixin, serializers.ModelSerializer[SteeringS
         fields = [
             "enabled",
             "values",
+            *SETTINGS,
             "labels",
             "version",
             "sae_id",
@@ -66,7 +69,7 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
     sae_id = serializers.CharField()
 
 
-class WholeSteeringVersionSerializer(SteeringVersionSerializer):
+class WholeSteeringVersionSerializer(DocumentSettings, SteeringVersionSerializer):
     """The same, with its values."""
 
     values = FeatureStrengths(source="strengths")

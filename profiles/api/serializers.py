@@ -6,14 +6,16 @@ from rest_framework import serializers
 
 from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
+from steering.api.document_serializers import DocumentSettings
 from steering.api.label_serializers import Labels
 from steering.api.serializers import FeatureStrengths, StrictMixin
+from steering.document.steering import SETTINGS
 from steering.history import Door
 
 VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 
-class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
+class ProfileSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializer[Profile]):
     steering = FeatureStrengths(source="strengths", required=False)
     labels = Labels()
 
@@ -28,6 +30,7 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
             "layer",
             "sae_fingerprint",
             "steering",
+            *SETTINGS,
             "labels",
             "is_active",
             "created_at",
@@ -45,7 +48,7 @@ class ProfileSerializer(StrictMixin, serializers.ModelSerializer[Profile]):
     def update(self, instance: Profile, validated_data: dict[str, Any]) -> Profile:
         """PATCH changes the given fields. PUT replaces the profile: other fields get the values of a new profile."""
         if not self.partial:
-            validated_data = {"description": None, **Profile.objects.defaults(), **validated_data}
+            validated_data = {"description": None, **Profile.objects.defaults(), "more": {}, **validated_data}
         return super().update(instance, validated_data)
 
     def create(self, validated_data: dict[str, Any]) -> Profile:
@@ -98,7 +101,7 @@ class ImportedBundleSerializer(serializers.Serializer[Any]):
     notes = Notes
 
 
-class VersionedProfile(serializers.ModelSerializer[Any]):
+class VersionedProfile(DocumentSettings, serializers.ModelSerializer[Any]):
     steering = FeatureStrengths(source="strengths")
 
     class Meta:

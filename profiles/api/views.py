@@ -22,6 +22,7 @@ from profiles.api.pagination import ProfilePages
 from profiles.api.serializers import DuplicateSerializer, ProfileNameSerializer, ProfileSerializer
 from profiles.errors import NoActiveProfile, StaleProfile
 from profiles.models import Profile
+from steering.api.document_schema import examples
 from steering.api.permissions import ModelPermissions, visible
 from steering.api.schema import errors
 from steering.models import SteeringState
@@ -41,7 +42,9 @@ class MayActivate(permissions.BasePermission):
 
 @extend_schema_view(
     list=extend_schema(responses={200: ProfileSerializer(many=True), **errors(400, 404)}),
-    create=extend_schema(responses={201: ProfileSerializer, **errors(400, 409)}),
+    create=extend_schema(
+        responses={201: ProfileSerializer, **errors(400, 409)}, examples=examples("steering", name="ocean")
+    ),
     retrieve=extend_schema(responses={200: ProfileSerializer, **errors(404)}),
     update=extend_schema(parameters=[IF_MATCH], responses={200: ProfileSerializer, **errors(400, 404, 409, 412)}),
     partial_update=extend_schema(

@@ -164,7 +164,7 @@ def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sa
 def test_what_is_left_out_and_what_does_not_fit_is_told(admin_client: Client, sae: SAE) -> None:
     answer = preview(admin_client, json.dumps(changed(CLUSTER, model={"hf_id": "gpt2"})))
     shown = unescape(answer.content.decode())
-    assert "members[].label: a profile does not keep this field" in shown
+    assert "members[].meta: a profile does not keep this field" in shown
     assert "It is for the model gpt2, and tiny is loaded." in shown
 
 

@@ -79,7 +79,12 @@ def test_a_cluster_of_mistudio_is_read_with_its_signs_and_intensity(client: APIC
         2,
         "d",
     )
-    assert [note.split(":")[0] for note in answer["notes"]] == ["sae.n_features", "members[].label", "members[].meta"]
+    assert [note.split(":")[0] for note in answer["notes"]] == [
+        "sae.n_features",
+        "members[].meta",
+        "budget.intensity_range",
+        "SAE tiny-sae",
+    ]
 
 
 def test_a_bundle_of_mistudio_is_read(client: APIClient, sae: SAE) -> None:
@@ -98,7 +103,7 @@ def test_a_bundle_of_mistudio_is_read(client: APIClient, sae: SAE) -> None:
         ([], None),
         ({}, "type"),
         ({"type": "other"}, "type"),
-        ({"kind": "mistudio.circuit-definition"}, "kind"),
+        ({"kind": "mistudio.probe-definition"}, "kind"),
         (changed(FILE, version="2.0"), "version"),
         (changed(FILE, steerng={}), "steerng"),
         (changed(FILE, profile={}), "profile.name"),

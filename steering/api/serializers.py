@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from steering.api.document_schema import STRENGTHS
+
 UNKNOWN_SHOWN = 20  # an answer is not larger than what it answers
 
 
@@ -20,14 +22,6 @@ class StrictMixin(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
-STRENGTHS = {
-    "type": "object",
-    "description": "Feature index (a whole number as a string): strength.",
-    "additionalProperties": {"type": "number"},
-    "example": {"123": 5.0, "456": -2.5},
-}
-
-
 @extend_schema_field(STRENGTHS)
 class FeatureStrengths(serializers.JSONField):
-    """{feature index: strength}, checked by the model, which knows the SAE."""
+    """{feature index: strength}, checked by the model, which knows the SAE. A strength may have a mode."""

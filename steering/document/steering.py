@@ -135,6 +135,11 @@ class Steering:
         """This document with `intensity` times its intensity, which may be beyond 2 then."""
         return replace(self, intensity=self.intensity * intensity)
 
+    def naming(self, sae: str) -> "Steering":
+        """This document with its own features as a part that names their SAE."""
+        own = (Part(sae, self.features, when=self.when),) if self.features else ()
+        return replace(self, features={}, when=None, also=(*own, *self.also))
+
     def parts(self, sae: str) -> list[Part]:
         """All parts, the own features first as a part of `sae`; each names its settings, at an intensity of 1.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steering.architectures import MLP_OUT, RESID_POST, RESID_PRE
+from steering.architectures import MLP_OUT, RESID_POST, RESID_PRE, parse_hook_name
 from steering.errors import Refused
 from steering.formats.config import LARGEST_D_IN, VECTORS, BrokenDecoder, SAEConfig, UnreadableSAE, Values
 from steering.formats.gguf import (
@@ -115,9 +115,8 @@ def stored_directions(path: Path) -> dict[str, StoredTensor]:
 def control_vector(config: SAEConfig, rows: Mapping[int, Float32], model_hint: str) -> bytes:
     """A GGUF file of `rows`, {layer of `config`: direction, (d_model,)}, as float32: llama.cpp reads no other type.
 
-    Of a control vector the metadata and the order of the layers are those of its file. A direction before block l is
-    one behind block l − 1; one at the output of an MLP is one behind its block, where the block adds that output as
-    it is. Raises NoControlVector, BrokenDecoder.
+    Of a control vector the metadata and the order of the layers are those of its file. Raises NoControlVector,
+    BrokenDecoder.
     """
     for layer, row in rows.items():
         if not np.isfinite(row).all():
@@ -126,15 +125,22 @@ def control_vector(config: SAEConfig, rows: Mapping[int, Float32], model_hint: s
         file = _checked(config.weights)
         wanted = [(name, rows[_layer(name)]) for name in file.tensors if _layer(name) in rows]
         return packed_file(file.metadata, file.count, wanted, file.alignment)
-    behind = [(tensor_name(_block(config, layer)), row) for layer, row in sorted(rows.items())]
-    keys = [(ARCHITECTURE, KIND), (f"{KIND}.model_hint", model_hint), (f"{KIND}.layer_count", len(behind))]
+    block = block_of(config.hook_name)
+    keys: list[tuple[str, str | int]] = [(ARCHITECTURE, KIND), (f"{KIND}.model_hint", model_hint)]
+    keys.append((f"{KIND}.layer_count", len(rows)))
+    behind = [(tensor_name(block + layer - config.layer), row) for layer, row in sorted(rows.items())]
     return packed_file(packed_keys(keys), len(keys), behind, ALIGNMENT)
 
 
-def _block(config: SAEConfig, layer: int) -> int:
-    """The block behind which a direction at this layer of `config` is added."""
-    block = layer - 1 if config.hook_point == RESID_PRE else layer
-    if config.hook_point not in (RESID_PRE, RESID_POST, MLP_OUT) or block < 0:
+def block_of(hook_name: str) -> int:
+    """The block behind which a direction for this hook point is added.
+
+    A direction before block l is one behind block l - 1. One at the output of an MLP is one behind its block, since the
+    block adds that output to the residual stream; Granite multiplies it first. Raises NoControlVector.
+    """
+    layer, hook_point = parse_hook_name(hook_name)
+    block = layer - 1 if hook_point == RESID_PRE else layer
+    if hook_point not in (RESID_PRE, RESID_POST, MLP_OUT) or block < 0:
         expected = f"expected {RESID_POST}, {MLP_OUT}, or {RESID_PRE} of a later block than the first"
-        raise NoControlVector(f"a control vector is added behind a block, not at {config.hook_name}: {expected}")
+        raise NoControlVector(f"a control vector is added behind a block, not at {hook_name}: {expected}")
     return block

@@ -80,7 +80,7 @@ def test_features_may_be_a_list_as_upstream_writes_them() -> None:
         ({"features": {"3": {"mode": "ablate", "value": 1}}}, "steering.features.3.value", "this key is unknown"),
         ({"features": {"3": {"mode": "scale", "value": "2"}}}, "steering.features.3.value", "got '2', expected a fini"),
         ({"features": {"3": {"mode": "clamp", "value": 1, "weight": 5}}}, "steering.features.3.weight", "0 to 4"),
-        ({"features": [7]}, "steering.features.0", "got int, expected"),
+        ({"features": [7]}, "steering.features", "got a list of something else, expected an object of feature index"),
         ({"features": [{"index": 7}]}, "steering.features.0.strength", "this key is required"),
         ({"features": [{"index": "a", "strength": 1}]}, "steering.features.0", "got index 'a'"),
         ({"features": [{"index": 1, "strength": 1}] * 2}, "steering.features.1", "feature 1 is given twice"),

@@ -7,7 +7,14 @@ from typing import Any
 import torch
 
 from inference.broker.events import write_events
-from inference.broker.messages import ActivationsMessage, ContrastMessage, FeatureMessage, Message, VectorMessage
+from inference.broker.messages import (
+    ActivationsMessage,
+    ContrastMessage,
+    ExportMessage,
+    FeatureMessage,
+    Message,
+    VectorMessage,
+)
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.reading.contrast import contrast
 from inference.engine.reading.logit_lens import promoted_tokens
@@ -22,6 +29,7 @@ from inference.interface import Event, TimedOut
 from inference.worker.job import Job
 from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.encoder_cache import EncoderCache
+from inference.worker.reading.export import file_pieces
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.reading.vectors import made_vector
 from inference.worker.saes.preparation import config_at
@@ -66,6 +74,7 @@ class Readings:
             ContrastMessage: self._contrast,
             FeatureMessage: self._feature,
             VectorMessage: self._vector,
+            ExportMessage: self._export,
         }
         kinds[type(message)](message, job)
         if job.error:
@@ -116,6 +125,10 @@ class Readings:
         sides = self.texts.sides(message, message.positives)
         if found := made_vector(reader, *sides, message.method, message.pool, _stop(job)):
             _write(job, "vector", found)
+
+    def _export(self, message: ExportMessage, job: Job) -> None:
+        for piece in file_pieces(message):
+            _write(job, "piece", {"base64": piece})
 
 
 def read_text(ids: Any, pieces: list[tuple[str, bool]], found: TextFeatures) -> dict[str, Any]:
