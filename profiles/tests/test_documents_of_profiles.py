@@ -130,9 +130,9 @@ def test_an_active_profile_steers_by_its_document_and_an_edit_steers_at_once() -
 
 def test_what_could_not_steer_is_not_made_live(other: SAE) -> None:
     state = SteeringState.objects.load()
-    with pytest.raises(SAENotAttached, match="also.0.sae: away is not attached"):
+    with pytest.raises(SAENotAttached, match=r"also\.0\.sae: away is not attached"):
         state.replace(Steering.parse({"also": [{"sae": "away", "features": {"1": 1}}]}))
-    with pytest.raises(InvalidSteering, match="also.0.features.50: feature 50 is out of range: other has 50 features"):
+    with pytest.raises(InvalidSteering, match=r"also\.0\.features\.50: feature 50 is out of range: other has 50 features"):
         state.replace(Steering.parse({"also": [{"sae": "other", "features": {"50": 1}}]}))
     profile = made(more={"unit": "max_activation"})
     with pytest.raises(StatisticsUnknown, match=r"steering\.3: the largest activation of feature 3"):
@@ -187,7 +187,7 @@ def test_each_part_that_does_not_fit_is_named(model: LanguageModel, sae: SAE, ot
         "Its part 2 has feature 60, which is beyond its SAE, which has features below 50.",
         "Its condition needs the SAE gone, which is not attached.",
     ]
-    with pytest.raises(IncompatibleProfile, match="also.0.sae is away, expected an attached SAE"):
+    with pytest.raises(IncompatibleProfile, match=r"also\.0\.sae is away, expected an attached SAE"):
         profile.activate()
 
 
