@@ -4,15 +4,14 @@ import base64
 import copy
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from inference.engine.steering.passes import PassSteering, SteeredPasses
-from inference.engine.steering.seat import Seat
+from inference.engine.steering.passes import PassSteering, SteeredPasses, seats_of
 from inference.interface import ContextLengthExceeded
 
 CHUNK_TOKENS = 256
@@ -61,8 +60,7 @@ class PromptReader:
         found: list[Logprobs] = []
         cache = None
         passes = SteeredPasses(self.model, steering) if steering else None
-        seated: AbstractContextManager[list[Seat]] = passes.seats([len(ids)]) if passes else nullcontext([])
-        with seated as seats, self.lock:
+        with seats_of(passes, [len(ids)]) as seats, self.lock:
             for start in range(0, len(ids) - 1, CHUNK_TOKENS):
                 tokens = ids[start : start + CHUNK_TOKENS]
                 with passes.steering(seats, [tokens], start) if passes else nullcontext():

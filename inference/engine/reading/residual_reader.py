@@ -18,7 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from inference.engine.layers import change_at
 from inference.engine.prompt_reader import batches_of_like_length
-from inference.engine.steering.passes import PassSteering, SteeredPasses
+from inference.engine.steering.passes import PassSteering, SteeredPasses, seats_of
 from inference.engine.steering.seat import Seat
 from steering.architectures import parse_hook_name
 
@@ -73,8 +73,7 @@ class ResidualReader:
             prompts = [
                 len(one) if not steering or steering.prompt_tokens is None else steering.prompt_tokens for one in own
             ]
-            seated: AbstractContextManager[list[Seat]] = passes.seats(prompts) if passes else nullcontext([])
-            with seated as seats:
+            with seats_of(passes, prompts) as seats:
                 run = partial(self._pass, passes, seats, stage)
                 if len(batch) == 1:
                     yield from self._long(batch[0], own[0], run, stop)

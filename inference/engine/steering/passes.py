@@ -1,7 +1,7 @@
 """Steered forward passes outside the batch, for readings and the log-probabilities of prompts."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -63,3 +63,10 @@ class SteeredPasses:
             yield
         finally:
             self._hooks.remove()
+
+
+def seats_of(passes: SteeredPasses | None, prompt_tokens: Sequence[int]) -> AbstractContextManager[list[Seat]]:
+    """`passes.seats`, or no seats where nothing steers."""
+    if passes is None:
+        return nullcontext([])
+    return passes.seats(prompt_tokens)
