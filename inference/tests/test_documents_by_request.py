@@ -86,7 +86,7 @@ def test_the_answer_says_the_raw_values_where_a_unit_is_not_raw(client: httpx.Cl
         ({"model": "demo:ocean@0.5", "intensity": 1}, 400, "intensity", "expected one of them"),
         ({"steering": {"features": None}}, 400, "steering.features", "Field required, or profiles, or also"),
         ({"steering": {"profiles": {}}}, 400, "steering.features", "Field required"),
-        ({"steering": {"profiles": ["ocean"]}}, 400, "steering.profiles", "valid dictionary"),
+        ({"steering": {"profiles": ["ocean"]}}, 400, "steering.profiles", "Input should be an object"),
         ({"steering": {"features": {"1": {"mode": "set"}}}}, 400, "steering.features.1.mode", "got 'set'"),
         ({"steering": {"also": [{"sae": "x", "features": {"1": 1}}]}}, 409, "steering.also.0.sae", "not attached"),
         ({"steering": {"features": {"1": 1}, "unit": "residual"}}, 409, "steering.features", "measure the SAE"),
