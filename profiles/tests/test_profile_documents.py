@@ -1,48 +1,18 @@
-"""Profiles and the live steering with documents: stored, activated, restored, compared and answered."""
+"""Profiles and the live steering with whole documents: stored, answered, activated, restored."""
 
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
-from inference.models import LanguageModel
-from profiles.compatibility import reasons
-from profiles.diff import COMPARED, diff, differences
-from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
+from profiles.tests.documents import CLAMP, DOCUMENT, made
 from steering.document import Steering
 from steering.document.resolution import SAENotAttached, StatisticsUnknown
 from steering.errors import InvalidSteering
 from steering.models import SAE, SteeringState
 
-CLAMP: dict[str, Any] = {"mode": "clamp", "value": 2.0}
-ALSO: dict[str, Any] = {"sae": "other", "layer": 1, "features": {"7": 2.0}, "when": {"feature": 5, "above": 1.0}}
-DOCUMENT: dict[str, Any] = {
-    "also": [ALSO],
-    "intensity": 0.5,
-    "positions": {"of": "answer", "first": 10},
-    "special_tokens": False,
-}
-
-
-@pytest.fixture(autouse=True)
-def other(sae: SAE) -> SAE:
-    """A second SAE, of layer 1, attached beside the main one."""
-    return SAE.objects.create(
-        id="other",
-        source="/other",
-        status="ready",
-        d_in=16,
-        d_sae=50,
-        layer=1,
-        hook_name="blocks.1.hook_resid_post",
-        fingerprint="b" * 64,
-        is_also_attached=True,
-    )
-
-
-def made(**fields: Any) -> Profile:
-    return Profile.objects.create_from(**{"name": "full", "strengths": {3: 4.0, 8: CLAMP}, "more": DOCUMENT, **fields})
+pytestmark = pytest.mark.usefixtures("other")
 
 
 def test_rest_stores_and_answers_a_whole_document(client: APIClient) -> None:
@@ -161,112 +131,6 @@ def test_versions_keep_the_document_and_restore_it(client: APIClient) -> None:
     assert state.document == restored.document
     shown = client.get(f"/api/steering/history/{version}").json()
     assert {name: shown[name] for name in DOCUMENT} == DOCUMENT
-
-
-def test_each_part_that_does_not_fit_is_named(model: LanguageModel, sae: SAE, other: SAE) -> None:
-    parts = [
-        {"sae": "away", "features": {"1": 1.0}},
-        {**ALSO, "layer": 3, "sae_fingerprint": "c" * 64, "features": {"60": 1.0}},
-        {"sae": "other", "features": {"1": 1.0}, "when": {"feature": 1, "above": 1.0, "sae": "gone"}},
-    ]
-    profile = made(more={"also": parts, "when": {"feature": 1, "above": 1.0, "sae": "gone"}})
-    found = {one["field"]: (one["got"], one["expected"]) for one in profile.differences(model, sae)}
-    assert found == {
-        "when.sae": ("gone", "an attached SAE"),
-        "also.0.sae": ("away", "an attached SAE"),
-        "also.1.layer": (3, 1),
-        "also.1.sae_fingerprint": ("c" * 64, "b" * 64),
-        "also.1.features": ("feature 60", "features below 50"),
-        "also.2.when.sae": ("gone", "an attached SAE"),
-    }
-    assert reasons(profile, model, sae) == [
-        "Its condition needs the SAE gone, which is not attached.",
-        "Its part 1 is of away, which is not attached.",
-        "Its part 2 is for layer 3, and its SAE is at layer 1.",
-        "Its part 2 was made for the fingerprint cccccccccccc…, and that of its SAE is bbbbbbbbbbbb….",
-        "Its part 2 has feature 60, which is beyond its SAE, which has features below 50.",
-        "Its condition needs the SAE gone, which is not attached.",
-    ]
-    with pytest.raises(IncompatibleProfile, match=r"also\.0\.sae is away, expected an attached SAE"):
-        profile.activate()
-
-
-@pytest.mark.parametrize(
-    ("strengths", "more"),
-    [
-        ({3: 1.0}, DOCUMENT),
-        ({3: 1.0}, {"also": [{"sae": "away", "features": {"1": 1.0}}]}),
-        ({3: 1.0}, {"also": [ALSO, {"sae": "away", "features": {"1": 1.0}}]}),
-        ({3: 1.0}, {"also": [{**ALSO, "layer": 3}]}),
-        ({3: 1.0}, {"also": [{**ALSO, "sae_fingerprint": "c" * 64}]}),
-        ({3: 1.0}, {"also": [{**ALSO, "sae_fingerprint": "b" * 64}]}),
-        ({3: 1.0}, {"also": [{**ALSO, "features": {"50": 1.0}}]}),
-        ({3: 1.0}, {"also": [{**ALSO, "when": {"feature": 1, "above": 1.0, "sae": "gone"}}]}),
-        ({3: 1.0}, {"when": {"feature": 1, "above": 1.0, "sae": "gone"}}),
-        ({3: 1.0}, {"when": {"feature": 1, "above": 1.0, "sae": "other"}}),
-        ({3: 1.0}, {"positions": "answer"}),
-        ({}, {"also": [ALSO]}),
-        ({}, {}),
-    ],
-)
-@pytest.mark.parametrize("sae_id", ["tiny-sae", "other", None])
-def test_the_profiles_that_fit_are_those_without_differences(
-    model: LanguageModel, sae: SAE, strengths: dict[int, Any], more: dict[str, Any], sae_id: str | None
-) -> None:
-    profile = made(strengths=strengths, more=more)
-    Profile.objects.update(sae_id=sae_id)
-    profile.refresh_from_db()
-    for main in (sae, None):
-        if main is None:
-            SAE.objects.filter(pk=sae.pk).update(is_attached=False)
-        fits = not list(profile.differences(model, main))
-        assert Profile.objects.fitting(model, main).exists() == fits
-
-
-def test_a_profile_of_parts_alone_needs_no_main_sae(sae: SAE) -> None:
-    profile = made(strengths={}, more={"also": [ALSO]}, sae_id=None)
-    SAE.objects.filter(pk=sae.pk).update(is_attached=False)
-    profile.activate()
-    state = SteeringState.objects.load()
-    assert (state.sae_id, profile.differs_from(state)) == ("", False)
-    spec = state.current_spec(None)
-    assert spec is not None
-    assert [part.sae_id for part in spec.parts] == ["other"]
-
-
-def test_a_difference_has_settings_and_the_features_of_parts(client: APIClient) -> None:
-    plain, full = made(name="plain", more={}), made()
-    found = diff(plain, full)
-    assert found["changed"][1:] == [
-        {"field": "intensity", "before": 1.0, "after": 0.5},
-        {"field": "positions", "before": "all", "after": {"of": "answer", "first": 10}},
-        {"field": "special_tokens", "before": True, "after": False},
-        {"field": "also.other.layer", "before": None, "after": 1},
-        {"field": "also.other.when", "before": None, "after": {"feature": 5, "above": 1.0}},
-    ]
-    assert found["features"] == [{"index": 7, "before": None, "after": 2.0, "sae": "other"}]
-    assert client.get(f"/api/profiles/{plain.pk}/diff?against={full.pk}").json() == found
-    full.strengths, full.more = {3: 5.0, 8: {"mode": "ablate"}}, {**DOCUMENT, "also": []}
-    assert diff(made(name="again"), full)["features"] == [
-        {"index": 3, "before": 4.0, "after": 5.0},
-        {"index": 8, "before": CLAMP, "after": {"mode": "ablate"}},
-        {"index": 7, "before": 2.0, "after": None, "sae": "other"},
-    ]
-
-
-def test_a_difference_is_shown_in_words() -> None:
-    [shown] = differences([(made(name="plain", strengths={8: CLAMP}, more={}), made())], dict.fromkeys(COMPARED, "x"))
-    assert [(one.name, one.before, one.after) for one in shown.fields[1:]] == [
-        ("intensity", "1", "0.5"),
-        ("positions", "all", "first 10 of answer"),
-        ("special tokens", "on", "off"),
-        ("layer of other", "", "1"),
-        ("condition of other", "", "feature 5 above 1"),
-    ]
-    assert [(one.name, one.before, one.after) for one in shown.features] == [
-        ("3", "", "4"),
-        ("7 of other", "", "2"),
-    ]
 
 
 def test_the_page_of_the_live_steering_tells_all_that_steers(client: APIClient) -> None:
