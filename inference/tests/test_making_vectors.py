@@ -87,7 +87,8 @@ def test_of_conversations_the_last_answers_count_unless_all_is_asked_for(client:
     asked = {"role": "user", "content": "Tell me about the rocket."}
     chats = {side: [[asked, {"role": "assistant", "content": one}] for one in ones] for side, ones in body.items()}
     vectors = []
-    for index, more in enumerate([{}, {"answer_only": False}, {"pool": "last"}]):
+    options: list[dict[str, Any]] = [{}, {"answer_only": False}, {"pool": "last"}]
+    for index, more in enumerate(options):
         post(client, {**chats, **more, "layer": 1, "id": f"v{index}"})
         vectors.append(load_file(folder / f"v{index}" / "vectors.safetensors")["vectors"][0])
     answers, whole, last = vectors
