@@ -24,8 +24,25 @@ def _told(difference: dict[str, Any], model: Any, sae: SAE | None) -> str:
     if field == "layer":
         mine = "it does not say which layer it is for" if got is None else f"it is for layer {got}"
         return f"The attached SAE is at layer {here}, and {mine}."
+    if field.startswith("also.") or field == "when.sae":
+        return _of_part(field, got, here)
     if field == "sae_fingerprint":
         return (
             f"The attached SAE has other weights: their fingerprint is {here[:12]}…, and it was made for {got[:12]}…."
         )
     return f"{str(got).capitalize()} is beyond the attached SAE, which has {here}."
+
+
+def _of_part(field: str, got: Any, here: Any) -> str:
+    """A sentence on a further part, or on a condition."""
+    path, _, name = field.rpartition(".")
+    if path.endswith("when"):
+        return f"Its condition needs the SAE {got}, which is not attached."
+    part = f"Its part {int(path.split('.')[1]) + 1}"
+    if name == "sae":
+        return f"{part} is of {got}, which is not attached."
+    if name == "layer":
+        return f"{part} is for layer {got}, and its SAE is at layer {here}."
+    if name == "sae_fingerprint":
+        return f"{part} was made for the fingerprint {got[:12]}…, and that of its SAE is {here[:12]}…."
+    return f"{part} has {got}, which is beyond its SAE, which has {here}."

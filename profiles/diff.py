@@ -1,29 +1,68 @@
 """The differences between two profiles, two versions of a profile, or two versions of the live steering."""
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from steering.document.places import When
 from steering.labels.models import FeatureLabel
+from steering.strengths import Value, stored_values
 
 COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint")
+DEFAULTS: dict[str, Any] = {"unit": "raw", "intensity": 1.0, "positions": "all", "special_tokens": True, "when": None}
+"""The settings of a document, with their defaults."""
+SETTING_NAMES = {"special_tokens": "special tokens", "when": "condition"}
+OF_PART = ("layer", "sae_fingerprint", "unit", "positions", "special_tokens", "when")
 
 
 def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[str, list[dict[str, Any]]]:
     """The fields (`changed`) and features that differ, each with both values; None for a missing feature.
 
-    `before` is None for the first version.
+    Settings of the document are fields too; those of a part are called `also.<SAE>.<setting>`, and features of a part
+    have the key `sae`. `before` is None for the first version.
     """
     fields = ((name, getattr(before, name, None), getattr(after, name)) for name in compared)
-    changed = [{"field": name, "before": old, "after": new} for name, old, new in fields if old != new]
-    old_features: Mapping[int, float] = getattr(before, "strengths", {})
-    new_features: Mapping[int, float] = after.strengths
-    features = [
-        {"index": index, "before": old_features.get(index), "after": new_features.get(index)}
-        for index in sorted(old_features.keys() | new_features.keys())
-        if old_features.get(index) != new_features.get(index)
+    features = list(_features(getattr(before, "strengths", {}), after.strengths))
+    old, new = (getattr(side, "more", {}) for side in (before, after))
+    settings = [
+        *fields,
+        *((name, old.get(name, default), new.get(name, default)) for name, default in DEFAULTS.items()),
     ]
+    for name, sae, one, other in _parts(old, new):
+        settings += [(f"also.{name}.{key}", one.get(key), other.get(key)) for key in OF_PART]
+        found = _features(*(stored_values(side.get("features", {})) for side in (one, other)))
+        features += [{**feature, "sae": sae} for feature in found]
+    changed = [{"field": name, "before": a, "after": b} for name, a, b in settings if a != b]
     return {"changed": changed, "features": features}
+
+
+def _features(before: Mapping[int, Any], after: Mapping[int, Any]) -> Iterator[dict[str, Any]]:
+    for index in sorted(before.keys() | after.keys()):
+        sides = (_strength(before.get(index)), _strength(after.get(index)))
+        if sides[0] != sides[1]:
+            yield {"index": index, "before": sides[0], "after": sides[1]}
+
+
+def _strength(value: Any) -> Any:
+    return value.as_json() if isinstance(value, Value) else value
+
+
+def _parts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Parts of the same SAE, in pairs: the name of the pair, the SAE, and the part of both sides, empty if missing."""
+    sides = [_numbered(more.get("also", [])) for more in (before, after)]
+    for sae, number in sorted(sides[0].keys() | sides[1].keys()):
+        name = sae if number == 1 else f"{sae} ({number})"
+        yield name, sae, sides[0].get((sae, number), {}), sides[1].get((sae, number), {})
+
+
+def _numbered(parts: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    numbers: dict[str, int] = defaultdict(int)
+    found = {}
+    for part in parts:
+        numbers[part["sae"]] += 1
+        found[part["sae"], numbers[part["sae"]]] = part
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,26 +115,45 @@ def _told(
     labels: Mapping[tuple[str, int], str],
     limit: int | None,
 ) -> Difference:
-    fields = [Change(names[one["field"]], told(one["before"]), told(one["after"])) for one in difference["changed"]]
+    fields = [
+        Change(_named(one["field"], names), told(one["before"]), told(one["after"])) for one in difference["changed"]
+    ]
     features = []
     for one in difference["features"][:limit]:
         label = labels.get((_sae_of(one, before, after), one["index"]))
         name = f"{one['index']} — {label}" if label else str(one["index"])
+        name = f"{name} of {one['sae']}" if "sae" in one else name
         features.append(Change(name, told(one["before"]), told(one["after"])))
     fields = [field for field in fields if field.before != field.after]  # None and "" read the same
     return Difference(fields, features, len(difference["features"]) - len(features))
 
 
 def _sae_of(feature: Mapping[str, Any], before: Any, after: Any) -> str:
-    """The SAE of the feature: that of the side that has the feature."""
+    """The SAE of the feature: that of its part, or of the side that has the feature."""
+    if "sae" in feature:
+        return str(feature["sae"])
     side = before if feature["after"] is None else after
     return side.sae_id or ""
 
 
+def _named(field: str, names: Mapping[str, str]) -> str:
+    """The name of a field for people: that of the page, or words of a setting's path."""
+    if not field.startswith("also."):
+        return names.get(field) or SETTING_NAMES.get(field, field)
+    sae, _, setting = field.removeprefix("also.").rpartition(".")
+    return f"{SETTING_NAMES.get(setting, setting)} of {sae}"
+
+
 def told(value: Any) -> str:
-    """A value as text."""
+    """A value as text: of a field, a strength, positions or a condition."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, dict) and "above" in value:
+        return str(When.parse(value, "when"))
+    if isinstance(value, dict) and "of" in value:
+        return " ".join([*(f"{name} {value[name]}" for name in ("first", "last") if name in value), "of", value["of"]])
+    if isinstance(value, dict):
+        return str(Value.stored(value))
     return "" if value is None else str(value)

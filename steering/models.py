@@ -68,7 +68,7 @@ class SteeringState(models.Model):
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_steering_state")]
 
     def __str__(self) -> str:
-        return f"{len(self.strengths)} features, {'on' if self.enabled else 'off'}"
+        return f"{self.document.number} features, {'on' if self.enabled else 'off'}"
 
     @property
     def document(self) -> Steering:

@@ -47,6 +47,12 @@ class Value:
         own = {} if self.value == DEFAULTS.get(self.mode) else {"value": self.value}
         return {"mode": self.mode, **own, **({} if self.weight == 1 else {"weight": self.weight})}
 
+    def __str__(self) -> str:
+        """For people: `5`, `clamp to 5`, `ablate`, `scale by 2`, `project 1`."""
+        words = {PLAIN: "", "clamp": "clamp to ", ABLATE: ABLATE, "scale": "scale by ", "project": "project "}
+        number = "" if self.mode == ABLATE else f"{self.value:g}"
+        return f"{words[self.mode]}{number}{'' if self.weight == 1 else f', weight {self.weight:g}'}"
+
     @property
     def is_clamp(self) -> bool:
         """True of a clamp, and of an ablation, which is a clamp to 0."""

@@ -110,7 +110,7 @@ def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: 
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"positive": ["a"], "negative": ["b"]}, "expected one of layer and hook_name"),
         (
@@ -129,9 +129,9 @@ def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: 
     ],
 )
 def test_what_cannot_be_made_is_refused_in_words(
-    client: APIClient, folder: Path, body: dict[str, Any], told: str
+    client: APIClient, folder: Path, body: dict[str, Any], message: str
 ) -> None:
-    assert told in str(post(client, body, 400))
+    assert message in str(post(client, body, 400))
     assert not folder.exists()
     assert not SAE.objects.filter(architecture="vectors").exists()
 

@@ -122,7 +122,7 @@ def test_a_sum_is_on_top_of_the_live_steering_where_it_says_so() -> None:
             {"profiles": {"formal": 1}, "features": {"3": {"mode": "clamp", "value": 2}}},
             400,
             "steering",
-            "feature 3 of SAE main is clamped to 0 and to 2",
+            "feature 3 of SAE main is clamped to 2 and to 0",
         ),
         ({"features": {"1": 1}, "unit": "percent"}, 400, "steering.unit", "expected one of raw, max_activation"),
     ],

@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
+from steering.api.document_schema import STRENGTH
 from steering.api.document_serializers import DocumentSettings
 from steering.api.label_serializers import Labels
 from steering.api.serializers import FeatureStrengths, StrictMixin
@@ -147,10 +149,16 @@ class FieldDifference(serializers.Serializer[Any]):
     after = serializers.JSONField(allow_null=True)
 
 
+@extend_schema_field(STRENGTH)
+class Strength(serializers.JSONField):
+    """A number, or an object with a mode."""
+
+
 class FeatureDifference(serializers.Serializer[Any]):
     index = serializers.IntegerField()
-    before = serializers.FloatField(allow_null=True)
-    after = serializers.FloatField(allow_null=True)
+    before = Strength(allow_null=True)
+    after = Strength(allow_null=True)
+    sae = serializers.CharField(required=False, help_text="Of a feature of a further part: its SAE.")
 
 
 class DiffSerializer(serializers.Serializer[Any]):

@@ -36,6 +36,22 @@ def sae(model: LanguageModel) -> SAE:
 
 
 @pytest.fixture
+def other(sae: SAE) -> SAE:
+    """Layer 1, 50 features, attached beside the main one."""
+    return SAE.objects.create(
+        id="other",
+        source="/other",
+        status="ready",
+        d_in=16,
+        d_sae=50,
+        layer=1,
+        hook_name="blocks.1.hook_resid_post",
+        fingerprint="b" * 64,
+        is_also_attached=True,
+    )
+
+
+@pytest.fixture
 def profile(sae: SAE) -> Profile:
     return Profile.objects.create_from(name="ocean", strengths={3: 4.0, 7: -1.5})
 

@@ -44,6 +44,11 @@ class When:
             parse_flag(content.get("so_far", False), f"{field}.so_far"),
         )
 
+    def __str__(self) -> str:
+        """For people: `feature 12 of an-sae above 3, so far`."""
+        of = f" of {self.sae}" if self.sae else ""
+        return f"feature {self.index}{of} above {self.above:g}{', so far' if self.so_far else ''}"
+
     def as_json(self) -> dict[str, Any]:
         named = {"sae": self.sae} if self.sae else {}
         return {"feature": self.index, "above": self.above, **named, **({"so_far": True} if self.so_far else {})}

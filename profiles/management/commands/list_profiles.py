@@ -30,4 +30,4 @@ def as_line(profile: Profile) -> str:
 
 def as_json(profile: Profile) -> str:
     values = {column: getattr(profile, column) for column in COLUMNS if column != "features"}
-    return json.dumps({**values, "steering": profile.strengths}, ensure_ascii=False)
+    return json.dumps({**values, "steering": profile.strengths, **profile.document.split()[1]}, ensure_ascii=False)
