@@ -31,7 +31,7 @@ def test_a_vector_set_is_made_and_named(server: Server, files: list[str]) -> Non
     out, err = run(*files, "--layer", "1", "--method", "pca", "--pool", "last", "--id", "sea", "--label", "the sea")
     assert out == "sea\n"
     assert "sea is at blocks.1.hook_resid_post" in err
-    assert "AUC of" in err
+    assert "an AUC of" in err
     assert SAE.objects.get(pk="sea").d_sae == 1
     assert FeatureLabel.objects.of("sea", [0]) == {0: "the sea"}
 
@@ -39,13 +39,13 @@ def test_a_vector_set_is_made_and_named(server: Server, files: list[str]) -> Non
 def test_what_cannot_be_made_is_refused(server: Server, files: list[str], tmp_path: Path) -> None:
     (tmp_path / "more.txt").write_text("One.\n")
     pairs = [*files[:3], str(tmp_path / "more.txt")]
-    for words, told in (
+    for words, message in (
         ([*files, "--layer", "99"], "got layer 99"),
         ([*files, "--layer", "1", "--id", "demo-sae"], "already exists"),
         ([*pairs, "--layer", "1", "--method", "pca"], "got 1 texts for 4"),
         ([*files[:3], str(tmp_path / "none.txt"), "--layer", "1"], "none.txt"),
         (files, "--layer"),
     ):
-        with pytest.raises(CommandError, match=told):
+        with pytest.raises(CommandError, match=message):
             run(*words)
     assert not SAE.objects.filter(architecture="vectors").exists()

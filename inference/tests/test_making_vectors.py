@@ -87,7 +87,8 @@ def test_of_conversations_the_last_answers_count_unless_all_is_asked_for(client:
     asked = {"role": "user", "content": "Tell me about the rocket."}
     chats = {side: [[asked, {"role": "assistant", "content": one}] for one in ones] for side, ones in body.items()}
     vectors = []
-    for index, more in enumerate([{}, {"answer_only": False}, {"pool": "last"}]):
+    options: list[dict[str, Any]] = [{}, {"answer_only": False}, {"pool": "last"}]
+    for index, more in enumerate(options):
         post(client, {**chats, **more, "layer": 1, "id": f"v{index}"})
         vectors.append(load_file(folder / f"v{index}" / "vectors.safetensors")["vectors"][0])
     answers, whole, last = vectors
@@ -109,7 +110,7 @@ def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: 
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"positive": ["a"], "negative": ["b"]}, "expected one of layer and hook_name"),
         (
@@ -128,9 +129,9 @@ def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: 
     ],
 )
 def test_what_cannot_be_made_is_refused_in_words(
-    client: APIClient, folder: Path, body: dict[str, Any], told: str
+    client: APIClient, folder: Path, body: dict[str, Any], message: str
 ) -> None:
-    assert told in str(post(client, body, 400))
+    assert message in str(post(client, body, 400))
     assert not folder.exists()
     assert not SAE.objects.filter(architecture="vectors").exists()
 

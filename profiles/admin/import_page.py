@@ -167,7 +167,9 @@ def _content(profile: Profile) -> list[Any]:
     return [profile.is_active, *(getattr(profile, name) for name in CONTENT)]
 
 
-def import_as_seen(file: ProfileFile, on_conflict: OnConflict, seen: str) -> list[Imported] | None:
+def import_as_seen(
+    file: ProfileFile, on_conflict: OnConflict, seen: str, *, may_label: bool = False
+) -> list[Imported] | None:
     """Import if the effect equals the preview whose digest is `seen`; else change nothing and return None."""
     try:
         with transaction.atomic():
@@ -175,6 +177,7 @@ def import_as_seen(file: ProfileFile, on_conflict: OnConflict, seen: str) -> lis
             if _digest(imported) != seen:
                 transaction.set_rollback(True)
                 return None
+            facts.keep(file.facts, may_keep=may_label)
     except Refused:  # the page makes the preview again, which shows the refusal beside its profile
         return None
     return imported
@@ -200,9 +203,9 @@ def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         on_conflict: Any = form.cleaned_data["on_conflict"]
         if "import" in request.POST:
-            imported = import_as_seen(form.profile_file, on_conflict, request.POST.get("seen", ""))
+            seen = request.POST.get("seen", "")
+            imported = import_as_seen(form.profile_file, on_conflict, seen, may_label=may_label)
             if imported is not None:
-                facts.keep(form.profile_file.facts, may_keep=may_label)
                 page.message_user(request, _success(imported), messages.SUCCESS)
                 return redirect("admin:profiles_profile_changelist")
             context["is_another"] = True

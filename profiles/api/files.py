@@ -2,6 +2,7 @@
 
 from typing import Any, get_args
 
+from django.db import transaction
 from django.http import HttpResponse
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -76,8 +77,9 @@ class TransferActions:
         if on_conflict == "replace" and not request.user.has_perm("profiles.change_profile"):
             raise PermissionDenied("Replacing profiles needs the permission profiles.change_profile.")
         file = ProfileFile.parse(request.data)
-        imported = Profile.objects.import_file(file, on_conflict)
-        notes = facts.keep(file.facts, may_keep=request.user.has_perms(facts.PERMISSIONS))
+        with transaction.atomic():
+            imported = Profile.objects.import_file(file, on_conflict)
+            notes = facts.keep(file.facts, may_keep=request.user.has_perms(facts.PERMISSIONS))
         return Response(_answer(imported, file, [*file.notes, *notes], request.user), status=status.HTTP_201_CREATED)
 
     @extend_schema(

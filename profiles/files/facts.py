@@ -1,4 +1,4 @@
-"""What files say of features beside the steering: labels and maximum activations, kept with the SAEs that are here."""
+"""Labels and maximum activations of features in files of profiles: they are kept with the SAEs that are here."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -30,9 +30,8 @@ def keep(facts: Iterable[FeatureFact], *, may_keep: bool) -> list[str]:
         # The lock keeps the SAE from being deleted until this transaction ends.
         sae = SAE.objects.select_for_update(no_key=True).filter(pk=sae_id).first()
         if sae and not _why_not(sae_id, of, may_keep):
-            known = [fact for fact in of if fact.index < sae.d_sae]
-            _keep_labels(sae, known)
-            _keep_maxima(sae, {fact.index: fact.maximum for fact in known if fact.maximum is not None})
+            _keep_labels(sae, of)
+            _keep_maxima(sae, {fact.index: fact.maximum for fact in of if fact.maximum is not None})
     return notes(facts, may_keep=may_keep)
 
 
@@ -48,6 +47,8 @@ def _why_not(sae_id: str, facts: Sequence[FeatureFact], may_keep: bool) -> str:
         return "no such SAE is here" if sae is None else "its files are not here yet"
     if numbers := [fact.number for fact in facts if fact.number not in (None, sae.d_sae)]:
         return f"the SAE here has {sae.d_sae} features, expected {numbers[0]}"
+    if (index := max(fact.index for fact in facts)) >= sae.d_sae:
+        return f"feature {index} is out of range, the SAE here has {sae.d_sae} features"
     return "" if may_keep else f"this needs the permissions {' and '.join(PERMISSIONS)}"
 
 

@@ -51,7 +51,7 @@ FirstError = Field(fail_fast=True)
 
 @dataclass(frozen=True)
 class FeatureFact:
-    """What a file says of one feature of an SAE, which has `number` features according to the file."""
+    """Label and maximum activation of one feature, as a file has them; the SAE has `number` features there."""
 
     sae_id: str
     number: int | None
@@ -91,7 +91,7 @@ class Document(Part):
         raise NotImplementedError
 
     def facts(self) -> Iterator[FeatureFact]:
-        """Yield what the file says of features, beside the steering."""
+        """Yield the facts about features that the file has beside the steering."""
         yield from ()
 
 

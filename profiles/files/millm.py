@@ -22,7 +22,7 @@ from profiles.files.formats import (
 )
 
 MORE = "steering_document"
-"""The field of the document of what steers, without its features; `steering` has these. See docs/profiles.md."""
+"""The field of the document of what steers, without its features; `steering` has these. See docs/steering.md."""
 
 # --- miLLM ---
 

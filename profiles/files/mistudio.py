@@ -49,7 +49,7 @@ class SAEReference(Part):
         return self.mistudio_sae_id or self.sae_id
 
     def facts(self, members: Iterable["Member"]) -> Iterator[FeatureFact]:
-        """What the members say of features of this SAE."""
+        """The facts that members have about features of this SAE."""
         number = self.n_features if isinstance(self.n_features, int) else None
         for member in members:
             if self.id and (member.label or member.max_activation is not None):

@@ -97,7 +97,7 @@ MEMBER = CIRCUIT["members"][0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "told"),
+    ("changes", "field", "message"),
     [
         ({"saes": []}, "saes", "at least 1 item"),
         ({"saes": CIRCUIT["saes"] * 5}, "saes", "at most 16"),
@@ -115,8 +115,8 @@ MEMBER = CIRCUIT["members"][0]
         ({"name": None}, "name", "valid string"),
     ],
 )
-def test_a_circuit_that_is_wrong_is_refused_by_its_field(changes: dict[str, Any], field: str, told: str) -> None:
-    with pytest.raises(InvalidProfileFile, match=told) as refused:
+def test_a_circuit_that_is_wrong_is_refused_by_its_field(changes: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(InvalidProfileFile, match=message) as refused:
         ProfileFile.parse(changed(CIRCUIT, **changes))
     assert refused.value.details["field"] == field
 

@@ -55,9 +55,7 @@ def test_imported_again_a_label_is_replaced_and_an_edited_one_stays_the_shown_on
         ({"mistudio_sae_id": "coming", "layer": 2}, "its files are not here yet"),
     ],
 )
-def test_what_is_said_of_another_sae_is_left_out(
-    client: APIClient, sae: SAE, reference: dict[str, Any], why: str
-) -> None:
+def test_facts_about_another_sae_are_left_out(client: APIClient, sae: SAE, reference: dict[str, Any], why: str) -> None:
     SAE.objects.create(id="coming", source="org/sae")
     answer = client.post(URL, changed(FILE, sae=reference)).json()
     [note] = notes(answer)
@@ -95,7 +93,7 @@ def test_a_preview_names_what_an_import_keeps_and_writes_nothing(sae: SAE, djang
 def test_a_command_keeps_them_and_a_rehearsal_does_not(sae: SAE, tmp_path: Path) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps(FILE))
     for dry, kept in ((["--dry-run"], 0), ([], 2)):
-        told = StringIO()
-        call_command("import_profiles", str(tmp_path / "cluster.json"), *dry, stdout=StringIO(), stderr=told)
-        assert "SAE tiny-sae: 2 labels and 2 maximum activations kept" in told.getvalue()
+        message = StringIO()
+        call_command("import_profiles", str(tmp_path / "cluster.json"), *dry, stdout=StringIO(), stderr=message)
+        assert "SAE tiny-sae: 2 labels and 2 maximum activations kept" in message.getvalue()
         assert FeatureLabel.objects.count() == kept

@@ -82,7 +82,7 @@ def test_features_may_be_a_list(client: APIClient, sae: SAE, listed: dict[str, A
     assert client.post(f"{URL}/import", listed).json()["steering"] == {"7": 1.5}
 
 
-def test_what_changes_nothing_is_left_out_and_told(client: APIClient, sae: SAE) -> None:
+def test_what_changes_nothing_is_left_out_and_named(client: APIClient, sae: SAE) -> None:
     steering = {"3": 4.0, "4": {"mode": "scale", "value": 1}, "5": {"mode": "add", "value": 0}}
     more = {"also": [{"sae": "other", "features": {"1": 0, "2": 1.0}}]}
     answer = client.post(f"{URL}/import", file(steering, more)).json()

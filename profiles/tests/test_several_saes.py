@@ -1,6 +1,7 @@
 """Several SAEs are attached at once: one is the main one, others are attached beside it."""
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from inference.models import LanguageModel
@@ -102,6 +103,19 @@ def test_no_attached_one_is_deleted(beside: SAE) -> None:
 
 def test_a_row_that_names_no_layers_spans_its_own(sae: SAE) -> None:
     assert SAE.objects.get(pk="tiny-sae").layers == [2]
+
+
+def test_a_row_that_the_version_before_inserts_spans_its_own_layer(model: LanguageModel) -> None:
+    columns = [field.column for field in SAE._meta.concrete_fields if field.name not in ("layers", "is_also_attached")]
+    another("new")
+    with connection.cursor() as cursor:
+        taken = ", ".join("'old'" if column == "id" else column for column in columns)
+        cursor.execute(f"INSERT INTO steering_sae ({', '.join(columns)}) SELECT {taken} FROM steering_sae")
+    old = SAE.objects.get(pk="old")
+    assert (old.layers, old.is_also_attached) == ([], False)
+    attach_sae(old, also=True)
+    old.save()
+    assert SAE.objects.get(pk="old").layers == [3]
 
 
 def test_rest_attaches_beside_the_main_one(client: APIClient, sae: SAE) -> None:

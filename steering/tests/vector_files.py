@@ -20,13 +20,11 @@ def directions(*layers: int, width: int = WIDTH, seed: int = 0) -> dict[int, Arr
     return {layer: random.standard_normal(width, dtype=np.float32) for layer in layers}
 
 
-def write_control_vector(
-    path: Path, made: Mapping[int, Array], hint: str = "llama", method: str = "", **more: Any
-) -> Path:
-    """A file as repeng's `ControlVector.export_gguf` writes it, call for call; with `method` as EasySteer's does.
+def write_control_vector(path: Path, made: Mapping[int, Array], hint: str = "llama", method: str = "") -> Path:
+    """A file as repeng's `ControlVector.export_gguf` writes it, byte for byte; with `method` as EasySteer's does.
 
     repeng/extract.py of https://github.com/vgel/repeng 0.4.0, easysteer/steer/utils.py of
-    https://github.com/ZJU-REAL/EasySteer. `more` are further keys, strings.
+    https://github.com/ZJU-REAL/EasySteer. repeng itself needs an older numpy than miLLM.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arch = "controlvector"
@@ -35,8 +33,6 @@ def write_control_vector(
     if method:
         writer.add_string(f"{arch}.method", method)
     writer.add_uint32(f"{arch}.layer_count", len(made))
-    for key, value in more.items():
-        writer.add_string(key, value)
     for layer, values in made.items():
         writer.add_tensor(f"direction.{layer}", values)
     writer.write_header_to_file()

@@ -1,4 +1,4 @@
-"""Vectors that steer, made of two sets of texts: what tells the residual streams of one set from those of the other."""
+"""Vectors that steer, made of the residual streams of two sets of texts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

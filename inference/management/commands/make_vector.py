@@ -46,7 +46,7 @@ class Command(BaseCommand):
             f"stream is {made.residual_norm:.4g}, over {made.tokens:,} tokens."
         )
         if made.auc is not None:
-            self.stderr.write(f"The difference of means tells the texts apart with an AUC of {made.auc:.3f}.")
+            self.stderr.write(f"As a classifier of the texts the difference of means has an AUC of {made.auc:.3f}.")
         self.stdout.write(row.pk)
 
     def _make(self, recipe: Recipe, options: Any) -> tuple[SAE, MadeVector]:
