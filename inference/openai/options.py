@@ -62,7 +62,7 @@ class OwnSteering(BaseModel):
 
 
 class AnswerActivations(BaseModel):
-    """The features that fire in the answer, read when it has ended; see `inference.openai.activations`."""
+    """The features that fire in the answer, read when it has ended; see `inference.openai.details.activations`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -29,6 +29,9 @@ class Choice:
     """The length of the text of all tokens whose log-probabilities have arrived."""
     finish_reason: str | None = None
     activations: Mapping[str, Any] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    conditions: Sequence[int | None] = ()
+    """For each part of the steering with a condition the position of the first token at which the condition held."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Answer:
         index = data["index"]
         choice = self.choices[index]
         if kind == "started":
+            choice.prompt_tokens = data["prompt_tokens"]
             if index % self.choices_per_prompt == 0:
                 self.prompt_tokens += data["prompt_tokens"]
                 PROMPT_TOKENS.inc(data["prompt_tokens"])
@@ -72,6 +76,7 @@ class Answer:
         elif kind == "finished":
             choice.finish_reason = data["reason"]
             choice.activations = data.get("activations", {})
+            choice.conditions = data.get("conditions", ())
             yield self._chunk(index, None, None, data["reason"])
 
     def _add(self, choice: Choice, text: str, data: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHt
 from inference.broker.exchange import Exchange, first_event, stream_failed
 from inference.broker.messages import GenerateMessage
 from inference.interface import Event
-from inference.openai.activations import ActivationsOfAnswer
 from inference.openai.authentication import by_session
+from inference.openai.details.activations import ActivationsOfAnswer
+from inference.openai.details.conditions import conditions_held
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
 from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
 from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
@@ -85,9 +86,9 @@ async def _answer(
 
 
 async def _details(selection: Selection, activations: ActivationsOfAnswer | None, answer: Answer) -> dict[str, Any]:
-    """`millm` of the response: raw values of the steering, and the features that fire in the answer."""
+    """`millm` of the response: raw values and conditions of the steering, and the features that fire in the answer."""
     read = await in_database(activations.response, answer.activations) if activations else {}
-    return {**selection.details(), **read}
+    return {**selection.details(), **conditions_held(selection.steering, answer.choices), **read}
 
 
 def _message(

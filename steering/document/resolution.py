@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from steering.architectures import ATTN_OUT, MLP_OUT, RESID_POST, RESID_PRE, parse_hook_name
+from steering.architectures import parse_hook_name, pass_order
 from steering.document.composition import check_clamps
 from steering.document.part import Part
 from steering.document.places import RAW, When
@@ -15,9 +15,6 @@ from steering.features.models import Feature
 from steering.saes import SAE
 from steering.spec import EVERYWHERE, PLAIN, Change, Condition, Mode, SteeringPart, SteeringSpec
 from steering.strengths import ABLATE, Value
-
-PASSED = (RESID_PRE, ATTN_OUT, MLP_OUT, RESID_POST)
-"""The hook points of a block in the order in which the model passes them."""
 
 
 class SAENotAttached(Refused):
@@ -142,7 +139,7 @@ class _Resolution:
         sae = self._sae(when.sae, f"{field}.sae")
         _check_index(when.index, sae, f"{field}.feature")
         names = [(layer, hook_name_at(sae, layer)) for layer in sae.layers or [sae.layer]]
-        passed = [(layer, name) for layer, name in names if _order(name) <= _order(hook_name)]
+        passed = [(layer, name) for layer, name in names if pass_order(name) <= pass_order(hook_name)]
         if not passed:
             raise InvalidSteering(
                 f"the model passes {names[0][1]}, the hook point of {sae}, after {hook_name}, which is steered", field
@@ -178,11 +175,6 @@ def _described(change: Change) -> float | dict[str, Any]:
 def _check_index(index: int, sae: SAE, field: str) -> None:
     if index >= sae.d_sae:
         raise InvalidSteering(f"feature {index} is out of range: {sae} has {sae.d_sae} features", field)
-
-
-def _order(hook_name: str) -> tuple[int, int]:
-    layer, hook_point = parse_hook_name(hook_name)
-    return layer, PASSED.index(hook_point)
 
 
 def _maxima(parts: Iterable[Part]) -> Mapping[tuple[str, int], float | None]:

@@ -1,0 +1,1 @@
+"""What `millm` of a response holds beside the answer: the features that fire, and where conditions held."""
