@@ -30,7 +30,7 @@ def make(folder: Path) -> None:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
-    _sae(folder / "sae")
+    make_sae(folder / "sae")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -45,12 +45,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
-def _sae(folder: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    decoder = torch.nn.functional.normalize(torch.randn(D_SAE, D_MODEL, generator=generator), dim=-1)
+def make_sae(folder: Path, layer: int = LAYER, width: int = D_SAE, architecture: str = "standard") -> None:
+    """A random SAE in SAELens format; with a threshold where it is a JumpReLU."""
+    generator = torch.Generator().manual_seed(layer)
+    decoder = torch.nn.functional.normalize(torch.randn(width, D_MODEL, generator=generator), dim=-1)
     folder.mkdir()
-    zeros = {"b_enc": torch.zeros(D_SAE), "b_dec": torch.zeros(D_MODEL)}
-    save_file({"W_dec": decoder, "W_enc": decoder.T.contiguous(), **zeros}, folder / "sae_weights.safetensors")
-    hook = {"hook_name": f"blocks.{LAYER}.hook_resid_post", "model_name": "bench"}
-    config = {"architecture": "standard", "d_in": D_MODEL, "d_sae": D_SAE, "dtype": "float32", "metadata": hook}
+    weights = {"W_dec": decoder, "W_enc": decoder.T.contiguous(), "b_enc": torch.zeros(width)}
+    weights |= {"b_dec": torch.zeros(D_MODEL)}
+    if architecture == "jumprelu":
+        weights["threshold"] = torch.full((width,), 0.1)
+    save_file(weights, folder / "sae_weights.safetensors")
+    hook = {"hook_name": f"blocks.{layer}.hook_resid_post", "model_name": "bench"}
+    config = {"architecture": architecture, "d_in": D_MODEL, "d_sae": width, "dtype": "float32", "metadata": hook}
     (folder / "cfg.json").write_text(json.dumps(config))
