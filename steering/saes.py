@@ -129,7 +129,7 @@ class SAE(models.Model):
     id = models.SlugField(primary_key=True, max_length=200)
     source = models.CharField(max_length=500, help_text="A hub id or a folder.")
     revision = models.CharField(max_length=100, blank=True)
-    path = models.CharField(max_length=500, blank=True, help_text="The place of the SAE in the repository or folder.")
+    path = models.CharField(max_length=500, blank=True, help_text="A folder in the source, or a control vector's file.")
     format = models.CharField(max_length=40, default="saelens")
     architecture = models.CharField(max_length=40, blank=True)
     # Read from the files by a worker. Without a hook name they are not read yet, and the SAE cannot be attached.

@@ -222,6 +222,9 @@ def test_the_admin_shows_and_attaches_it(admin_client: Client, folder: Path, mod
     assert "also attached at" in dashboard
     assert "Detach joy?" not in admin_client.post("/admin/steering/sae/joy/detach/").content.decode()
     assert [sae.pk for sae in SAE.objects.all_attached()] == ["set"]
+    vector = admin_client.get("/admin/steering/sae/set/features/0/").content.decode()
+    assert "Vector 0 of set" in vector
+    assert "/api/saes/set/features/0/vector.gguf" in vector
     say(model, "ready")
     assert "is a vector set, which reads no texts" in admin_client.get("/admin/explore/now").json()["problem"]["told"]
 

@@ -31,7 +31,10 @@ class Layout:
 
     def is_in(self, folder: Path) -> bool:
         """True where all its files are in `folder`."""
-        return all(any(path.is_file() for path in folder.glob(name)) for name in self.files)
+        return all(
+            any(path.is_file() for path in folder.glob(name)) if "*" in name else (folder / name).is_file()
+            for name in self.files
+        )
 
 
 # The first layout whose files are all there decides.

@@ -14,6 +14,7 @@ of number `layer + 1` is the output of block `layer` (`batched_get_hiddens`), an
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,7 @@ def _read(path: Path) -> SAEConfig:
 
 def _checked(path: Path) -> GGUFFile:
     """The header of a control vector."""
-    if (kind := architecture_of(path)) != KIND:  # before the tensors are looked at: a model has others
-        raise UnreadableSAE(f"{path}: {ARCHITECTURE} is {kind[:40]!r}: expected {KIND!r}")
-    file = read_gguf(path)
+    file = read_gguf(path, KIND)
     for name in file.tensors:
         _layer(name, str(path))
     if not file.tensors:
@@ -107,8 +106,21 @@ def tensor_name(layer: int) -> str:
     return f"direction.{layer}"
 
 
-def stored_directions(path: Path) -> dict[str, StoredTensor]:
-    """The directions of a control vector by the names of their tensors, each (1, d_model). Raises UnreadableSAE."""
+def stored_directions(path: Path) -> Mapping[str, StoredTensor]:
+    """The directions of a control vector by the names of their tensors, each (1, d_model). Raises UnreadableSAE.
+
+    The header is read once for all layers.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UnreadableSAE(f"{path} cannot be read: {error}") from error
+    return _remembered(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _remembered(path: Path, _stamp: tuple[int, ...]) -> Mapping[str, StoredTensor]:
+    """The directions; the stamp changes with the file."""
     return _checked(path).tensors
 
 

@@ -11,7 +11,7 @@ more than LARGEST_HEADER bytes is not read.
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ DTYPES = {F32: "F32", 1: "F16", 30: "BF16"}
 """The tensor types that are read; the others are of quantised weights."""
 ITEM_SIZES = {"F32": 4, "F16": 2, "BF16": 2}
 ALIGNMENT = 32
+FIRST_READ = 2**14  # bytes: the header of a control vector of a hundred layers has some thousands
 DEEPEST = 4  # arrays of arrays
 MOST = 10_000  # keys, and tensors; a model of hundreds of layers has a few thousand
 ARCHITECTURE = "general.architecture"
@@ -48,8 +49,8 @@ class GGUFFile:
 
 
 def architecture_of(path: Path) -> str:
-    """`general.architecture` of a file, "" where it has none in the bytes that are read. Raises UnreadableSAE."""
-    header = _Header.open(path)
+    """`general.architecture` of a file, "" where it has none. Raises UnreadableSAE."""
+    header = _Header(path)
     _, count = header.begin()
     for _ in range(count):
         key, value = header.key()
@@ -58,9 +59,12 @@ def architecture_of(path: Path) -> str:
     return ""
 
 
-def read_gguf(path: Path) -> GGUFFile:
-    """The header of the file at `path`. Raises UnreadableSAE, also for tensors of more than one dimension."""
-    header = _Header.open(path)
+def read_gguf(path: Path, architecture: str) -> GGUFFile:
+    """The header of the file at `path`, which must be of this architecture.
+
+    Raises UnreadableSAE, also for tensors of more than one dimension.
+    """
+    header = _Header(path)
     tensors, count = header.begin()
     start = header.place
     keys: dict[str, Any] = {}
@@ -69,6 +73,11 @@ def read_gguf(path: Path) -> GGUFFile:
         if key in keys:
             raise UnreadableSAE(f"{path} has the key {key[:100]!r} twice")
         keys[key] = value
+        if key == ARCHITECTURE and value != architecture:  # before anything that only this architecture has
+            break
+    if keys.get(ARCHITECTURE) != architecture:
+        got = str(keys.get(ARCHITECTURE, ""))[:40]
+        raise UnreadableSAE(f"{path}: {ARCHITECTURE} is {got!r}: expected {architecture!r}")
     metadata = header.data[start : header.place]
     alignment = keys.get("general.alignment", ALIGNMENT)
     if type(alignment) is not int or not 0 < alignment <= 2**16 or alignment & (alignment - 1):
@@ -100,22 +109,20 @@ def _filled(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment
 
 
-@dataclass
 class _Header:
     """The first bytes of a file, taken one value after the other. Every method raises UnreadableSAE."""
 
-    path: Path
-    size: int
-    data: bytes
-    place: int = field(default=0, init=False)
+    def __init__(self, path: Path) -> None:
+        self.path, self.data, self.place, self.size = path, b"", 0, 0
+        self._read_up_to(FIRST_READ)
 
-    @classmethod
-    def open(cls, path: Path) -> "_Header":
+    def _read_up_to(self, end: int) -> None:
         try:
-            with path.open("rb") as file:
-                return cls(path, path.stat().st_size, file.read(LARGEST_HEADER))
+            with self.path.open("rb") as file:
+                self.size = self.path.stat().st_size
+                self.data = file.read(min(end, LARGEST_HEADER))
         except OSError as error:
-            raise UnreadableSAE(f"{path} cannot be read: {error}") from error
+            raise UnreadableSAE(f"{self.path} cannot be read: {error}") from error
 
     def begin(self) -> tuple[int, int]:
         """The numbers of tensors and of keys, behind magic and version."""
@@ -172,6 +179,8 @@ class _Header:
 
     def take(self, count: int) -> bytes:
         end = self.place + count
+        if len(self.data) < end <= LARGEST_HEADER and len(self.data) < self.size:
+            self._read_up_to(max(end, 4 * len(self.data)))
         if end > len(self.data):
             least = "cut short" if self.size <= LARGEST_HEADER else f"of a header beyond {LARGEST_HEADER} bytes"
             raise UnreadableSAE(f"{self.path} is {least}, or no GGUF file: it says that a value ends at byte {end}")

@@ -30,6 +30,11 @@ class Migration(migrations.Migration):
             name='layer',
             field=models.PositiveIntegerField(default=0, help_text='Zero-based decoder block of its hook point, the first.'),
         ),
+        migrations.AlterField(
+            model_name='sae',
+            name='path',
+            field=models.CharField(blank=True, help_text="A folder in the source, or a control vector's file.", max_length=500),
+        ),
         migrations.AddConstraint(
             model_name='sae',
             constraint=models.CheckConstraint(condition=models.Q(('is_also_attached', True), ('is_attached', True), _negated=True), name='attached_as_main_or_beside_it'),

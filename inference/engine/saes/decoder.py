@@ -1,8 +1,9 @@
 """The rows of an SAE's decoder, or the directions of a vector set, read one by one from a file of any format."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -84,8 +85,8 @@ def _open(config: SAEConfig) -> _Decoder:
     if config.weights.suffix == ".pt":
         return _Pickled(config)
     is_gguf = config.format == control_vector.FORMAT
-    tensors = (control_vector.stored_directions if is_gguf else stored_tensors)(config.weights)
-    stored = tensors.get(config.decoder)
+    read: Callable[[Path], Mapping[str, StoredTensor]] = control_vector.stored_directions if is_gguf else stored_tensors
+    stored = read(config.weights).get(config.decoder)
     shape = (config.d_in, config.d_sae) if config.transposed else (config.d_sae, config.d_in)
     if stored is None or stored.shape != shape:
         found = "is missing" if stored is None else f"is {stored.shape}"
