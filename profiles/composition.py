@@ -57,10 +57,23 @@ def of_live(intensity: float = 1.0) -> Chosen:
 
 
 def composed(asked: Composition, main: SAE | None, intensity: float = 1.0, field: str = "steering") -> Chosen:
-    """The sum that `asked` names, at `intensity`, whose own features are of `main`; the live steering is not scaled.
+    """The steering that `asked` names, at `intensity`, whose own features are of `main`.
 
-    Raises ProfileNotFound, IncompatibleProfile, SteeringUnavailable, or what `combine` and `resolve` raise.
+    Raises what `summed` and `resolve` raise.
     """
+    document, used = summed(asked, main, intensity, field)
+    return Chosen(resolve(document, main, field=field), used, is_raw(document), is_sum=True)
+
+
+def summed(
+    asked: Composition, main: SAE | None, intensity: float = 1.0, field: str = "steering"
+) -> tuple[Steering, tuple[UsedProfile, ...]]:
+    """The sum that `asked` names as one document, and the profiles in it; the live steering is not scaled.
+
+    Raises ProfileNotFound, IncompatibleProfile, SteeringUnavailable, or what `combine` raises.
+    """
+    if not asked.profiles and not asked.on_top:
+        return asked.own.scaled(intensity), ()
     attached = SAE.objects.attached()
     used, weighted = [], [(asked.own, intensity)]
     for name, weight in asked.profiles.items():
@@ -69,10 +82,7 @@ def composed(asked: Composition, main: SAE | None, intensity: float = 1.0, field
         used.append(UsedProfile.of(profile, weight * intensity))
     if asked.on_top:
         weighted.append((_of(attached, main, _live_document(attached)), 1.0))
-    alone = len(weighted) == 1
-    document = asked.own.scaled(intensity) if alone else combine(weighted, main.pk if main else "", field)
-    spec = resolve(document, main, field=field)
-    return Chosen(spec, tuple(used), is_raw(document), is_sum=True)
+    return combine(weighted, main.pk if main else "", field), tuple(used)
 
 
 def is_raw(document: Steering) -> bool:

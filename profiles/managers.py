@@ -34,7 +34,7 @@ class HighestFeature(models.Func):
 
 
 class PartsFit(models.Func):
-    """True where the attached SAEs have all parts of `more`; a function of a migration, as `misfits` decides."""
+    """True where attached SAEs have all parts of `more`, as `misfits` decides; a function of a migration."""
 
     function = "parts_fit"
     output_field = models.BooleanField()
@@ -70,13 +70,8 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         if sae is not None:
             of_sae = Q(sae_id=sae.id, layer=sae.layer, highest__lt=sae.d_sae)
             own |= of_sae & (Q(sae_fingerprint__in=["", sae.fingerprint]) if sae.fingerprint else Q())
-        saes = {
-            one.pk: {"layers": one.layers or [one.layer], "fingerprint": one.fingerprint, "d_sae": one.d_sae}
-            for one in SAE.objects.all_attached()
-        }
-        fits = self.filter(model_id=model.name).alias(highest=HighestFeature("strengths"))
-        parts = PartsFit("more", models.Value(saes, models.JSONField()))
-        return fits.filter(own).alias(parts_fit=parts).filter(Q(more={}) | Q(parts_fit=True))
+        fits = self.filter(model_id=model.name).alias(highest=HighestFeature("strengths"), parts_fit=PartsFit("more"))
+        return fits.filter(own, Q(more={}) | Q(parts_fit=True))
 
     def with_feature(self, index: int) -> "ProfileQuerySet":
         """The profiles that steer this feature."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -18,9 +18,11 @@ from inference.api.reading_serializers import (
 )
 from inference.broker.shares import count_for
 from inference.reading.request import Reading
+from steering.api.document_schema import COMPOSITION
 from steering.api.document_serializers import given
 from steering.api.schema import errors
 
+TEXTS = ["The whale dives in the sea."]
 FAILURES = errors(400, 404, 409, 503)
 
 
@@ -49,7 +51,14 @@ class ActivationsView(_ReadingView):
 
     body = ActivationsRequestSerializer
 
-    @extend_schema(request=ActivationsRequestSerializer, responses={200: ActivationsSerializer, **FAILURES})
+    @extend_schema(
+        request=ActivationsRequestSerializer,
+        responses={200: ActivationsSerializer, **FAILURES},
+        examples=[
+            OpenApiExample("unsteered", {"texts": TEXTS, "top_k": 3}, request_only=True),
+            OpenApiExample("under a sum of profiles", {"texts": TEXTS, "steering": COMPOSITION}, request_only=True),
+        ],
+    )
     def post(self, request: Request) -> Response:
         """Read texts, conversations or token ids: the features that fire on each token, and over each text.
 

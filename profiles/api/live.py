@@ -13,7 +13,7 @@ from profiles.api.live_serializers import (
     SteeringVersionSerializer,
     WholeSteeringVersionSerializer,
 )
-from steering.api.document_schema import STRENGTHS, examples
+from steering.api.document_schema import SINGLE_STRENGTHS, examples
 from steering.api.permissions import ChangePermissions, visible
 from steering.api.schema import errors
 from steering.document import Steering
@@ -49,7 +49,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         return self._answer(state)
 
     @extend_schema(
-        request={"application/json": STRENGTHS},
+        request={"application/json": SINGLE_STRENGTHS},
         responses={**ANSWER, **errors(400, 409)},
     )
     def partial_update(self, request: Request) -> Response:

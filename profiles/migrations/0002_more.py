@@ -1,17 +1,20 @@
 import steering.fields
 from django.db import migrations, models
 
-# The attached SAEs, {id: {layers, fingerprint, d_sae}}, have all parts and conditions of `more`.
+# Attached SAEs have all parts and conditions of `more`. The version before inserts SAEs without `layers`.
 MAKE = """
-CREATE FUNCTION parts_fit(more jsonb, attached jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+CREATE FUNCTION parts_fit(more jsonb) RETURNS boolean LANGUAGE sql STABLE STRICT PARALLEL SAFE
 AS $$
-    SELECT coalesce(attached ? (more->'when'->>'sae'), true) AND coalesce(bool_and(
-        attached ? (part->>'sae')
-        AND coalesce(attached->(part->>'sae')->'layers' @> (part->'layer'), true)
-        AND coalesce(attached->(part->>'sae')->>'fingerprint' IN ('', part->>'sae_fingerprint'), true)
-        AND highest_feature(part->'features') < (attached->(part->>'sae')->>'d_sae')::bigint
-        AND coalesce(attached ? (part->'when'->>'sae'), true)
-    ), true) FROM jsonb_array_elements(coalesce(more->'also', '[]')) AS part
+    WITH attached AS (SELECT * FROM steering_sae WHERE is_attached OR is_also_attached)
+    SELECT coalesce(more->'when'->>'sae' IN (SELECT id FROM attached), true) AND NOT EXISTS (
+        SELECT FROM jsonb_array_elements(coalesce(more->'also', '[]')) AS part
+        LEFT JOIN attached ON attached.id = part->>'sae'
+        WHERE attached.id IS NULL
+        OR NOT (CASE layers WHEN '[]' THEN jsonb_build_array(layer) ELSE layers END) @> (part->'layer')
+        OR fingerprint NOT IN ('', part->>'sae_fingerprint')
+        OR highest_feature(part->'features') >= d_sae
+        OR part->'when'->>'sae' NOT IN (SELECT id FROM attached)
+    )
 $$
 """
 
@@ -20,6 +23,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('profiles', '0001_initial'),
+        ('steering', '0004_several_saes'),
     ]
 
     operations = [
@@ -33,5 +37,5 @@ class Migration(migrations.Migration):
             name='more',
             field=steering.fields.MoreField(blank=True, db_default=models.Value({}, models.JSONField()), default=dict, editable=False),
         ),
-        migrations.RunSQL(MAKE, "DROP FUNCTION parts_fit(jsonb, jsonb)"),
+        migrations.RunSQL(MAKE, "DROP FUNCTION parts_fit(jsonb)"),
     ]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from profiles.models import Profile
@@ -150,3 +151,15 @@ def test_a_plain_import_replaces_a_document(client: APIClient) -> None:
     answer = client.post("/api/profiles/import?on_conflict=replace", file)
     assert answer.status_code in {200, 201}, answer.json()
     assert Profile.objects.get(name="full").more == {}
+
+
+def test_rows_that_the_version_before_inserts_are_plain() -> None:
+    """Webs of the version before run beside this one, and know no column `more`."""
+    made(name="new")
+    columns = "description, model_id, sae_id, layer, sae_fingerprint, strengths, is_active, created_at, updated_at"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO profiles_profile (id, name, {columns}) "
+            f"SELECT 'prof_old', 'old', {columns} FROM profiles_profile WHERE name = 'new'"
+        )
+    assert Profile.objects.get(name="old").more == {}

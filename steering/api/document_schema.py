@@ -22,15 +22,27 @@ STRENGTH: dict[str, Any] = {
         },
     ]
 }
-STRENGTHS: dict[str, Any] = {
+SINGLE_STRENGTHS: dict[str, Any] = {
     "type": "object",
-    "description": (
-        "Feature index (a whole number as a string): strength, or an object with a mode. "
-        "In a request also a list of {index, strength}."
-    ),
+    "description": "Feature index (a whole number as a string): strength, or an object with a mode.",
     "additionalProperties": STRENGTH,
     "example": {"123": 5.0, "456": -2.5},
 }
+LISTED_STRENGTHS: dict[str, Any] = {
+    "type": "array",
+    "description": "In requests only: features as upstream's user interface writes them.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "index": {"type": "integer", "minimum": 0},
+            "strength": STRENGTH,
+            "label": {"description": "Ignored."},
+        },
+        "required": ["index", "strength"],
+        "additionalProperties": False,
+    },
+}
+STRENGTHS: dict[str, Any] = {"oneOf": [SINGLE_STRENGTHS, LISTED_STRENGTHS], "example": {"123": 5.0, "456": -2.5}}
 UNIT = {"enum": list(UNITS), "default": "raw", "description": "The unit of the values of add and clamp."}
 INTENSITY = {"type": "number", "minimum": 0, "maximum": MAX_INTENSITY, "default": 1}
 TOKENS = {"type": "integer", "minimum": 1}
