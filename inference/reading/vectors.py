@@ -13,11 +13,15 @@ from django.utils.text import slugify
 from numpy.typing import NDArray
 
 from inference.broker.messages import Prompt, VectorMessage, VectorMethod, VectorPool
+from inference.model_files import model_folder
+from inference.models import LanguageModel
 from inference.reading import vector_files
 from inference.reading.asking import ask
 from inference.reading.model import ReadingModel
 from steering.architectures import RESID_POST, UnsupportedHookPoint, parse_hook_name
 from steering.errors import Refused
+from steering.hub.sources import is_folder
+from steering.labels.files import clean
 from steering.models import SAE
 
 
@@ -112,6 +116,7 @@ class VectorReading(ReadingModel):
         `set_id` is made of the label where it is empty. Raises what `make` raises, InvalidSAE, SAEExists or
         VectorsNotStored.
         """
+        label = clean(label)
         set_id = set_id or free_id(slugify(label)[:150] or f"vector-{parse_hook_name(self.hook_name)[0]}")
         SAE(id=set_id, source=str(settings.MILLM_VECTORS_DIR), format=vector_files.FORMAT).check_rules()
         made = self.make(recipe)
@@ -127,7 +132,7 @@ class VectorReading(ReadingModel):
 
     def _config(self, recipe: Recipe, made: MadeVector, label: str) -> dict[str, Any]:
         """The content of `cfg.json`."""
-        model = {name: getattr(self.model, name) for name in ("name", "source", "revision", "dtype")}
+        model = {name: getattr(self.model, name) for name in ("name", "source", "dtype")}
         options = {name: getattr(recipe, name) for name in ("method", "pool", "answer_only", "skip_special")}
         return {
             "format": vector_files.FORMAT,
@@ -136,7 +141,7 @@ class VectorReading(ReadingModel):
             **({"labels": [label]} if label else {}),
             "made": {
                 **options,
-                "model": model,
+                "model": {**model, "revision": commit_of(self.model)},
                 **made.figures,
                 "at": timezone.now().isoformat(),
                 "by": f"miLLM v{settings.VERSION}",
@@ -152,6 +157,12 @@ def free_id(name: str) -> str:
         number += 1
         candidate = f"{name}-{number}"
     return candidate
+
+
+def commit_of(model: LanguageModel) -> str:
+    """The commit of a hub's model where this machine has its files, else the revision of its row."""
+    folder = None if is_folder(model.source) else model_folder(model)
+    return folder.name if folder else model.revision
 
 
 def _texts(recipe: Recipe) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from inference.engine.reading.reader import Text
 from inference.engine.reading.residual_reader import ResidualReader
 from inference.engine.reading.vectors import make_vector
 from inference.engine.saes.decoder import decoder_rows
+from inference.models import LanguageModel
+from inference.reading import vectors
+from inference.reading.vectors import commit_of
 from inference.tests.conftest import Server
 from inference.tests.test_contrast_of_texts import sides
 from steering.formats import read_config
@@ -86,12 +89,12 @@ def test_of_conversations_the_last_answers_count_unless_all_is_asked_for(client:
     body = sides("ocean", 4)
     asked = {"role": "user", "content": "Tell me about the rocket."}
     chats = {side: [[asked, {"role": "assistant", "content": one}] for one in ones] for side, ones in body.items()}
-    vectors = []
+    made = []
     options: list[dict[str, Any]] = [{}, {"answer_only": False}, {"pool": "last"}]
     for index, more in enumerate(options):
         post(client, {**chats, **more, "layer": 1, "id": f"v{index}"})
-        vectors.append(load_file(folder / f"v{index}" / "vectors.safetensors")["vectors"][0])
-    answers, whole, last = vectors
+        made.append(load_file(folder / f"v{index}" / "vectors.safetensors")["vectors"][0])
+    answers, whole, last = made
     assert np.linalg.norm(whole) < np.linalg.norm(answers), "the question is in both sets"
     assert not np.allclose(answers, last)
     saved = json.loads((folder / "v0" / "texts.json").read_text())
@@ -176,3 +179,11 @@ def test_a_web_process_makes_one_too(server: Server, api_key: str) -> None:
     answer = httpx.post(f"{server.url}{URL}", json=body, headers=headers, timeout=60)
     assert answer.status_code == 201, answer.text
     assert (Path(answer.json()["sae"]["source"]) / "cfg.json").is_file()
+
+
+def test_the_commit_of_a_hubs_model_is_kept_where_its_files_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = LanguageModel(name="m", source="org/model", revision="v1")
+    here = LanguageModel(name="m", source="/models/m")
+    assert (commit_of(hub), commit_of(here)) == ("v1", "")
+    monkeypatch.setattr(vectors, "model_folder", lambda _model: Path("/cache/snapshots/abc123"))
+    assert (commit_of(hub), commit_of(here)) == ("abc123", "")

@@ -6,9 +6,10 @@ contributes its expanded members and its own feature, and of a feature that is g
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
+from django.conf import settings
+from pydantic import BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
 
 from profiles.files.formats import (
     Description,
@@ -24,6 +25,15 @@ from profiles.files.formats import (
 from profiles.files.mistudio import Budget, Intensity, Member, ModelReference, SAEReference
 
 MOST_SAES = 16
+
+
+def _within_limit(members: Any) -> Any:
+    """Refuse too many features before pydantic validates each of them."""
+    listed = [one for one in members if isinstance(one, dict)] if isinstance(members, list) else []
+    clusters = [one["expanded_members"] for one in listed if isinstance(one.get("expanded_members"), list)]
+    if (number := len(listed) + sum(map(len, clusters))) > 2 * settings.STEERING_MAX_FEATURES:
+        raise ValueError(f"got {number} members, expected at most {settings.STEERING_MAX_FEATURES} features")
+    return members
 
 
 class CircuitMember(Part):
@@ -54,7 +64,7 @@ class Circuit(Document):
     narrative: Description = None
     model: ModelReference = ModelReference()
     saes: Annotated[list[SAEReference], FirstError] = Field(min_length=1, max_length=MOST_SAES)
-    members: Annotated[list[CircuitMember], FirstError, WithinLimit] = Field(min_length=1)
+    members: Annotated[list[CircuitMember], FirstError, BeforeValidator(_within_limit)] = Field(min_length=1)
     edges: Ignored = None
     budget: CircuitBudget | None = None
     calibration: Ignored = None

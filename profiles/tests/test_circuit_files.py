@@ -121,8 +121,18 @@ def test_a_circuit_that_is_wrong_is_refused_by_its_field(changes: dict[str, Any]
     assert refused.value.details["field"] == field
 
 
-def test_a_large_circuit_is_refused_at_once() -> None:
-    many = [{"layer": 2, "feature": {"feature_idx": index, "strength": 1.0}} for index in range(50_000)]
+FEATURES = [{"feature_idx": index, "strength": 1.0} for index in range(50_000)]
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        [{"layer": 2, "feature": feature} for feature in FEATURES],
+        [{"layer": 2, "expanded_members": FEATURES}],
+        [{"layer": at % 4, "expanded_members": FEATURES[at * 20 : at * 20 + 20]} for at in range(2500)],
+    ],
+)
+def test_a_large_circuit_is_refused_at_once(many: list[dict[str, Any]]) -> None:
     began = time.perf_counter()
     with pytest.raises(InvalidProfileFile, match="expected at most"):
         ProfileFile.parse(changed(CIRCUIT, members=many))
