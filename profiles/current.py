@@ -106,7 +106,7 @@ def detach_sae(only: SAE | None = None) -> None:
 def is_named(sae: SAE) -> bool:
     """True where the active profile or the live steering names `sae` beside its own SAE."""
     steering = [SteeringState.objects.load(), Profile.objects.active()]
-    return any(sae.pk in _named_by(getattr(one, "more", {})) for one in steering if one)
+    return any(sae.pk in _named_by(one.more) for one in steering if one)
 
 
 def _named_by(more: Mapping[str, Any]) -> set[str]:
@@ -126,5 +126,5 @@ def _end_steering(why: str = "") -> None:
     if active := Profile.objects.active():
         active.deactivate(why=why)
     state = SteeringState.objects.load()
-    if state.strengths or state.enabled or getattr(state, "more", {}):
+    if state.strengths or state.enabled or state.more:
         state.clear(reason=why or "cleared")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 Mode = Literal["add", "clamp", "scale", "project"]
@@ -123,7 +123,7 @@ class SteeringSpec:
     def of(cls, parts: Iterable[SteeringPart]) -> "SteeringSpec | None":
         """The spec of these parts, or None where they steer nothing."""
         kept = [replace(part, changes=changes) for part in parts if (changes := _in_order(part.changes))]
-        return cls(tuple(sorted(kept, key=_order))) if kept else None
+        return cls(tuple(sorted(kept, key=_order) if len(kept) > 1 else kept)) if kept else None
 
     @classmethod
     def build(
@@ -155,15 +155,20 @@ def fingerprint_of(parts: Iterable[SteeringPart]) -> str:
 
     The fingerprint of an SAE stands for its weights, wherever they lie; while it is unknown, the place does.
     """
-    named = json.dumps([_named(asdict(part)) for part in parts], sort_keys=True)
-    return hashlib.sha256(named.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([_named(part) for part in parts]).encode()).hexdigest()[:16]
 
 
-def _named(part: dict[str, Any]) -> dict[str, Any]:
-    for named in (part, part["when"]):
-        if named and named["sae_fingerprint"]:
-            del named["place"]
-    return part
+def _named(part: SteeringPart) -> list[Any]:
+    # `asdict` would copy each change into an object: a steering may have thousands.
+    changes = [(one.index, one.value, one.mode, one.weight, one.is_length) for one in part.changes]
+    when = part.when
+    condition = when and [*_weights(when), when.hook_name, when.index, when.above, when.so_far]
+    where = [part.positions.of, part.positions.first, part.positions.last, part.special_tokens]
+    return [*_weights(part), part.layer, part.hook_name, changes, where, condition]
+
+
+def _weights(named: SteeringPart | Condition) -> list[Any]:
+    return [named.sae_id, named.sae_fingerprint, [] if named.sae_fingerprint else list(astuple(named.place))]
 
 
 def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
@@ -172,4 +177,4 @@ def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 
 def _order(part: SteeringPart) -> tuple[Any, ...]:
-    return part.layer, part.hook_name, part.sae_id, json.dumps(asdict(part), sort_keys=True)
+    return part.layer, part.hook_name, part.sae_id, json.dumps(_named(part))
