@@ -10,15 +10,17 @@ window.millm = window.millm || {};
 
   const POLL_MS = 2000;
 
+  const equal = (one, other) => JSON.stringify(one) === JSON.stringify(other); // of strengths, which may be objects
+
   const same = (one, other) => {
     const keys = Object.keys(one);
-    return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
+    return keys.length === Object.keys(other).length && keys.every((key) => equal(one[key], other[key]));
   };
 
   /* The changes from `before` to `after` in the server's format: a strength of 0 removes a feature. */
   function changes(before, after) {
     const gone = Object.keys(before).filter((index) => !(index in after));
-    const set = Object.entries(after).filter(([index, strength]) => before[index] !== strength);
+    const set = Object.entries(after).filter(([index, strength]) => !equal(before[index], strength));
     return Object.fromEntries([...gone.map((index) => [index, 0]), ...set]);
   }
 
@@ -203,7 +205,7 @@ window.millm = window.millm || {};
 
   /* The store that tryit.js reads: the reasons why it is blocked, and the model that answers. */
   millm.featureTable = () => document.querySelector("[x-data=featureTable]");
-  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
+  const store = { reasons: [], unreachable: false, here: {}, settings: {}, settingsProblem: "", async check() {} };
 
   document.addEventListener("alpine:init", () => {
     Alpine.store("profile", store);
