@@ -34,7 +34,7 @@ class ProfileForm(DocumentFields, forms.ModelForm[Profile]):
         if "strengths" not in self.fields:  # a viewer's
             return
         more = self.initial.get("more", self.instance.more)
-        self.initial |= {**initial_fields(more), **{n: v for n, v in self.initial.items() if n in DOCUMENT_FIELDS}}
+        self.initial.update({**initial_fields(more), **{n: v for n, v in self.initial.items() if n in DOCUMENT_FIELDS}})
         self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
         sae_id = self["sae_id"].value() or ""
         sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None

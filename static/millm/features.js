@@ -96,7 +96,9 @@ window.millm = window.millm || {};
 
       show(snapshot) {
         const old = new Map(this.plain().map((row) => [row.index, row]));
-        this.rows = JSON.parse(snapshot).map((row) => Object.assign(old.get(row.index) || {}, { weight: undefined }, row));
+        this.rows = JSON.parse(snapshot).map((row) =>
+          Object.assign(old.get(row.index) || {}, { weight: undefined }, row),
+        );
         this.fit();
         this.fetchLabels();
       },
@@ -252,7 +254,9 @@ window.millm = window.millm || {};
       },
 
       async copy() {
-        await navigator.clipboard.writeText(this.rows.map((row) => `${row.index}: ${millm.strengthInWords(row)}\n`).join(""));
+        await navigator.clipboard.writeText(
+          this.rows.map((row) => `${row.index}: ${millm.strengthInWords(row)}\n`).join(""),
+        );
         this.announce("Copied.");
       },
 

@@ -5,7 +5,8 @@ window.millm = window.millm || {};
   "use strict";
 
   const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
-  const LINE = /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)(?:(ablate)|(?:(clamp|scale|project)\s+(?:(?:to|by)\s+)?)?["']?([^\s"',;]+)["']?)\s*,?\s*(?:[—#].*)?$/;
+  const LINE =
+    /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)(?:(ablate)|(?:(clamp|scale|project)\s+(?:(?:to|by)\s+)?)?["']?([^\s"',;]+)["']?)\s*,?\s*(?:[—#].*)?$/;
 
   millm.parseNumber = (text) => {
     const plain = String(text).trim().replace("−", "-");
