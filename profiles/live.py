@@ -1,6 +1,7 @@
 """The live steering beside the active profile, as pages show them."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.admin.utils import quote
@@ -8,22 +9,31 @@ from django.urls import reverse
 
 from profiles.diff import Change, differences
 from profiles.models import Profile
+from steering.document.places import When
 from steering.errors import Refused
 from steering.labels.models import FeatureLabel
 from steering.models import SAE, LanguageModel, SteeringState
 from steering.spec import SteeringSpec
+from steering.strengths import stored_values
 
 DIFFERENCES_SHOWN = 10
+FEATURES_OF_PART = 20
+TITLES = {"unit": "unit", "positions": "steered tokens", "special_tokens": "special tokens", "when": "condition"}
 
 
 def live_steering() -> dict[str, Any]:
     """The JSON of the page of the live steering."""
     state, sae, profile = SteeringState.objects.load(), SAE.objects.attached(), Profile.objects.active()
+    document = state.document
     model, last = LanguageModel.objects.current(), SteeringState.history.first()
     return {
         "version": state.version,
         "enabled": state.enabled,
         "values": state.strengths,
+        "more": state.more,
+        "unit": document.unit,
+        "intensity": document.intensity,
+        "settings": in_words(state.more),
         "labels": FeatureLabel.objects.of(state.sae_id, state.strengths),
         "model": model.name if model else None,
         "sae": {"id": sae.id, "d_sae": sae.d_sae, "layer": sae.layer} if sae else None,
@@ -37,6 +47,35 @@ def live_steering() -> dict[str, Any]:
         if last
         else None,
     }
+
+
+def in_words(more: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The settings and parts of a document for people, each `name` and `value`; the intensity is left out."""
+    fixed = {"special_tokens": "steered" if more.get("special_tokens", True) else "not steered"}
+    shown = [(name, fixed.get(name, value)) for name, value in more.items() if name not in {"also", "intensity"}]
+    return [
+        *({"name": TITLES[name], "value": _as_text(name, value)} for name, value in shown),
+        *({"name": "part", "value": _part_in_words(part)} for part in more.get("also", [])),
+    ]
+
+
+def _as_text(name: str, value: Any) -> str:
+    if name == "when":
+        return str(When.parse(value, "when"))
+    if name == "positions" and isinstance(value, dict):
+        which = next(key for key in ("first", "last") if key in value)
+        return f"{which} {value[which]} of {value.get('of', 'all')}"
+    return str(value)
+
+
+def _part_in_words(part: Mapping[str, Any]) -> str:
+    """Such as `other-sae, layer 20: 7: 2, 9: clamp to 1; positions answer`."""
+    layer = f", layer {part['layer']}" if "layer" in part else ""
+    values = stored_values(part["features"])
+    features = ", ".join(f"{index}: {value}" for index, value in list(values.items())[:FEATURES_OF_PART])
+    rest = f" and {len(values) - FEATURES_OF_PART} more" if len(values) > FEATURES_OF_PART else ""
+    own = [f"; {TITLES[name]} {_as_text(name, part[name])}" for name in TITLES if name in part]
+    return f"{part['sae']}{layer}: {features}{rest}{''.join(own)}"
 
 
 def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The models of this app, and the live steering, which steers each request that names no steering of its own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db import models, transaction
@@ -8,6 +9,7 @@ from django.db.models import Q
 
 from steering.document import Steering
 from steering.document.resolution import resolve
+from steering.document.steering import parse_intensity
 from steering.errors import NoSAEAttached, NoSuchVersion, Refused, StaleSteering, SteeringUnavailable
 from steering.features.models import Feature as Feature
 from steering.features.models import FeatureExample as FeatureExample
@@ -114,6 +116,10 @@ class SteeringState(models.Model):
     def set_features(self, changes: Mapping[Any, Any]) -> None:
         """Set single own features; a strength of 0 removes the feature. Raises what `checked` raises."""
         self._change(lambda old: old.with_features({**old.features, **parse_entries(changes)}))
+
+    def set_intensity(self, intensity: object) -> None:
+        """Set the intensity, 0 to 2, of all that steers. Raises what `parse_intensity` and `checked` raise."""
+        self._change(lambda old: replace(old, intensity=parse_intensity(intensity)), reason="intensity set")
 
     def clear(self, *, reason: str | None = "cleared") -> None:
         """Remove all that steers, and disable the steering."""

@@ -47,7 +47,6 @@ def of_attaching(sae: SAE) -> list[str]:
 def _of_no_steering() -> list[str]:
     profile, state = Profile.objects.active(), SteeringState.objects.load()
     consequences = [f"Profile {profile} is deactivated."] if profile else []
-    if state.strengths:
-        count = len(state.strengths)
+    if count := state.document.number:
         consequences.append(f"The live steering of {count} {'feature' if count == 1 else 'features'} is cleared.")
     return consequences

@@ -26,6 +26,7 @@ from steering.features.models import FeatureExample
 from steering.labels.files import LABEL_LENGTH
 from steering.models import SAE, EditedLabel
 from steering.saes import NoSuchFeature
+from steering.strengths import Strength, Value
 
 LEVELS = 9
 """Shades of a token that fires; static/millm/feature.css has a colour of each."""
@@ -135,6 +136,10 @@ def _tokens(example: FeatureExample, strongest: float) -> list[tuple[str, int, s
     ]
 
 
+def _strength(strength: Strength) -> str:
+    return str(Value.stored(strength)) if isinstance(strength, dict) else SIGNIFICANT.format(strength)
+
+
 def _number(value: float | None) -> str:
     return "not known" if value is None else SIGNIFICANT.format(value)
 
@@ -158,7 +163,7 @@ def _links(request: HttpRequest, facts: FeatureFacts) -> dict[str, Any]:
         links["steer_url"] = f"{reverse('admin:profiles_profile_add')}?{urlencode(steering)}"
     if request.user.has_perm("profiles.view_profile"):
         using = Profile.objects.filter(sae_id=sae.pk, strengths__has_key=str(index)).order_by("name")
-        found = [(one, quote(one.pk), SIGNIFICANT.format(one.strengths[index])) for one in using[: MOST_PROFILES + 1]]
+        found = [(one, quote(one.pk), _strength(one.strengths[index])) for one in using[: MOST_PROFILES + 1]]
         links |= {"using": found[:MOST_PROFILES], "more_use": len(found) > MOST_PROFILES, "may_see_profiles": True}
     return links
 

@@ -115,8 +115,9 @@ def _problem(model: LanguageModel | None) -> str | None:
 def _live(active: Profile | None) -> str:
     """The live steering as a predicate: "steers nothing"."""
     state = SteeringState.objects.load()
-    if not (state.enabled and state.strengths):
+    count = state.document.number
+    if not (state.enabled and count):
         return "steers nothing"
     if active is not None and not active.differs_from(state):
         return f"steers by {active}"
-    return f"steers {len(state.strengths)} feature{'' if len(state.strengths) == 1 else 's'}"
+    return f"steers {count} feature{'' if count == 1 else 's'}"

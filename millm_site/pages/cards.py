@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from heapq import nlargest
 from typing import Any
 
 from django.contrib import admin
@@ -22,7 +21,7 @@ from inference.models import LanguageModel
 from inference.states import Workers
 from millm_site.models import APIKey
 from millm_site.pages import charts
-from profiles.admin.badges import Chip
+from profiles.admin.badges import Chip, strongest
 from profiles.live import outcome
 from profiles.models import Profile
 from steering.models import SAE, FeatureLabel, SteeringState
@@ -172,14 +171,14 @@ def steering_card(now: Snapshot) -> dict[str, Any] | None:
     if not now.may["steering"]:
         return None
     strengths = now.state.strengths
-    strongest = nlargest(CHIPS_SHOWN, strengths, key=lambda index: abs(strengths[index]))
-    labels = FeatureLabel.objects.of(now.state.sae_id, strongest) if now.may["labels"] else {}
+    shown = strongest(strengths, CHIPS_SHOWN)
+    labels = FeatureLabel.objects.of(now.state.sae_id, shown) if now.may["labels"] else {}
     sees_all = now.may["model"] and now.may["sae"] and now.may["profile"]  # the outcome names all of these
     return {
-        "is_on": bool(now.state.enabled and strengths),
+        "is_on": bool(now.state.enabled and now.state.document),
         "outcome": outcome(now.state, now.model, now.sae, now.active) if sees_all else None,
-        "chips": [Chip(index, strengths[index], labels.get(index, "")) for index in strongest],
-        "more_chips": max(0, len(strengths) - CHIPS_SHOWN),
+        "chips": [Chip(index, strengths[index], labels.get(index, "")) for index in shown],
+        "more_chips": now.state.document.number - len(shown),
     }
 
 

@@ -7,6 +7,7 @@ from heapq import nlargest
 from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.models import SAE, FeatureLabel, LanguageModel
+from steering.strengths import Strength, Value
 
 FEATURES_SHOWN = 4
 
@@ -16,16 +17,25 @@ class Chip:
     """A feature with its strength; `label` is empty if it is unknown."""
 
     index: int
-    strength: float
+    strength: Strength
     label: str
 
+    @property
+    def shown(self) -> str:
+        """The strength with its sign, or the mode in words."""
+        value = Value.stored(self.strength)
+        return str(value) if isinstance(self.strength, dict) else f"{value.value:+g}"
+
     def __str__(self) -> str:
-        return f"{self.index}: {self.strength:+g}" + (f" — {self.label}" if self.label else "")
+        return f"{self.index}: {self.shown}" + (f" — {self.label}" if self.label else "")
 
 
 @dataclass(frozen=True)
 class Badges:
-    """`misfit`: why the profile does not fit; empty if it fits. `more`: the number of features that have no chip."""
+    """`misfit`: why the profile does not fit; empty if it fits. `more`: the number of features that have no chip.
+
+    Chips are of own features; `more` counts those of further parts too.
+    """
 
     misfit: tuple[str, ...]
     chips: tuple[Chip, ...]
@@ -35,17 +45,18 @@ class Badges:
 def badges(profiles: Iterable[Profile]) -> list[Badges]:
     """The badges of each profile, by a fixed number of queries."""
     model, sae = LanguageModel.objects.current(), SAE.objects.attached()
-    strongest = [(profile, _strongest(profile.strengths)) for profile in profiles]
-    labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in strongest)
+    shown = [(profile, strongest(profile.strengths, FEATURES_SHOWN)) for profile in profiles]
+    labels = FeatureLabel.objects.of_many((profile.sae_id, indices) for profile, indices in shown)
     return [
         Badges(
             tuple(reasons(profile, model, sae)),
             tuple(Chip(i, profile.strengths[i], labels.get((profile.sae_id or "", i), "")) for i in indices),
-            len(profile.strengths) - len(indices),
+            profile.document.number - len(indices),
         )
-        for profile, indices in strongest
+        for profile, indices in shown
     ]
 
 
-def _strongest(strengths: Mapping[int, float]) -> list[int]:
-    return nlargest(FEATURES_SHOWN, strengths, key=lambda index: abs(strengths[index]))
+def strongest(strengths: Mapping[int, Strength], number: int) -> list[int]:
+    """The features of the largest values, at most `number`; values of all modes are compared by their numbers."""
+    return nlargest(number, strengths, key=lambda index: abs(Value.stored(strengths[index]).value))

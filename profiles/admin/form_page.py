@@ -1,5 +1,6 @@
 """The form page of a profile in the admin."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +10,11 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 
+from profiles.admin.document_fields import DOCUMENT_FIELDS
 from profiles.admin.forms import ProfileForm
 from profiles.compatibility import reasons
 from profiles.models import Profile
@@ -33,8 +36,16 @@ FIND_FEATURES = mark_safe(
     '<span class="material-symbols-outlined" aria-hidden="true">travel_explore</span>'
     "Find features</button>"
 )
+SETTINGS: Any = [
+    (
+        "Settings",
+        {"fields": [("unit", "intensity"), ("positions", "positions_tokens"), "skip_special_tokens"]},
+    ),
+    ("Conditions and further parts", {"fields": ["when", "also"]}),
+]
+"""The fieldsets of what a document has beside its features."""
 MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"]
-SIDES = [("plain", "Without", "{}"), ("steered", "With these strengths", "strengths")]
+SIDES = [("plain", "Without", "{ features: {} }"), ("steered", "With these strengths", "wanted()")]
 
 
 class ProfileFormAdmin(ModelAdmin):
@@ -50,9 +61,11 @@ class ProfileFormAdmin(ModelAdmin):
         if may_edit and may_find_features(request):
             features["description"] = FIND_FEATURES
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
+        more: list[Any] = [("Settings", {"fields": ["settings_shown"]})] if obj and obj.more else []
         return [
             (None, {"fields": ["name", "description"]}),
             ("Features", features),
+            *(SETTINGS if may_edit else more),
             ("Made for", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
         ]
@@ -61,10 +74,17 @@ class ProfileFormAdmin(ModelAdmin):
     def feature_table(self, profile: Profile) -> SafeString:
         """The table for users who may not edit."""
         sae = SAE.objects.filter(pk=profile.sae_id).first()
-        return FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True).render(profile.strengths)
+        unit = profile.document.unit
+        table = FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True, unit=unit)
+        return table.render(profile.strengths)
+
+    @admin.display(description="Beside the features")
+    def settings_shown(self, profile: Profile) -> SafeString:
+        """The settings and parts for users who may not edit."""
+        return format_html("<pre>{}</pre>", json.dumps(profile.more, indent=2, ensure_ascii=False))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Any:
-        return [*super().get_readonly_fields(request, obj), "feature_table"]
+        return [*super().get_readonly_fields(request, obj), "feature_table", "settings_shown"]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """All actions but activate for the active profile, all but deactivate for another."""
@@ -92,7 +112,7 @@ class ProfileFormAdmin(ModelAdmin):
         except (ValueError, Refused) as error:
             strengths = {}
             self.message_user(request, f"The features of the link are left out: {error}", messages.ERROR)
-        return initial | _made_with(initial["sae_id"]) | {"strengths": strengths}
+        return initial | _made_with(initial["sae_id"]) | {"strengths": strengths, "more": {}}
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.compatibility_view)
@@ -120,7 +140,7 @@ class ProfileFormAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Profile, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if obj.is_active and "strengths" in form.changed_data:
+        if obj.is_active and {"strengths", *DOCUMENT_FIELDS} & {*form.changed_data}:
             self.message_user(request, f"{obj} is active: the saved strengths steer every request from now on.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -140,6 +160,7 @@ class ProfileFormAdmin(ModelAdmin):
             "profile_page": {
                 "url": reverse("admin:profiles_profile_compatibility"),
                 "saved": entered,
+                "settings": {} if editable else saved.more,
                 **_compatibility(_made_for(entered, max(features, default=0))),
             },
         }

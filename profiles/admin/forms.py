@@ -5,17 +5,19 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
+from profiles.admin.document_fields import DOCUMENT_FIELDS, OF_KEYS, DocumentFields, initial_fields
 from profiles.errors import StaleProfile
 from profiles.managers import CONTENT
 from profiles.models import Profile
 from steering.admin.widgets import FeatureTable, validation_error
+from steering.document.places import RAW
 from steering.errors import Refused
 from steering.models import SAE
 
-FIELDS = tuple(name for name in CONTENT if name != "more")  # what is more than features stays as it is
+FIELDS = tuple(name for name in CONTENT if name != "more")  # which has fields of its own
 
 
-class ProfileForm(forms.ModelForm[Profile]):
+class ProfileForm(DocumentFields, forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
     """The state of the profile that the user saw. Saving is refused if the profile has another state by then."""
     user: Any = None
@@ -31,13 +33,17 @@ class ProfileForm(forms.ModelForm[Profile]):
         super().__init__(*args, **kwargs)
         if "strengths" not in self.fields:  # a viewer's
             return
+        more = self.initial.get("more", self.instance.more)
+        self.initial.update({**initial_fields(more), **{n: v for n, v in self.initial.items() if n in DOCUMENT_FIELDS}})
         self.initial["opened"] = "" if self.instance._state.adding else self.instance.state
         sae_id = self["sae_id"].value() or ""
         sae = SAE.objects.filter(pk=sae_id).first() if "\0" not in sae_id else None
         for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
             self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
         self.fields["description"].widget.attrs["rows"] = 3
-        self.fields["strengths"].widget.table = FeatureTable(sae_id, sae.d_sae if sae else None, self.user)
+        self.fields["strengths"].widget.table = FeatureTable(
+            sae_id, sae.d_sae if sae else None, self.user, unit=self["unit"].value() or RAW
+        )
 
     def add_prefix(self, field_name: str) -> str:
         """The name in the page: strengths are `steering` there, as in REST and in files."""
@@ -63,9 +69,11 @@ class ProfileForm(forms.ModelForm[Profile]):
     def _check_rules(self) -> None:
         for name in FIELDS:
             setattr(self.instance, name, self.cleaned_data[name])
+        if "unit" in self.data:  # a page of the version before has no fields of settings, and keeps them
+            self.instance.more = self.more()
         try:
             self.instance.check_rules()
         except Refused as error:
             field = str(error.details.get("field", "")).split(".")[0]
-            field = "strengths" if field == "steering" else field
+            field = {"steering": "strengths", **OF_KEYS}.get(field, field)
             self.add_error(field if field in self.fields else None, validation_error(error))

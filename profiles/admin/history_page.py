@@ -17,6 +17,7 @@ from profiles.api.history import known
 from profiles.diff import differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
+from steering.document import Steering
 from steering.errors import NoSuchVersion, Refused
 
 NOW = "now"
@@ -199,7 +200,7 @@ class ProfileHistoryAdmin(HistoryAdmin):
         return "" if restored.name == name else f" as {restored.name}: another profile is named {name}"
 
     def steers_at_once(self, now: Profile | None, past: Any) -> str:
-        if now is None or not now.is_active or now.strengths == past.strengths:
+        if now is None or not now.is_active or now.document == Steering.join(past.strengths, past.more):
             return ""
         return f"{now} is active: the strengths of this version steer every request at once."
 

@@ -25,6 +25,7 @@ from unfold.decorators import action, display
 from unfold.views import ChangeList
 
 from profiles.admin.badges import badges
+from profiles.admin.blend_page import blend_page
 from profiles.admin.import_page import import_page
 from profiles.admin.list_filters import LIST_FILTERS
 from profiles.errors import ProfileNotFound
@@ -94,7 +95,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     search_help_text = "Name, description, or feature:123"
     actions = ["export_selected", "deactivate_selected"]
     actions_row = ["activate", "deactivate", "duplicate", "export"]
-    actions_list = ["import_profiles", "save_live"]
+    actions_list = ["import_profiles", "blend_profiles", "save_live"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ProfileChangeList
@@ -191,6 +192,10 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     @action(description="Import", permissions=["create"], icon="upload", url_path="import")
     def import_profiles(self, request: HttpRequest) -> HttpResponse:
         return import_page(self, request)
+
+    @action(description="Blend", permissions=["create"], icon="tune", url_path="blend")
+    def blend_profiles(self, request: HttpRequest) -> HttpResponse:
+        return blend_page(self, request)
 
     @posted_action("Save live steering", permissions=["create"], icon="save")
     def save_live(self, request: HttpRequest) -> HttpResponse:

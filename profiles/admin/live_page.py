@@ -18,6 +18,7 @@ from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.live import live_steering
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
+from steering.document import Steering
 from steering.errors import Refused, StaleSteering
 from steering.models import SAE, SteeringState
 from steering.strict_json import loads
@@ -64,6 +65,14 @@ class SetFeatures(OnShownSAE):
     def change(self, state: SteeringState) -> str:
         state.set_features(self.cleaned_data["features"])
         return "Applied"
+
+
+class SetIntensity(OnShownSAE):
+    intensity = forms.FloatField()
+
+    def change(self, state: SteeringState) -> str:
+        state.set_intensity(self.cleaned_data["intensity"])
+        return f"Intensity {state.document.intensity:g}"
 
 
 class Enable(OnShownSAE):
@@ -123,6 +132,7 @@ class Revert(Action):
 
 ACTIONS: dict[str, type[Action]] = {
     "set": SetFeatures,
+    "intensity": SetIntensity,
     "enable": Enable,
     "disable": Disable,
     "clear": Clear,
@@ -159,7 +169,7 @@ class LiveSteeringAdmin(HistoryAdmin):
         live = live_steering()
         may = {name.replace("-", "_"): request.user.has_perm(action.permission) for name, action in ACTIONS.items()}
         sae = live["sae"] or {"id": None, "d_sae": None}
-        table = FeatureTable(sae["id"], sae["d_sae"], request.user, read_only=not may["set"])
+        table = FeatureTable(sae["id"], sae["d_sae"], request.user, read_only=not may["set"], unit=live["unit"])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -231,6 +241,6 @@ class LiveSteeringAdmin(HistoryAdmin):
         return ""
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
-        if past.enabled and past.strengths:
+        if past.enabled and Steering.join(past.strengths, past.more):
             return "The features of this version steer every request at once."
         return "This version steers nothing: requests are answered unsteered at once."

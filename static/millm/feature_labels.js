@@ -97,7 +97,7 @@ window.millm = window.millm || {};
       }
     },
 
-    add(index, text) {
+    add(index, text, mode) {
       const there = this.rows.some((row) => row.index === index);
       if (!this.isIndex(index) || (this.options.d_sae && Number(index) >= this.options.d_sae)) {
         const last = (this.options.d_sae || 2 ** 31) - 1;
@@ -117,7 +117,7 @@ window.millm = window.millm || {};
         this.$nextTick(() => this.rowElement(index).querySelector("input").focus());
         return;
       }
-      this.put([[index, text ?? "1"]]);
+      this.put([[index, text ?? this.fresh(), mode]]);
       this.announce(`Feature ${index} ${there ? "changed" : "added"}.`);
     },
 
@@ -130,7 +130,7 @@ window.millm = window.millm || {};
         this.asked.add(key);
       }
       const rows = this.plain().filter((row) => row.index !== key);
-      this.rows = there ? rows : [...rows, { index: key, text: strength }];
+      this.rows = there ? rows : [...rows, { index: key, text: strength, mode: "add" }];
       this.sorted = "";
       this.changed();
       this.fetchLabels();

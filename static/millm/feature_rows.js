@@ -18,6 +18,7 @@ window.millm = window.millm || {};
       parts.error.id = `${id}-error-${index}`;
       for (const [part, name] of [
         ["slider", "Feature"],
+        ["mode", "Mode of feature"],
         ["box", "Strength of feature"],
         ["remove", "Remove feature"],
       ]) {
@@ -27,31 +28,43 @@ window.millm = window.millm || {};
       return Object.assign(element, { parts, painted: "" });
     }
 
-    /* Paint the bar from zero (in the middle) to the strength. The range is set before the value, which it clamps. */
-    function paintSlider(slider, strength, range) {
+    /* Paint the bar from what changes nothing to the strength. The range is set before the value, which it clamps. */
+    function paintSlider(slider, strength, [min, max], neutral) {
       if (slider.matches("input")) {
-        Object.assign(slider, { min: -range, max: range, step: range / 100 });
+        Object.assign(slider, { min, max, step: (max - min) / 200 });
         slider.value = strength;
       }
-      const share = Math.max(-1, Math.min(1, strength / range));
-      slider.style.setProperty("--from", `${50 + 50 * Math.min(0, share)}%`);
-      slider.style.setProperty("--to", `${50 + 50 * Math.max(0, share)}%`);
+      const at = (value) => 100 * Math.max(0, Math.min(1, (value - min) / (max - min)));
+      slider.style.setProperty("--zero", `${at(neutral)}%`);
+      slider.style.setProperty("--from", `${at(Math.min(neutral, strength))}%`);
+      slider.style.setProperty("--to", `${at(Math.max(neutral, strength))}%`);
+    }
+
+    function paintMode({ mode: part, slider, box }, row) {
+      if (part.matches("select")) part.value = row.mode;
+      else part.textContent = row.mode === "add" ? "" : row.mode;
+      const isAblated = row.mode === "ablate";
+      slider.hidden = isAblated;
+      if (box) box.hidden = isAblated;
     }
 
     /* A slider stays at the last valid strength, which still steers on the page of the live steering. */
-    function paint(element, { text }, label, error, range, url, most) {
+    function paint(element, row, label, error, bounds, url, most, neutral) {
       const { parts } = element;
+      const { text } = row;
+      paintMode(parts, row);
       const strength = millm.parseNumber(text);
       if (Math.abs(strength) <= most) element.kept = strength;
       parts.label.textContent = parts.label.title = label;
       if (url) parts.index.href = url;
       else parts.index.removeAttribute("href");
-      paintSlider(parts.slider, element.kept || 0, range);
+      paintSlider(parts.slider, element.kept || 0, bounds, neutral ?? 0);
       parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider's own value is rounded to its steps
-      if (!parts.box) parts.strength.textContent = text;
+      if (!parts.box) parts.strength.textContent = millm.strengthInWords(row);
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
-      parts.error.textContent = error || (strength === 0 ? "0 steers nothing: it is left out when saved" : "");
+      const nothing = strength === neutral ? `${neutral} steers nothing: it is left out when saved` : "";
+      parts.error.textContent = error || nothing;
       parts.error.className = error ? "features-error" : "features-hint";
     }
 
@@ -66,7 +79,7 @@ window.millm = window.millm || {};
 
       /* An Alpine effect: it runs again when a property that it reads changes. */
       paintRows(body, template) {
-        const { rows, labels, range } = this;
+        const { rows, labels } = this;
         const [id, error] = [this.$root.id, this.judge()];
         const wanted = new Set(rows.map((row) => row.index));
         for (const [index, element] of elements) {
@@ -78,10 +91,11 @@ window.millm = window.millm || {};
         for (const row of rows) {
           if (!elements.has(row.index)) elements.set(row.index, newRow(template, row.index, id));
           const element = elements.get(row.index);
-          const shown = [row.text, labels[row.index] || "", error(row), range, this.pageUrl(row.index)];
-          if (String(shown) !== element.painted) {
-            element.painted = String(shown);
-            paint(element, row, ...shown.slice(1), this.options.max_strength);
+          const shown = [labels[row.index] || "", error(row), this.bounds(row), this.pageUrl(row.index)];
+          const painted = String([row.text, row.mode, row.weight, ...shown]);
+          if (painted !== element.painted) {
+            element.painted = painted;
+            paint(element, row, ...shown, this.options.max_strength, this.neutral(row));
           }
           if (element === place) place = place.nextElementSibling;
           else body.insertBefore(element, place);
@@ -95,6 +109,10 @@ window.millm = window.millm || {};
 
       typed({ target }, committed) {
         const row = this.rowOf(target);
+        if (target.matches("[data-part=mode]")) {
+          if (committed) this.setMode(row, target.value);
+          return;
+        }
         this.write(row, target.value, committed, target.type === "range" ? `slider ${row.index}` : "");
       },
 

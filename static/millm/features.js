@@ -3,7 +3,9 @@
  * A page includes it by `{% include "millm/features.html" with features=... %}`, where `features` is the result of
  * `steering.admin.widgets.FeatureTable.context()`; a form field uses `FeatureStrengthsWidget`. Both need
  * `FeatureStrengthsWidget().media`. Options, in the JSON beside the table:
- *   strengths {index: strength}; a form field has them in its textarea, where each change is written as JSON
+ *   strengths {index: strength}; a form field has them in its textarea, where each change is written as JSON. What a
+ *   strength is, and a row of it: feature_modes.js
+ *   unit: that of the values, which the range of the sliders follows
  *   labels {index: text}, errors {index: text}
  *   sae, d_sae: the SAE of the features ("" and null if it is unknown: then nothing is searched)
  *   search: true if the user may read labels from /api/saes/<sae>/labels
@@ -16,6 +18,7 @@
  * It listens to events, by element.dispatchEvent(new CustomEvent(name, {detail})):
  *   features-set      {strengths, labels?}: show these; one step of undo; no event is dispatched
  *   features-sae      {sae, d_sae}: the features now belong to this SAE
+ *   features-unit     {unit}: the values now count in this unit
  *   features-refused  {errors: {index: text}}: refusals of the server, shown beside the rows until the rows change
  * Alpine.$data(element).detail() is the current detail of features-changed.
  */
@@ -31,7 +34,7 @@ window.millm = window.millm || {};
 
   function featureTable() {
     return {
-      rows: [], // {index, text}, both as typed
+      rows: [], // {index, text, mode, weight}, the first two as typed
       labels: {},
       refused: {},
       options: {},
@@ -71,10 +74,7 @@ window.millm = window.millm || {};
         }
         this.broken = value === null || typeof value !== "object" || Array.isArray(value);
         if (this.broken) return;
-        this.rows = Object.entries(value).map(([index, strength]) => ({
-          index,
-          text: typeof strength === "object" ? JSON.stringify(strength) : String(strength),
-        }));
+        this.rows = Object.entries(value).map((entry) => millm.rowOfStrength(...entry));
         this.fit(true);
       },
 
@@ -91,19 +91,21 @@ window.millm = window.millm || {};
       },
 
       snapshot() {
-        return JSON.stringify(this.plain().map((row) => [row.index, row.text]));
+        return JSON.stringify(this.plain().map(({ index, text, mode, weight }) => ({ index, text, mode, weight })));
       },
 
       show(snapshot) {
         const old = new Map(this.plain().map((row) => [row.index, row]));
-        this.rows = JSON.parse(snapshot).map(([index, text]) => Object.assign(old.get(index) || { index }, { text }));
+        this.rows = JSON.parse(snapshot).map((row) =>
+          Object.assign(old.get(row.index) || {}, { weight: undefined }, row),
+        );
         this.fit();
         this.fetchLabels();
       },
 
       /* The JSON that the form posts: numbers, and other texts as typed. */
       json() {
-        const value = ({ text }, number = parse(text)) => JSON.stringify(Number.isNaN(number) ? text : number);
+        const value = (row) => JSON.stringify(millm.strengthOfRow(row));
         const fields = this.plain().map((row) => `${JSON.stringify(row.index)}: ${value(row)}`);
         return `{${fields.join(", ")}}`;
       },
@@ -141,7 +143,8 @@ window.millm = window.millm || {};
       detail(committed = true) {
         const error = this.judge();
         const good = this.plain().filter((row) => !error(row));
-        const entries = good.map(({ index, text }) => [index, parse(text)]).filter(([, strength]) => strength !== 0);
+        const effective = good.filter((row) => parse(row.text) !== this.neutral(row));
+        const entries = effective.map((row) => [row.index, millm.strengthOfRow(row)]);
         const valid = !this.broken && !this.tooMany() && good.length === this.rows.length;
         return { strengths: Object.fromEntries(entries), valid, committed };
       },
@@ -194,7 +197,8 @@ window.millm = window.millm || {};
 
       nudge(row, steps) {
         const { max_strength } = this.options;
-        const next = (parse(row.text) || 0) + (steps * this.range) / 100;
+        const [min, max] = this.bounds(row);
+        const next = (parse(row.text) || 0) + (steps * (max - min)) / 200;
         const kept = Math.min(max_strength, Math.max(-max_strength, next));
         this.write(row, String(Number(kept.toPrecision(10))), true, `box ${row.index}`);
       },
@@ -209,12 +213,15 @@ window.millm = window.millm || {};
         this.$nextTick(() => focused().focus());
       },
 
-      /* Put entries [index, text] into the table: append new rows, change the strength of existing ones. */
+      /* Put entries [index, text, mode] into the table: append new rows, change the strength of existing ones. */
       put(entries) {
         const old = new Map(this.rows.map((row) => [row.index, row]));
-        const added = entries.filter(([index]) => !old.has(index));
-        entries.filter(([index]) => old.has(index)).forEach(([index, text]) => (old.get(index).text = text));
-        this.rows = [...this.plain(), ...added.map(([index, text]) => ({ index, text }))];
+        const given = entries.map(([index, text, mode = "add"]) => ({ index, text, mode }));
+        const added = given.filter(({ index }) => !old.has(index));
+        given
+          .filter(({ index }) => old.has(index))
+          .forEach((row) => Object.assign(old.get(row.index), row, { weight: undefined }));
+        this.rows = [...this.plain(), ...added];
         entries.forEach(([index]) => delete this.refused[index]);
         this.sorted = "";
         this.changed();
@@ -247,7 +254,9 @@ window.millm = window.millm || {};
       },
 
       async copy() {
-        await navigator.clipboard.writeText(this.rows.map((row) => `${row.index}: ${row.text}\n`).join(""));
+        await navigator.clipboard.writeText(
+          this.rows.map((row) => `${row.index}: ${millm.strengthInWords(row)}\n`).join(""),
+        );
         this.announce("Copied.");
       },
 
@@ -270,7 +279,7 @@ window.millm = window.millm || {};
         this.refused = {};
         const old = this.rows.map((row) => row.index).filter((index) => index in strengths);
         const order = [...new Set([...old, ...Object.keys(strengths)])];
-        this.show(JSON.stringify(order.map((index) => [index, String(strengths[index])])));
+        this.show(JSON.stringify(order.map((index) => millm.rowOfStrength(index, strengths[index]))));
         if (this.field) this.field.value = this.json();
         this.remember("");
       },
@@ -293,13 +302,16 @@ window.millm = window.millm || {};
       /* The range of all sliders: it contains the largest strength, and grows when a strength comes near its end. */
       fit(isFresh = false) {
         const { max_strength } = this.options;
-        const sizes = this.plain().map((row) => Math.abs(parse(row.text)));
+        const sizes = this.plain()
+          .filter((row) => this.hasUnit(row))
+          .map((row) => Math.abs(parse(row.text)));
         const largest = Math.max(0, ...sizes.filter((size) => size <= max_strength));
         const old = isFresh ? 0 : this.range;
         const wanted = largest > old * 0.95 ? millm.roundUp(largest * (isFresh ? 1.5 : 1.9)) : old || 10;
         this.range = Math.min(max_strength, wanted);
       },
 
+      ...millm.featureModes(),
       ...millm.featureRows(),
       ...millm.featureLabels(),
     };

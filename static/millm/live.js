@@ -10,15 +10,17 @@ window.millm = window.millm || {};
 
   const POLL_MS = 2000;
 
+  const equal = (one, other) => JSON.stringify(one) === JSON.stringify(other); // of strengths, which may be objects
+
   const same = (one, other) => {
     const keys = Object.keys(one);
-    return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
+    return keys.length === Object.keys(other).length && keys.every((key) => equal(one[key], other[key]));
   };
 
   /* The changes from `before` to `after` in the server's format: a strength of 0 removes a feature. */
   function changes(before, after) {
     const gone = Object.keys(before).filter((index) => !(index in after));
-    const set = Object.entries(after).filter(([index, strength]) => before[index] !== strength);
+    const set = Object.entries(after).filter(([index, strength]) => !equal(before[index], strength));
     return Object.fromEntries([...gone.map((index) => [index, 0]), ...set]);
   }
 
@@ -34,11 +36,13 @@ window.millm = window.millm || {};
       moving: false, // true while a slider is dragged or a box typed in
       invalid: false, // true: a row has an error
       setting: false, // true while this script sets the table, whose events are then ignored
+      dial: null, // the intensity while it is moved
       posted: 0, // counts posts, so that an older answer to a poll is not shown
 
       init() {
         this.base = this.wanted = this.live.values;
         this.sae = this.live.sae; // the SAE of the table's features
+        this.unit = this.live.unit;
         this.updateTryIt(this.live);
         millm.poll(() => this.refresh(), POLL_MS);
       },
@@ -71,23 +75,25 @@ window.millm = window.millm || {};
         await this.finish(state);
       },
 
-      setTable({ values, labels, sae }) {
+      setTable({ values, labels, sae, unit }) {
         this.setting = true;
         const table = this.$refs.table.querySelector(".features");
         const send = (name, detail) => table.dispatchEvent(new CustomEvent(name, { detail }));
         send("features-sae", { sae: sae ? sae.id : "", d_sae: sae ? sae.d_sae : null });
+        send("features-unit", { unit });
         send("features-set", { strengths: values, labels });
         this.base = this.wanted = values;
         this.sae = sae;
+        this.unit = unit;
         this.setting = this.moving = this.invalid = false;
         window.dispatchEvent(
           new CustomEvent("features-changed", { detail: { strengths: values, valid: true, committed: true } }),
         );
       },
 
-      updateTryIt({ model, sae }) {
+      updateTryIt({ model, sae, more }) {
         const reasons = [model ? "" : "No model is loaded.", sae ? "" : "No SAE is attached."].filter(Boolean);
-        Object.assign(Alpine.store("profile"), { reasons, here: { model_id: model } });
+        Object.assign(Alpine.store("profile"), { reasons, here: { model_id: model }, settings: more });
       },
 
       /* --- the server --- */
@@ -96,7 +102,8 @@ window.millm = window.millm || {};
         this.live = state;
         this.updateTryIt(state);
         const editing = this.moving || this.invalid || !same(this.base, this.wanted);
-        if (!editing && (saeChanged || !same(state.values, this.wanted))) this.setTable(state);
+        if (!editing && (saeChanged || state.unit !== this.unit || !same(state.values, this.wanted)))
+          this.setTable(state);
       },
 
       async refresh() {
@@ -179,6 +186,16 @@ window.millm = window.millm || {};
         box.checked = this.live.enabled;
       },
 
+      async turnDial() {
+        await this.act("intensity", () => ({ intensity: this.dial, sae: this.live.sae?.id ?? "" }));
+        this.dial = null;
+      },
+
+      /* True where the live steering has a feature, of any SAE. */
+      isSet() {
+        return Object.keys(this.live.values).length > 0 || Boolean(this.live.more.also);
+      },
+
       async saveAs() {
         this.nameError = "";
         const state = await this.act("save-as", () => ({ name: this.name, version: this.live.version }));
@@ -203,7 +220,7 @@ window.millm = window.millm || {};
 
   /* The store that tryit.js reads: the reasons why it is blocked, and the model that answers. */
   millm.featureTable = () => document.querySelector("[x-data=featureTable]");
-  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
+  const store = { reasons: [], unreachable: false, here: {}, settings: {}, settingsProblem: "", async check() {} };
 
   document.addEventListener("alpine:init", () => {
     Alpine.store("profile", store);

@@ -17,7 +17,8 @@ window.millm = window.millm || {};
     const first = now.profiles.length ? { kind: "profile", name: now.profiles[0] } : { kind: "live", name: "" };
     const choices = [{ kind: "none", name: "" }, first];
     const controllers = [null, null];
-    const defaults = { settings, choices, compares: true, showsSettings: false, draft: "", turns: [] };
+    const intensities = [1, 1];
+    const defaults = { settings, choices, intensities, compares: true, showsSettings: false, draft: "", turns: [] };
 
     return {
       ...storage.load(defaults),
@@ -41,8 +42,8 @@ window.millm = window.millm || {};
       },
 
       keep() {
-        const { settings, choices, compares, showsSettings, draft, turns } = this;
-        const isKept = storage.save({ settings, choices, compares, showsSettings, draft, turns });
+        const { settings, choices, intensities, compares, showsSettings, draft, turns } = this;
+        const isKept = storage.save({ settings, choices, intensities, compares, showsSettings, draft, turns });
         if (!isKept) this.notice = "This conversation is too long: the browser keeps only a part of it after a reload.";
       },
 
@@ -101,8 +102,14 @@ window.millm = window.millm || {};
           ...(frequency_penalty ? { frequency_penalty } : {}),
           ...(presence_penalty ? { presence_penalty } : {}),
           ...(this.stops.length ? { stop: this.stops } : {}),
-          ...(kind === "none" ? { steering: { features: {} } } : {}),
+          ...(kind === "none" ? { steering: { features: {} } } : this.intensity(index)),
         };
+      },
+
+      /* The intensity of a pane's steering as a field of its request, which 1 leaves out. */
+      intensity(index) {
+        const intensity = Number(this.intensities[index]);
+        return intensity === 1 ? {} : { intensity };
       },
 
       /* The request of a pane's answer to a turn. It leaves out earlier messages that the pane has not answered. */

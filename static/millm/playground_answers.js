@@ -10,11 +10,12 @@ window.millm = window.millm || {};
     /* True if later requests include the answer. */
     isCounted: (answer) => answer !== null && (answer.state === "done" || answer.state === "stopped"),
 
-    steeredBy({ steering: made }) {
+    steeredBy({ steering: made, request }) {
       if (!made) return "";
+      const at = request?.intensity === undefined ? "" : `, at intensity ${request.intensity}`;
       if (!made.steering) return "unknown steering: the server did not report it";
-      if (made.profile) return `steered by ${made.profile}${made.steering === "none" ? ", which has no features" : ""}`;
-      return made.steering === "none" ? "unsteered" : "steered by hand-set strengths";
+      if (made.profile) return `steered by ${made.profile}${made.steering === "none" ? ", which has no features" : at}`;
+      return made.steering === "none" ? "unsteered" : `steered by hand-set strengths${at}`;
     },
 
     facts({ state, finish, promptTokens, answerTokens, firstMs, lastMs }) {

@@ -17,6 +17,8 @@ window.millm = window.millm || {};
   const choice = (found, other) =>
     KINDS.includes(found?.kind) && isText(found.name) ? { kind: found.kind, name: found.name } : other;
 
+  const intensity = (found, other) => (Number.isFinite(found) && found >= 0 && found <= 2 ? found : other);
+
   function answer(found) {
     if (!isText(found?.text) || !isText(found.system) || !isText(found.request?.model)) return null;
     const { profile, steering } = found.steering || {};
@@ -63,6 +65,7 @@ window.millm = window.millm || {};
       return {
         settings: Object.fromEntries(settings),
         choices: defaults.choices.map((one, index) => choice(found.choices?.[index], one)),
+        intensities: defaults.intensities.map((one, index) => intensity(found.intensities?.[index], one)),
         compares: found.compares !== false,
         showsSettings: found.showsSettings === true,
         draft: text(found.draft) || "",

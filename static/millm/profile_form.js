@@ -1,6 +1,7 @@
 /* The form of a profile: the check that it fits the current model and SAE, and the warning of unsaved input.
  *
- * Alpine.store("profile"): here (the current model and SAE, its layer and fingerprint), reasons (why the profile in the
+ * Alpine.store("profile"): settings (of the document beside its features) and settingsProblem (profile_settings.js),
+ * here (the current model and SAE, its layer and fingerprint), reasons (why the profile in the
  * form cannot steer now; empty if it can), check(), takeHere() and findFeatures().
  */
 window.millm = window.millm || {};
@@ -21,9 +22,16 @@ window.millm = window.millm || {};
     url: "",
     asked: [],
     unreachable: false,
+    settings: {},
+    settingsProblem: "",
 
     init() {
       Object.assign(this, JSON.parse(document.getElementById("profile-page").textContent));
+    },
+
+    /* A viewer's page has no fields of settings, and shows those that are saved. */
+    takeSettings() {
+      if (this.field("unit")) Object.assign(this, millm.readSettings(form().elements));
     },
 
     field(name) {
@@ -80,7 +88,11 @@ window.millm = window.millm || {};
 
   function watch() {
     let timer;
+    Alpine.store("profile").takeSettings();
     form().addEventListener("input", ({ target }) => {
+      if (millm.SETTINGS.includes(target.name)) Alpine.store("profile").takeSettings();
+      if (target.name === "unit")
+        millm.featureTable().dispatchEvent(new CustomEvent("features-unit", { detail: { unit: target.value } }));
       if (!MADE_FOR.includes(target.name)) return;
       clearTimeout(timer);
       timer = setTimeout(() => Alpine.store("profile").changed(target.name), TYPING_MS);

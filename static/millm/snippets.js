@@ -23,8 +23,9 @@ window.millm = window.millm || {};
   const literal = (value) => JSON.stringify(value, null, 4).replaceAll("\n", `\n${" ".repeat(ARGUMENTS)}`);
 
   millm.asPython = (body, origin) => {
-    const { steering, ...known } = body; // the client takes unknown fields in extra_body
-    const named = Object.entries(steering ? { ...known, extra_body: { steering } } : known);
+    const { steering, intensity, ...known } = body; // the client takes unknown fields in extra_body
+    const unknown = { ...(steering && { steering }), ...(intensity !== undefined && { intensity }) };
+    const named = Object.entries(Object.keys(unknown).length ? { ...known, extra_body: unknown } : known);
     return [
       "import os",
       "",

@@ -5,7 +5,8 @@ window.millm = window.millm || {};
   "use strict";
 
   const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
-  const LINE = /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)["']?([^\s"',;]+)["']?\s*,?\s*(?:[—#].*)?$/;
+  const LINE =
+    /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)(?:(ablate)|(?:(clamp|scale|project)\s+(?:(?:to|by)\s+)?)?["']?([^\s"',;]+)["']?)\s*,?\s*(?:[—#].*)?$/;
 
   millm.parseNumber = (text) => {
     const plain = String(text).trim().replace("−", "-");
@@ -19,8 +20,25 @@ window.millm = window.millm || {};
     }
   };
 
-  /* Lines like `123: 4.0`, `123 4.0`, `123=4`, or a JSON object: {entries: [[index, text]], problems: [{line, message}]}. */
+  /* The entries of a JSON object with modes, such as {"123": {"mode": "ablate"}}; null of other texts. */
+  function ofModes(pasted) {
+    let found;
+    try {
+      found = Object.entries(JSON.parse(pasted)).map((entry) => millm.rowOfStrength(...entry));
+    } catch {
+      return null;
+    }
+    const isGood = ({ index, text }) => /^\d+$/.test(index) && !Number.isNaN(millm.parseNumber(text));
+    const hasModes = found.some(({ mode }) => mode !== "add");
+    return hasModes && found.every(isGood) ? found.map(({ index, text, mode }) => [index, text, mode]) : null;
+  }
+
+  /* Lines like `123: 4.0`, `123 4.0`, `123=4`, `123: clamp to 4`, or a JSON object.
+   *
+   * Returns {entries: [[index, text, mode]], problems: [{line, message}]}. */
   millm.parseStrengths = (pasted) => {
+    const withModes = ofModes(pasted);
+    if (withModes) return { entries: withModes, problems: [] };
     const object = /^\s*\{([\s\S]*)\}\s*$/.exec(pasted);
     const entries = [];
     const problems = [];
@@ -30,7 +48,8 @@ window.millm = window.millm || {};
       .flatMap((line, number) => (object ? line.split(",") : [line]).map((part) => [number + 1, part.trim()]))
       .filter(([, part]) => part)
       .forEach(([line, part]) => {
-        const [, index, text] = LINE.exec(part) || [];
+        const [, index, ablate, named, number] = LINE.exec(part) || [];
+        const [mode, text] = [ablate ?? named ?? "add", ablate ? "0" : number];
         const key = index && String(BigInt(index));
         if (!index || Number.isNaN(millm.parseNumber(text))) {
           problems.push({
@@ -41,7 +60,7 @@ window.millm = window.millm || {};
           problems.push({ line, message: `feature ${key} is given twice, first in line ${lines.get(key)}` });
         } else {
           lines.set(key, line);
-          entries.push([key, String(millm.parseNumber(text))]);
+          entries.push([key, String(millm.parseNumber(text)), mode]);
         }
       });
     return { entries, problems };

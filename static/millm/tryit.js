@@ -1,6 +1,7 @@
 /* "Try it": a prompt answered with and without the strengths of the table, saved or not (templates/millm/tryit.html).
  *
- * Needs chat.js, features.js, and a store "profile" (profile_form.js or live.js) with the reasons that block it.
+ * Needs chat.js, features.js, and a store "profile" (profile_form.js or live.js) with the reasons that block it, and the
+ * settings of the document beside its features.
  */
 window.millm = window.millm || {};
 
@@ -30,15 +31,17 @@ window.millm = window.millm || {};
           const { prompt, seed, maxTokens, again } = this;
           sessionStorage.setItem(KEPT, JSON.stringify({ prompt, seed, maxTokens, again }));
         });
+        this.$watch("JSON.stringify($store.profile.settings)", () => this.changed());
         this.$nextTick(() => Object.assign(this, Alpine.$data(millm.featureTable()).detail()));
       },
 
       /* The reasons why nothing can be sent; empty if it can. */
       blocked() {
-        const { reasons } = Alpine.store("profile");
+        const { reasons, settings, settingsProblem } = Alpine.store("profile");
         if (reasons.length) return reasons;
         if (!this.valid) return ["Correct the strengths first."];
-        if (!Object.keys(this.strengths).length) return ["No strengths yet: add a feature."];
+        if (settingsProblem) return [settingsProblem];
+        if (!Object.keys(this.strengths).length && !settings.also?.length) return ["No strengths yet: add a feature."];
         if (!this.prompt.trim()) return ["Type a prompt."];
         if (!(Number.isInteger(Number(this.maxTokens)) && this.maxTokens >= 1))
           return ["Max tokens: expected a whole number from 1."];
@@ -46,18 +49,23 @@ window.millm = window.millm || {};
         return [];
       },
 
-      body(features) {
+      /* The document of the page: the features of the table and the settings. */
+      wanted() {
+        return { features: this.strengths, ...Alpine.store("profile").settings };
+      },
+
+      body(steering) {
         return {
           model: Alpine.store("profile").here.model_id,
           messages: [{ role: "user", content: this.prompt }],
           seed: Number(this.seed),
           max_tokens: Number(this.maxTokens),
-          steering: { features },
+          steering,
         };
       },
 
-      stale(one, features) {
-        return one.state !== "" && one.key !== JSON.stringify(this.body(features));
+      stale(one, steering) {
+        return one.state !== "" && one.key !== JSON.stringify(this.body(steering));
       },
 
       /* The unsteered answer to an unchanged request is the same, so it is not requested again. */
@@ -68,16 +76,16 @@ window.millm = window.millm || {};
         await Alpine.store("profile").check(); // the SAE may have been detached since the page was opened
         if (own.signal.aborted) return;
         if (!this.blocked().length && !Alpine.store("profile").unreachable) {
-          const answered = this.plain.state === "done" && !this.stale(this.plain, {});
-          const asked = [this.answer(this.steered, this.strengths, own.signal)];
-          if (!answered) asked.push(this.answer(this.plain, {}, own.signal));
+          const answered = this.plain.state === "done" && !this.stale(this.plain, { features: {} });
+          const asked = [this.answer(this.steered, this.wanted(), own.signal)];
+          if (!answered) asked.push(this.answer(this.plain, { features: {} }, own.signal));
           await Promise.all(asked);
         }
         if (this.running === own) this.running = null;
       },
 
-      async answer(one, features, signal) {
-        const body = this.body(features);
+      async answer(one, steering, signal) {
+        const body = this.body(steering);
         Object.assign(one, side(), { state: "running", key: JSON.stringify(body) });
         try {
           for await (const { text, finish_reason, usage } of millm.streamChat(body, { signal })) {
@@ -102,7 +110,11 @@ window.millm = window.millm || {};
 
       featuresChanged({ strengths, valid, committed }) {
         Object.assign(this, { strengths, valid });
-        if (!this.again || !committed) return;
+        if (committed) this.changed();
+      },
+
+      changed() {
+        if (!this.again) return;
         clearTimeout(this.timer);
         this.timer = setTimeout(() => this.again && !this.blocked().length && this.run(), SETTLED_MS);
       },

@@ -15,9 +15,12 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from steering import strict_json
 from steering.admin.links import feature_url_pattern
+from steering.document.places import RAW
 from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
-from steering.strengths import INDEX, parse_strengths
+from steering.strengths import INDEX, MODES, Strength, parse_strengths
+
+SCRIPTS = ("combobox", "strengths", "feature_modes", "feature_labels", "feature_rows", "features")
 
 
 @dataclass
@@ -31,8 +34,10 @@ class FeatureTable:
     read_only: bool = False
     id: str = "features"
     """The id of the HTML element; unique in a page."""
+    unit: str = RAW
+    """The unit of the values, which the sliders' range follows."""
 
-    def context(self, strengths: Mapping[int, float], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def context(self, strengths: Mapping[int, Strength], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
         """`features` of the template."""
         is_known = self.d_sae is not None
         may_view = bool(self.user and self.user.has_perm("steering.view_featurelabel"))
@@ -45,13 +50,20 @@ class FeatureTable:
             "search": may_view,
             "page_url": feature_url_pattern() if may_view else "",
             "read_only": self.read_only,
+            "unit": self.unit,
             "max_strength": settings.STEERING_MAX_STRENGTH,
             "max_features": settings.STEERING_MAX_FEATURES,
         }
         sortable = [("index", "Feature"), ("strength", "Strength")]
-        return {"id": self.id, "options_id": f"{self.id}-options", "options": options, "sortable": sortable}
+        return {
+            "id": self.id,
+            "options_id": f"{self.id}-options",
+            "options": options,
+            "sortable": sortable,
+            "modes": MODES,
+        }
 
-    def render(self, strengths: Mapping[int, float]) -> SafeString:
+    def render(self, strengths: Mapping[int, Strength]) -> SafeString:
         """The table as HTML."""
         return mark_safe(render_to_string("millm/features.html", {"features": self.context(strengths)}))
 
@@ -63,7 +75,7 @@ class FeatureStrengthsWidget(UnfoldAdminTextareaWidget):
 
     class Media:
         css = {"all": ["millm/features.css"]}
-        js = [f"millm/{name}.js" for name in ("combobox", "strengths", "feature_labels", "feature_rows", "features")]
+        js = [f"millm/{name}.js" for name in SCRIPTS]
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs)
@@ -104,7 +116,7 @@ class FeatureStrengthsBoundField(BoundField):
     def as_widget(self, widget: Any = None, attrs: Any = None, only_initial: bool = False) -> SafeString:
         messages = {str((error.params or {}).get("field", "")): error.messages[0] for error in self.errors.as_data()}
         self.field.widget.errors = {
-            field.rpartition(".")[2]: message.removeprefix(f"{field}: ")
+            field.split(".")[1]: message.removeprefix(f"{field}: ")  # of `steering.88.value` too
             for field, message in messages.items()
             if "." in field
         }
