@@ -202,12 +202,15 @@ def test_an_error_of_ours_in_a_stream_is_an_event_and_counted_as_a_failure(way: 
     way.beat()
     chunks: list[bytes] = []
 
+    async def no_details() -> dict[str, Any]:
+        return {}
+
     async def streamed(send: Any) -> None:
         answer = ChatAnswer(way.id, "demo", "fp", [], streamed=True)  # with no choice: the first event is one too many
         events = await way.events()
         await send({"type": "http.response.start", "status": 200})
         first = Event(way.id, "started", {"index": 0, "prompt_tokens": 1, "cached_tokens": 0})
-        chunks.extend([chunk async for chunk in _sse(answer, first, events, None, False)])
+        chunks.extend([chunk async for chunk in _sse(answer, first, events, no_details, False)])
 
     run(lambda: way.ask(streamed))
     assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["code"] == "internal_error"

@@ -156,12 +156,11 @@ def test_what_needs_an_encoder_refuses_a_vector_set_by_name(
     model.attach(sae)
     (tmp_path / "texts.txt").write_text("a text\n")
     contrast = {"positive": ["a"], "negative": ["b"]}
-    upload = {"data": b"a text\n", "content_type": "text/plain"}
     for answer in (
         api.post("/api/activations", {"texts": ["a text"], "sae": "set"}),
         api.post("/api/activations", {"texts": ["a text"]}),
         api.post("/api/features/contrast", contrast),
-        api.generic("POST", "/api/saes/set/measure", **upload),
+        api.generic("POST", "/api/saes/set/measure", b"a text\n", content_type="text/plain"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (409, "no_encoder"), answer.content
         assert "set is a vector set, which has no encoder" in answer.json()["detail"]
