@@ -1,7 +1,6 @@
 """The engine: transformers' continuous batching, with a steering of its own for every request.
 
-The steering of a request has rows in the tables of `inference.engine.steering`; each token of the batch carries the row
-of its request at its position. What touches internals of transformers' continuous batching is in `batching`, `inputs`,
+A request has rows in the tables of `inference.engine.steering`; each token of the batch carries one of them. What touches internals of transformers' continuous batching is in `batching`, `inputs`,
 `sampling` and `attention`. Three threads meet here: callers submit and cancel, the batch's thread runs the steps, and
 the listening thread turns the outputs of each step into events.
 """

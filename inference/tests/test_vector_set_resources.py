@@ -160,7 +160,7 @@ def test_what_needs_an_encoder_refuses_a_vector_set_by_name(
         api.post("/api/activations", {"texts": ["a text"], "sae": "set"}),
         api.post("/api/activations", {"texts": ["a text"]}),
         api.post("/api/features/contrast", contrast),
-        api.generic("POST", "/api/saes/set/measure", b"a text\n", content_type="text/plain"),
+        api.generic("POST", "/api/saes/set/measure", "a text\n", content_type="text/plain"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (409, "no_encoder"), answer.content
         assert "set is a vector set, which has no encoder" in answer.json()["detail"]
