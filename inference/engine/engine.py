@@ -1,8 +1,9 @@
 """The engine: transformers' continuous batching, with a steering of its own for every request.
 
-A request has rows in the tables of `inference.engine.steering`; each token of the batch carries one of them. What touches internals of transformers' continuous batching is in `batching`, `inputs`,
-`sampling` and `attention`. Three threads meet here: callers submit and cancel, the batch's thread runs the steps, and
-the listening thread turns the outputs of each step into events.
+A request has rows in the tables of `inference.engine.steering`; each token of the batch carries one of them. What
+touches internals of transformers' continuous batching is in `batching`, `inputs`, `sampling` and `attention`. Three
+threads meet here: callers submit and cancel, the batch's thread runs the steps, and the listening thread turns the
+outputs of each step into events.
 """
 
 import logging
@@ -77,10 +78,8 @@ class ContinuousEngine:
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = engine_capacity(self.limits.max_requests)
-        rows = 1 + ROWS_OF_A_REQUEST * self._capacity
-        self._hooks = SteeringHooks(
-            self.model, rows, self.weights, self.texts.special, lambda: forget_graphs(self._manager)
-        )
+        rows, special = 1 + ROWS_OF_A_REQUEST * self._capacity, self.texts.special
+        self._hooks = SteeringHooks(self.model, rows, self.weights, special, lambda: forget_graphs(self._manager))
         self._hooks.install()
         self._hooks.take_rows_from_arguments()
         self._answers: dict[str, Answer] = {}
