@@ -1,4 +1,4 @@
-"""The page of the live steering shows modes, parts and settings, sets the intensity, and keeps what it does not edit."""
+"""The page of the live steering shows modes, parts and settings, sets the intensity, and keeps the rest."""
 
 from playwright.sync_api import Page, expect
 
