@@ -51,7 +51,12 @@ class JSONTextField(forms.CharField):
             raise ValidationError(f"Enter valid JSON: {error}", code="invalid") from error
 
     def prepare_value(self, value: Any) -> Any:
-        return value if value is None or isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        """A list has a line for each of its elements."""
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, list):
+            return "[\n{}\n]".format(",\n".join(json.dumps(one, ensure_ascii=False) for one in value))
+        return json.dumps(value, ensure_ascii=False)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
@@ -96,14 +101,14 @@ class DocumentFields(forms.Form):
     when = JSONTextField(
         required=False,
         label="Condition",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "spellcheck": "false"}),
         help_text=f"The features steer only at tokens where this holds, such as {WHEN_EXAMPLE}; with "
         '"so_far": true, from the first such token on. "sae" names another attached SAE. JSON, empty for none.',
     )
     also = JSONTextField(
         required=False,
         label="Further parts",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "spellcheck": "false", "class": "font-mono"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 5, "spellcheck": "false"}),
         help_text=f"Features of other attached SAEs and vectors of sets, such as {ALSO_EXAMPLE}. A part may have a "
         "layer, a unit, positions, special_tokens and a condition (when) of its own. JSON, empty for none.",
     )

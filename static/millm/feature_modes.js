@@ -36,9 +36,12 @@ window.millm = window.millm || {};
   };
 
   /* The strength in words: `5`, `clamp to 5`, `ablate`. */
-  millm.strengthInWords = ({ text, mode, weight }) => {
-    const share = weight === undefined || weight === 1 ? "" : `, weight ${weight}`;
-    return `${mode === "ablate" ? mode : WORDS[mode] + text}${share}`;
+  millm.strengthInWords = ({ text, mode }) => (mode === "ablate" ? mode : WORDS[mode] + text);
+
+  /* The value without its mode: `5`, `5, weight 0.5`. */
+  millm.valueInWords = ({ text, mode, weight }) => {
+    const share = weight === undefined || weight === 1 ? "" : `weight ${weight}`;
+    return [mode === "ablate" ? "" : text, share].filter(Boolean).join(", ");
   };
 
   millm.featureModes = () => ({

@@ -42,7 +42,7 @@ window.millm = window.millm || {};
 
     function paintMode({ mode: part, slider, box }, row) {
       if (part.matches("select")) part.value = row.mode;
-      else part.textContent = row.mode === "add" ? "" : row.mode;
+      else part.textContent = row.mode;
       const isAblated = row.mode === "ablate";
       slider.hidden = isAblated;
       if (box) box.hidden = isAblated;
@@ -60,7 +60,7 @@ window.millm = window.millm || {};
       else parts.index.removeAttribute("href");
       paintSlider(parts.slider, element.kept || 0, bounds, neutral ?? 0);
       parts.slider.setAttribute("aria-valuetext", element.kept === strength ? text : String(element.kept ?? "")); // the slider's own value is rounded to its steps
-      if (!parts.box) parts.strength.textContent = millm.strengthInWords(row);
+      if (!parts.box) parts.strength.textContent = millm.valueInWords(row);
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
       const nothing = strength === neutral ? `${neutral} steers nothing: it is left out when saved` : "";

@@ -14,7 +14,8 @@ window.millm = window.millm || {};
       if (!made) return "";
       const at = request?.intensity === undefined ? "" : `, at intensity ${request.intensity}`;
       if (!made.steering) return "unknown steering: the server did not report it";
-      if (made.profile) return `steered by ${made.profile}${made.steering === "none" ? ", which has no features" : at}`;
+      if (made.profile)
+        return `steered by ${made.profile}${made.steering === "none" && !at ? ", which has no features" : at}`;
       return made.steering === "none" ? "unsteered" : `steered by hand-set strengths${at}`;
     },
 

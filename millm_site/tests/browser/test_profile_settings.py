@@ -70,7 +70,7 @@ def test_the_settings_of_a_profile_are_tried_and_saved_and_the_sliders_follow_th
     press(page, "Try")
     expect_answered(page)
     page.get_by_label("Intensity").fill("1.5")
-    expect(page.get_by_text("From before your last change.")).to_be_visible()
+    expect(page.get_by_text("From before your last change.").nth(1)).to_be_visible()
     assert saved(page).more == {
         "intensity": 1.5,
         "positions": {"of": "answer", "first": 12},
