@@ -58,7 +58,8 @@ def test_it_is_added_at_each_of_its_layers(collected: Collected) -> None:
 def test_it_is_projected_out_at_each_of_its_layers(collected: Collected) -> None:
     def without(stream: Tensor, direction: Tensor) -> Tensor:
         unit = direction / direction.norm()
-        return stream - (stream @ unit).unsqueeze(-1) * unit
+        taken: Tensor = (stream @ unit).unsqueeze(-1) * unit
+        return stream - taken
 
     assert collected.greedy([(PROMPT, spec(1.0, "project"))], NEW) == [expected(without)]
 
