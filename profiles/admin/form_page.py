@@ -19,6 +19,7 @@ from profiles.admin.forms import ProfileForm
 from profiles.compatibility import reasons
 from profiles.models import Profile
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
+from steering.document import Steering
 from steering.errors import Refused
 from steering.fields import FeatureStrengthsField
 from steering.models import SAE, LanguageModel, SteeringState
@@ -148,6 +149,8 @@ class ProfileFormAdmin(ModelAdmin):
         editable = "strengths" in form.fields
         entered = {name: form[name].value() if editable else getattr(saved, name) for name in MADE_FOR}
         features = indices(form["strengths"].value()) if editable else saved.strengths
+        also = form["also"].value() if editable else saved.more.get("also")
+        made_for = entered | {"also": also, "own": "" if features else "none"}
         context["media"] += FeatureStrengthsWidget().media  # a viewer's form has no field that adds it
         models = LanguageModel.objects.order_by("-is_current", "name")
         context |= {
@@ -161,7 +164,7 @@ class ProfileFormAdmin(ModelAdmin):
                 "url": reverse("admin:profiles_profile_compatibility"),
                 "saved": entered,
                 "settings": {} if editable else saved.more,
-                **_compatibility(_made_for(entered, max(features, default=0))),
+                **_compatibility(_made_for(made_for, max(features, default=0))),
             },
         }
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
@@ -176,7 +179,18 @@ def may_find_features(request: HttpRequest) -> bool:
 def _made_for(given: Mapping[str, Any], feature: int) -> Profile:
     """A profile with these fields as typed, and with this feature."""
     fields = {name: str(given.get(name) or "") for name in MADE_FOR}
-    return Profile(**fields | {"layer": _number(given.get("layer"))}, strengths={feature: 1.0})
+    more = _parts(given.get("also", ""))
+    strengths = {} if more and given.get("own") == "none" else {feature: 1.0}
+    return Profile(**fields | {"layer": _number(given.get("layer"))}, strengths=strengths, more=more)
+
+
+def _parts(given: Any) -> dict[str, Any]:
+    """The further parts of a document, as JSON or parsed; none where they are wrong, which saving reports."""
+    try:
+        also = loads(given) if isinstance(given, str) and given else given or []
+        return Steering.of_columns({}, {"also": also}).split()[1]
+    except (ValueError, Refused):
+        return {}
 
 
 def _made_with(sae_id: str | None) -> dict[str, Any]:

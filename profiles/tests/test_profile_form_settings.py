@@ -87,3 +87,14 @@ def test_an_error_of_a_value_is_at_the_row_of_its_feature(admin_client: Client, 
     form = admin_client.post(url(profile), entered(profile, steering=steering)).context["adminform"].form
     str(form["strengths"])
     assert form.fields["strengths"].widget.errors.keys() == {"3"}
+
+
+def test_the_check_of_what_fits_knows_the_parts(admin_client: Client, profile: Profile) -> None:
+    profile.strengths, profile.more = {}, {"also": [{"sae": "elsewhere", "features": {"1": 1.0}}]}
+    profile.save()
+    reasons = admin_client.get(url(profile)).context["profile_page"]["reasons"]
+    assert any("elsewhere" in reason for reason in reasons), reasons
+    made_for = {name: getattr(profile, name) for name in ("model_id", "sae_id", "layer", "sae_fingerprint")}
+    asked = {**made_for, "also": '[{"sae": "tiny-sae", "features": {"1": 1}}]', "own": "none", "feature": "0"}
+    answer = admin_client.get("/admin/profiles/profile/compatibility/", asked)
+    assert answer.json()["reasons"] == []

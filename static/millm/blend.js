@@ -113,7 +113,7 @@ window.millm = window.millm || {};
     };
   }
 
-  const store = { reasons: [], unreachable: false, here: {}, settings: {}, settingsProblem: "", async check() {} };
+  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
 
   document.addEventListener("alpine:init", () => {
     const { here, reasons } = page();

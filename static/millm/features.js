@@ -233,33 +233,6 @@ window.millm = window.millm || {};
           this.$nextTick(() => this.rowElement(entries.at(-1)[0]).scrollIntoView({ block: "nearest" }));
       },
 
-      paste() {
-        const { entries, problems } = millm.parseStrengths(this.pasted);
-        this.problems = problems;
-        if (problems.length) return;
-        if (!entries.length) {
-          this.problems = [{ line: 1, message: "the list is empty: expected lines like 123: 4.0" }];
-          return;
-        }
-        this.put(entries);
-        this.pasting = false;
-        this.pasted = "";
-      },
-
-      openPaste(text = "") {
-        this.pasting = true;
-        this.pasted = text;
-        this.problems = [];
-        this.$nextTick(() => this.$refs.paste.focus());
-      },
-
-      async copy() {
-        await navigator.clipboard.writeText(
-          this.rows.map((row) => `${row.index}: ${millm.strengthInWords(row)}\n`).join(""),
-        );
-        this.announce("Copied.");
-      },
-
       sort(by) {
         const value = { index: (row) => Number(row.index), strength: (row) => -parse(row.text) }[by];
         const sign = this.sorted === by ? -1 : 1;
@@ -312,6 +285,7 @@ window.millm = window.millm || {};
       },
 
       ...millm.featureModes(),
+      ...millm.featureLists(),
       ...millm.featureRows(),
       ...millm.featureLabels(),
     };

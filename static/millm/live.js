@@ -220,7 +220,7 @@ window.millm = window.millm || {};
 
   /* The store that tryit.js reads: the reasons why it is blocked, and the model that answers. */
   millm.featureTable = () => document.querySelector("[x-data=featureTable]");
-  const store = { reasons: [], unreachable: false, here: {}, settings: {}, settingsProblem: "", async check() {} };
+  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
 
   document.addEventListener("alpine:init", () => {
     Alpine.store("profile", store);

@@ -11,6 +11,13 @@ window.millm = window.millm || {};
 
   const MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"];
   const TYPING_MS = 300;
+  const MOST_CHECKED = 4000; // characters of parts in a query; saving checks longer ones
+
+  /* The feature of the highest index, which decides whether a part fits. */
+  const mostOf = (features) => {
+    const highest = Math.max(...Object.keys(features ?? {}).filter((index) => /^\d+$/.test(index)));
+    return Number.isFinite(highest) ? { [highest]: 1 } : {};
+  };
 
   const form = () => document.getElementById("profile_form");
   millm.featureTable = () => document.querySelector("[x-data=featureTable]");
@@ -42,10 +49,19 @@ window.millm = window.millm || {};
       return MADE_FOR.map((name) => [name, this.field(name)?.value ?? this.saved[name] ?? ""]);
     },
 
+    /* The further parts for the server's check, and that there are no own features beside them. */
+    parts(indices) {
+      const { also } = this.settings;
+      if (!Array.isArray(also) || !also.length || also.some((part) => typeof part !== "object" || !part)) return [];
+      const text = JSON.stringify(also.map((part) => ({ ...part, features: mostOf(part.features) })));
+      if (text.length > MOST_CHECKED) return [];
+      return [["also", text], ...(indices.length ? [] : [["own", "none"]])];
+    },
+
     /* Ask the server for `here` and `reasons`, and pass the SAE to the table of features. */
     async check() {
       const indices = Object.keys(Alpine.$data(millm.featureTable()).detail().strengths);
-      const asked = [...this.madeFor(), ["feature", Math.max(0, ...indices)]];
+      const asked = [...this.madeFor(), ["feature", Math.max(0, ...indices)], ...this.parts(indices)];
       this.asked = asked;
       const response = await fetch(`${this.url}?${new URLSearchParams(asked)}`).catch(() => null);
       if (asked.join() !== this.asked.join()) return null; // a newer request was sent meanwhile
@@ -93,7 +109,7 @@ window.millm = window.millm || {};
       if (millm.SETTINGS.includes(target.name)) Alpine.store("profile").takeSettings();
       if (target.name === "unit")
         millm.featureTable().dispatchEvent(new CustomEvent("features-unit", { detail: { unit: target.value } }));
-      if (!MADE_FOR.includes(target.name)) return;
+      if (![...MADE_FOR, "also"].includes(target.name)) return;
       clearTimeout(timer);
       timer = setTimeout(() => Alpine.store("profile").changed(target.name), TYPING_MS);
     });

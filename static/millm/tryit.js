@@ -1,7 +1,7 @@
 /* "Try it": a prompt answered with and without the strengths of the table, saved or not (templates/millm/tryit.html).
  *
- * Needs chat.js, features.js, and a store "profile" (profile_form.js or live.js) with the reasons that block it, and the
- * settings of the document beside its features.
+ * Needs chat.js, features.js, and a store "profile" (profile_form.js or live.js) with the reasons that block it, and where
+ * the document has more than features, with its settings.
  */
 window.millm = window.millm || {};
 
@@ -37,7 +37,7 @@ window.millm = window.millm || {};
 
       /* The reasons why nothing can be sent; empty if it can. */
       blocked() {
-        const { reasons, settings, settingsProblem } = Alpine.store("profile");
+        const { reasons, settings = {}, settingsProblem } = Alpine.store("profile");
         if (reasons.length) return reasons;
         if (!this.valid) return ["Correct the strengths first."];
         if (settingsProblem) return [settingsProblem];

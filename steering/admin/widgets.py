@@ -20,7 +20,7 @@ from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
 from steering.strengths import INDEX, MODES, Strength, parse_strengths
 
-SCRIPTS = ("combobox", "strengths", "feature_modes", "feature_labels", "feature_rows", "features")
+SCRIPTS = ("combobox", "strengths", "feature_modes", "feature_lists", "feature_labels", "feature_rows", "features")
 
 
 @dataclass
