@@ -1,6 +1,6 @@
 """Steering in full in the engine, in-process, on the model of `bench.engine`: 32 prompt and 64 new tokens.
 
-Every ratio is of things measured in turn in the same run; figures are medians.
+Every ratio is of two things measured one after the other, of which the median over the rounds is given.
 """
 
 import statistics
@@ -22,7 +22,7 @@ from inference.tests.engines import Collected, run_engine
 from steering.formats import read_config
 from steering.spec import Change, Condition, Mode, Positions, SAEPlace, SteeringPart, SteeringSpec
 
-NEW, ROUNDS, WIDE, QUEUED, PROMPT = 64, 5, 16_384, 256, 1500
+NEW, ROUNDS, WIDE, QUEUED, PROMPT = 64, 7, 16_384, 256, 1500
 FOUR = (2, 4, 6, 8)
 LIMITS = EngineLimits(max_requests=16, max_batch_tokens=512, cache_tokens=16_384)
 MANY = EngineLimits(max_requests=64, max_batch_tokens=512, cache_tokens=32_768)
@@ -57,31 +57,34 @@ def seconds(engine: Collected, batch: list[list[int]], specs: list[Spec], new: i
     return time.perf_counter() - began
 
 
-def in_turn(calls: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, float]:
-    """The median of each, all measured in every round; the first round warms up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for done in range(rounds + 1):
+def ratios(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The time of the unsteered requests ÷ that of each call, measured before and after it; medians over the rounds."""
+    unsteered = calls.pop("unsteered")
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    before = unsteered()  # warms up
+    for _ in range(rounds):
+        before = unsteered()
         for name, call in calls.items():
-            taken = call()
-            if done:
-                times[name].append(taken)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+            taken, after = call(), unsteered()
+            found[name].append((before + after) / 2 / taken)
+            before = after
+    return {f"{name} ÷ unsteered": round(statistics.median(each), 3) for name, each in found.items()}
 
 
 def kinds(engine: Collected) -> dict[str, float]:
     """Tokens/s of 16 requests of each kind ÷ those of 16 unsteered ones."""
     batch = prompts(16)
-    calls = {name: partial(seconds, engine, batch, specs) for name, specs in steerings().items()}
-    taken = in_turn({"unsteered": partial(seconds, engine, batch, [None] * 16), **calls})
-    return {f"16 {name} ÷ unsteered": round(taken["unsteered"] / taken[name], 3) for name in calls}
+    calls = {f"16 {name}": partial(seconds, engine, batch, specs) for name, specs in steerings().items()}
+    return ratios({"unsteered": partial(seconds, engine, batch, [None] * 16), **calls}, ROUNDS)
 
 
 def curve(engine: Collected) -> dict[str, float]:
     """Tokens/s of 256 queued requests under n different steerings ÷ those of as many unsteered ones."""
     batch, every = prompts(QUEUED, 16), steerings(QUEUED)["one layer"]
-    calls = {str(n): partial(seconds, engine, batch, [every[i % n] for i in range(QUEUED)], 16) for n in DIFFERENT}
-    taken = in_turn({"unsteered": partial(seconds, engine, batch, [None] * QUEUED, 16), **calls}, rounds=3)
-    return {f"{n} different ÷ unsteered": round(taken["unsteered"] / taken[n], 3) for n in calls}
+    calls = {
+        f"{n} different": partial(seconds, engine, batch, [every[i % n] for i in range(QUEUED)], 8) for n in DIFFERENT
+    }
+    return ratios({"unsteered": partial(seconds, engine, batch, [None] * QUEUED, 8), **calls}, rounds=3)
 
 
 def answer_only(engine: Collected) -> dict[str, float]:

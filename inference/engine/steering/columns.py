@@ -15,9 +15,6 @@ from inference.engine.saes.encoders import NORMALIZATIONS, Encoder
 from inference.engine.steering.conditions import Held
 from inference.engine.steering.weights import FeatureEncoder
 
-PARAMETERS = 10
-NORMS = tuple(NORMALIZATIONS)
-
 
 @dataclass(frozen=True)
 class Column:
@@ -40,7 +37,8 @@ class Column:
 class _Gathered:
     """The columns of the rows of one step, side by side; their tensors are on the device, float32.
 
-    `encoders` and `directions` are (columns, d_model), `parameters` (PARAMETERS, columns), `member` (rows, columns).
+    `encoders` and `directions` are (columns, d_model), `member` is (rows, columns). `parameters`, (10, columns), are
+    those of `encoder_weights`, then the constant and the slope.
     """
 
     member: Tensor
@@ -68,16 +66,26 @@ class Columns:
     device: torch.device
     _of_row: dict[int, list[Column]] = field(default_factory=dict)
     _last: tuple[frozenset[int], _Gathered] | None = None
+    _every: _Gathered | None = None
+    """The columns of all rows, for the CUDA graphs."""
 
     def add(self, row: int, columns: Sequence[Column]) -> None:
         """Give the row more columns."""
         self._of_row[row] = [*self._of_row.get(row, []), *columns]
-        self._last = None
+        self._changed()
 
-    def remove(self, row: int) -> None:
-        """Take all columns from the row."""
-        if self._of_row.pop(row, None) is not None:
-            self._last = None
+    def remove(self, row: int) -> bool:
+        """Take all columns from the row. Returns True where it had some."""
+        had_columns = self._of_row.pop(row, None) is not None
+        if had_columns:
+            self._changed()
+        return had_columns
+
+    def _changed(self) -> None:
+        self._last = None
+        if self.device.type == "cuda":
+            # Here, since a CUDA graph cannot copy from the host while it is captured.
+            self._every = self._gather_all(frozenset(self._of_row)) if self._of_row else None
 
     def has_whole_encoder(self, row: int) -> bool:
         """Return True where a column of the row keeps the encoder of a whole SAE in memory."""
@@ -90,17 +98,16 @@ class Columns:
 
         `stream` is (tokens, d_model), `token_rows` (tokens,). `used` are the rows that occur in the step; None is any.
         """
-        rows = frozenset(self._of_row) if used is None else used & self._of_row.keys()
-        if not rows:
+        gathered = self._gather(used)
+        if gathered is None:
             return None
-        gathered = self._gather(rows)
         mine = gathered.member[token_rows]
         h = stream.float()
         activations = self._activations(gathered, h, mine)
         if gathered.deciding is not None:
             columns, conditions, thresholds = gathered.deciding
             held.decide(conditions, mine[:, columns], activations[:, columns] > thresholds)
-        constant, slope = gathered.parameters[8], gathered.parameters[9]
+        constant, slope = gathered.parameters[8:]
         amounts = (constant + slope * activations) * mine
         if gathered.gates is not None:
             amounts = amounts * held.of(gathered.gates)
@@ -117,18 +124,30 @@ class Columns:
         opened = (projected + gate_bias) * gate_scale > threshold
         activations = torch.where(is_linear.bool(), value, value.relu() * opened)
         for encoder, columns, features in gathered.whole:
+            if h.is_cuda and torch.cuda.is_current_stream_capturing():  # a graph has no shapes that depend on values
+                activations[:, columns] = encoder.encode(h)[:, features]
+                continue
             tokens = mine[:, columns].any(dim=1).nonzero().squeeze(1)
             activations[tokens[:, None], columns] = encoder.encode(h[tokens])[:, features]
         return activations
 
-    def _gather(self, rows: frozenset[int]) -> _Gathered:
+    def _gather(self, used: frozenset[int] | None) -> _Gathered | None:
+        """The columns of the rows that are used; None where these have none."""
+        if used is None and self.device.type == "cuda":
+            return self._every
+        rows = frozenset(self._of_row) if used is None else used & self._of_row.keys()
+        if not rows:
+            return None
         last = self._last  # most steps have the rows of the step before
         if last is not None and last[0] == rows:
             return last[1]
-        columns = [(row, column) for row in sorted(rows) for column in self._of_row[row]]
-        gathered = self._side_by_side([row for row, _ in columns], [column for _, column in columns])
+        gathered = self._gather_all(rows)
         self._last = rows, gathered
         return gathered
+
+    def _gather_all(self, rows: frozenset[int]) -> _Gathered:
+        columns = [(row, column) for row in sorted(rows) for column in self._of_row[row]]
+        return self._side_by_side([row for row, _ in columns], [column for _, column in columns])
 
     def _side_by_side(self, rows: list[int], columns: list[Column]) -> _Gathered:
         count, zeros = len(columns), torch.zeros(self.d_model)

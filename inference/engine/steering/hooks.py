@@ -188,8 +188,9 @@ class SteeringHooks:
             torch.cuda.current_stream().synchronize()  # the engine's stream must see the write
 
     def _forget_columns(self, row: int) -> None:
-        for columns in self._columns.values():
-            columns.remove(row)
+        removed = [columns.remove(row) for columns in self._columns.values()]
+        if any(removed):
+            self._on_new_hook()
 
     def _add_hook(self, place: HookPlace) -> None:
         if place in self._tables:
