@@ -90,7 +90,7 @@ window.millm = window.millm || {};
         const answer = await this.ask(`/api/saes/${encodeURIComponent(id)}/attach`, { also: true }, "Attaching …");
         if (!answer) return;
         Object.assign(this, { isAttached: true, status: `${id} is attached: nothing is steered by it yet.` });
-        this.$nextTick(() => document.getElementById("vector-strength").focus()); // the pressed button is hidden
+        this.$nextTick(() => document.getElementById("vector-strength").focus()); // the pressed button is gone
       },
 
       // --- "Try it" ---
