@@ -18,16 +18,16 @@ window.millm = window.millm || {};
 
   const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
-  const firstText = (told) => (typeof told === "string" ? told : firstText(Object.values(told)[0]));
+  const firstText = (found) => (typeof found === "string" ? found : firstText(Object.values(found)[0]));
 
   /* The refusals of an answer, {field: message}; empty where it names no field. */
   function refusedFields(answer) {
     if (!answer || typeof answer !== "object") return {};
     if (typeof answer.detail !== "string") {
-      return Object.fromEntries(Object.entries(answer).map(([field, told]) => [field, sentence(firstText(told))]));
+      return Object.fromEntries(Object.entries(answer).map(([field, found]) => [field, sentence(firstText(found))]));
     }
-    const [, field, told] = answer.detail.match(/^([a-z_]+): (.+)$/s) ?? [];
-    return field ? { [field]: sentence(told) } : {};
+    const [, field, message] = answer.detail.match(/^([a-z_]+): (.+)$/s) ?? [];
+    return field ? { [field]: sentence(message) } : {};
   }
 
   /* The reason of a refusal: `detail`, or the first message of each field. */

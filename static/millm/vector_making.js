@@ -72,10 +72,10 @@ window.millm = window.millm || {};
 
       figures() {
         const { norm, residual_norm: residual, auc } = this.made.made;
-        const share = residual ? ` (${Math.round((100 * norm) / residual)} %)` : "";
+        const [own, other] = [millm.shortNumber(norm), millm.shortNumber(residual)];
+        const share = `${Math.round((100 * norm) / residual)} % of the residual stream’s ${other}`;
         return [
-          { name: "Norm", value: millm.shortNumber(norm) },
-          { name: "Norm of the residual stream", value: `${millm.shortNumber(residual)}${share}` },
+          { name: "Norm", value: residual ? `${own}, ${share}` : own },
           { name: "AUC", value: auc === null ? "needs two sentences a side" : auc.toFixed(2) },
         ];
       },

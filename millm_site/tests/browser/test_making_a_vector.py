@@ -14,7 +14,7 @@ from millm_site.tests.browser.test_pages import barriers
 from profiles.current import detach_sae
 from steering.models import SAE
 
-FIGURE = re.compile(r"^\d+(\.\d+)?$")
+NORM = re.compile(r"^[\d.]+, \d+ % of the residual stream’s [\d.]+$")
 
 
 @pytest.fixture
@@ -68,8 +68,7 @@ def test_sentences_lead_to_a_vector_that_steers_an_answer_and_to_a_profile(
     expect(form.get_by_label("Layer")).to_have_value(str(SAE.objects.get().layer))
     made(contrast, Label="the sea", Id="sea")
     expect(form.get_by_role("link", name="sea")).to_have_attribute("href", re.compile("/steering/sae/sea/change/$"))
-    expect(figure(form, "Norm")).to_have_text(FIGURE)
-    expect(figure(form, "Norm of the residual stream")).to_have_text(re.compile(r"^\d+(\.\d+)? \(\d+ %\)$"))
+    expect(figure(form, "Norm")).to_have_text(NORM)
     expect(figure(form, "AUC")).to_have_text(re.compile(r"^(0\.9\d|1\.00)$"))
     expect(form.get_by_role("button", name="Try it")).to_have_count(0)
 
@@ -106,10 +105,10 @@ def test_the_strength_is_changed_and_the_vector_left_out(contrast: Page) -> None
 def test_refusals_stand_at_their_fields_in_words(contrast: Page, watched: Watched) -> None:
     form = making(contrast)
 
-    def refused(label: str, told: str) -> None:
+    def refused(label: str, message: str) -> None:
         press(form, "Make vector")
         field = contrast.get_by_label(label, exact=True)
-        expect(field).to_have_accessible_description(re.compile(re.escape(told)))
+        expect(field).to_have_accessible_description(re.compile(re.escape(message)))
         expect(field).to_have_attribute("aria-invalid", "true")
         expect(field).to_be_focused()
 
