@@ -145,6 +145,18 @@ def test_without_an_sae_a_vector_of_the_middle_layer_is_made_and_steers(contrast
     assert words_of("ocean") & set(re.findall(r"\w+", steered(contrast).lower()))
 
 
+def test_making_is_cancelled(contrast: Page) -> None:
+    contrast.route("**/api/vectors", lambda route: None)  # which is not answered
+    fill_sides(contrast, "ocean")
+    form = making(contrast)
+    press(form, "Make vector")
+    expect(form.get_by_text("Reading …")).to_be_visible()
+    with contrast.expect_event("requestfailed"):
+        press(form, "Cancel")
+    expect(form.get_by_text("Stopped.")).to_be_visible()
+    expect(form.get_by_role("button", name="Make vector")).to_be_enabled()
+
+
 @pytest.mark.parametrize("codenames", [(), ("add_sae",)])
 def test_users_see_what_they_may(
     anonymous: Page, server: Server, django_user_model: Any, codenames: tuple[str, ...]
