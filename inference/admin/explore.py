@@ -1,6 +1,6 @@
 """Explore: a page of the admin that shows which features fire on a text, and finds features by contrasting sentences.
 
-The page only reads. It collects features for a new profile, which the form of profiles makes.
+The page collects features for a new profile, which the form of profiles makes. It makes vectors of sentences by REST.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ TABS = [("text", "Text"), ("contrast", "Contrast")]
 
 @require_safe
 def explore(request: HttpRequest) -> HttpResponse:
-    """The page. REST answers its readings: POST /api/activations and /api/features/contrast."""
+    """The page. REST answers what it asks: POST /api/activations, /api/features/contrast and /api/vectors."""
     _check(request)
     sae = SAE.objects.attached()
     table = FeatureTable(sae.pk if sae else None, sae.d_sae if sae else None, request.user, id="collected")
@@ -77,11 +77,20 @@ def _state(search: str = "") -> dict[str, Any]:
     return {
         "model": model.name if model else None,
         "sae": {"id": sae.pk, "d_sae": sae.d_sae} if sae else None,
+        "layers": model.num_layers if model else None,
+        "layer": _layer(model, sae),
         "problem": _problem(model, sae),
         "active": active.name if active else None,
         "profiles": names,
         "has_more": has_more,
     }
+
+
+def _layer(model: LanguageModel | None, sae: SAE | None) -> int | None:
+    """The layer of a new vector where the user names none: that of the attached SAE, else the middle of the model."""
+    if sae is not None:
+        return sae.layer
+    return model.num_layers // 2 if model and model.num_layers else None
 
 
 def _problem(model: LanguageModel | None, sae: SAE | None) -> dict[str, str] | None:

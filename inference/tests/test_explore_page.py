@@ -48,8 +48,10 @@ def test_the_page_opens_for_who_may_view_labels(reader: Client) -> None:
     page = reader.get(PAGE)
     assert page.status_code == 200
     assert page.context["page"]["now"]["sae"] == {"id": "demo-sae", "d_sae": SAE.objects.get().d_sae}
+    assert (page.context["page"]["now"]["layer"], page.context["page"]["now"]["layers"]) == (1, 4)
     assert f'href="{PAGE}"' in page.content.decode()
     assert "New profile of these" not in page.content.decode()  # who may not add profiles
+    assert "Make a vector of these" not in page.content.decode()  # who may not add SAEs
 
 
 def test_what_is_missing_is_said_with_the_page_that_helps(reader: Client, demo: LanguageModel, own_redis: Any) -> None:
@@ -59,6 +61,7 @@ def test_what_is_missing_is_said_with_the_page_that_helps(reader: Client, demo: 
     detach_sae()
     told = "No SAE is attached, so there are no features to read yet."
     assert now(reader)["problem"] == {"told": told, "page": "saes"}
+    assert now(reader)["layer"] == 2  # of a vector: the middle of 4
     demo.unload()
     told = "No model is loaded, so nothing can be read yet."
     assert now(reader)["problem"] == {"told": told, "page": "models"}

@@ -101,7 +101,8 @@ class ProfileFormAdmin(ModelAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new profile starts with the current model, the attached SAE and the live steering.
 
-        `?steering={"123": 4.0}` names other features, and `&sae_id=` their SAE. A message reports invalid ones.
+        `?steering={"123": 4.0}` names other features, `&sae_id=` their SAE, `&also=[…]` further parts. A message
+        reports invalid features.
         """
         given = {**super().get_changeform_initial_data(request)}
         steering = given.pop("steering", None)

@@ -10,7 +10,7 @@ window.millm = window.millm || {};
   const SHOWN = 8; // of each side, before the user wants all
   const MINUS = "−";
 
-  const sentences = (text) =>
+  millm.sentences = (text) =>
     text
       .split("\n")
       .map((line) => line.trim())
@@ -25,6 +25,7 @@ window.millm = window.millm || {};
       found: null,
       asked: "", // the inputs of `found`
       most: SHOWN,
+      wrong: {}, // {field: message} of the boxes and of the form below them (vector_making.js)
 
       init() {
         this.$watch("[positive, negative, pool, maxPercent]", () => millm.storeValues(key, this.inputs()));
@@ -36,15 +37,15 @@ window.millm = window.millm || {};
       },
 
       count(text) {
-        const { length } = sentences(text);
+        const { length } = millm.sentences(text);
         return length === 1 ? "1 sentence" : `${length} sentences`;
       },
 
       /* The reason why nothing is sent, "" if there is none. */
       refusal() {
         if (!this.sae()) return this.$root.dataset.noSae;
-        if (!sentences(this.positive).length) return "Type sentences of the kind that you want, one a line.";
-        if (!sentences(this.negative).length) return "Type sentences of another kind, one a line.";
+        if (!millm.sentences(this.positive).length) return "Type sentences of the kind that you want, one a line.";
+        if (!millm.sentences(this.negative).length) return "Type sentences of another kind, one a line.";
         const percent = this.maxPercent;
         if (percent === "" || !(percent >= 0 && percent <= 100)) {
           return `Got ${percent || "nothing"} as the largest share of tokens, expected a number from 0 to 100.`;
@@ -53,12 +54,13 @@ window.millm = window.millm || {};
       },
 
       async compare() {
+        this.wrong = {};
         this.error = this.refusal();
         if (this.error) return;
         const asked = JSON.stringify(this.inputs());
         const found = await this.ask("/api/features/contrast", {
-          positive: sentences(this.positive),
-          negative: sentences(this.negative),
+          positive: millm.sentences(this.positive),
+          negative: millm.sentences(this.negative),
           pool: this.pool,
           max_density: this.maxPercent / 100,
           top: TOP,

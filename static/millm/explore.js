@@ -38,7 +38,7 @@ window.millm = window.millm || {};
       update(next) {
         const old = this.now.sae?.id;
         this.now = next;
-        const reasons = next.problem ? [next.problem.told] : [];
+        const reasons = next.problem && next.problem.page !== "saes" ? [next.problem.told] : []; // vectors steer without an SAE
         Object.assign(Alpine.store("profile"), { reasons, here: { model_id: next.model }, check: () => this.look() });
         if (next.sae?.id !== old) this.load();
       },
@@ -100,15 +100,26 @@ window.millm = window.millm || {};
         return !this.collectedCount;
       },
 
+      /* The vectors that "Try it" adds to the collected features; made by vector_making.js. */
+      parts() {
+        return Alpine.store("profile").settings.also ?? [];
+      },
+
+      leaveOut() {
+        Alpine.store("profile").settings = {};
+      },
+
       showCollected() {
         const title = document.getElementById("collected-title");
         title.scrollIntoView();
         title.focus();
       },
 
-      /* Open the form of a new profile with the collected features. */
+      /* Open the form of a new profile with the collected features, and the vector beside them. */
       makeProfile(url) {
-        const query = new URLSearchParams({ sae_id: this.now.sae.id, steering: JSON.stringify(this.strengths) });
+        const fields = { sae_id: this.now.sae.id, steering: JSON.stringify(this.strengths) };
+        if (this.parts().length) fields.also = JSON.stringify(this.parts());
+        const query = new URLSearchParams(fields);
         const link = `${url}?${query}`;
         if (link.length <= MAX_LINK) location.assign(link);
         else
@@ -118,8 +129,8 @@ window.millm = window.millm || {};
     };
   }
 
-  /* The store that tryit.js reads: the reasons why it is blocked, and the model that answers. */
-  const store = { reasons: [], unreachable: false, here: {}, async check() {} };
+  /* The store that tryit.js reads: the reasons why it is blocked, the model that answers, a vector beside the features. */
+  const store = { reasons: [], unreachable: false, here: {}, settings: {}, async check() {} };
 
   document.addEventListener("alpine:init", () => {
     Alpine.store("profile", store);

@@ -1,19 +1,39 @@
-/* Requests of pages for features: POST /api/activations and /api/features/contrast.
+/* Requests of pages to REST: POST /api/activations, /api/features/contrast and /api/vectors.
  *
  * millm.read(url, body, signal) returns the JSON of the answer. It throws millm.ReadingError, whose message is for the
- * user, and an AbortError where `signal` was aborted: the worker then stops reading.
+ * user and whose `fields` are {field: message}, and an AbortError where `signal` was aborted: the worker then stops
+ * reading.
  */
 window.millm = window.millm || {};
 
 ((millm) => {
   "use strict";
 
-  millm.ReadingError = class extends Error {};
+  millm.ReadingError = class extends Error {
+    constructor(message, fields = {}) {
+      super(message);
+      this.fields = fields;
+    }
+  };
+
+  const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+  const firstText = (found) => (typeof found === "string" ? found : firstText(Object.values(found)[0]));
+
+  /* The refusals of an answer, {field: message}; empty where it names no field. */
+  function refusedFields(answer) {
+    if (!answer || typeof answer !== "object") return {};
+    if (typeof answer.detail !== "string") {
+      return Object.fromEntries(Object.entries(answer).map(([field, found]) => [field, sentence(firstText(found))]));
+    }
+    const [, field, message] = answer.detail.match(/^([a-z_]+): (.+)$/s) ?? [];
+    return field ? { [field]: sentence(message) } : {};
+  }
 
   /* The reason of a refusal: `detail`, or the first message of each field. */
   function reason(response, answer) {
     if (response.redirected || response.status === 401 || response.status === 403) {
-      return "Your session has ended, or you lack the permission to view feature labels: reload the page.";
+      return "Your session has ended, or you lack the permission: reload the page.";
     }
     if (typeof answer?.detail === "string") return `${answer.detail[0].toUpperCase()}${answer.detail.slice(1)}.`;
     const fields = answer && typeof answer === "object" ? Object.entries(answer) : [];
@@ -35,21 +55,22 @@ window.millm = window.millm || {};
       throw new millm.ReadingError("The server cannot be reached: is it running?");
     }
     if (response.ok && answer && !response.redirected) return answer;
-    throw new millm.ReadingError(reason(response, answer));
+    throw new millm.ReadingError(reason(response, answer), refusedFields(answer));
   };
 
   /* A part of a component that sends one reading at a time. */
   millm.reader = () => ({
     running: null, // the AbortController of the reading in progress
     error: "",
+    refused: {}, // the fields of `error`
     status: "", // for screen readers, and below the button
 
     /* The answer; null where it failed, was stopped, or was replaced by a newer reading. */
-    async ask(url, body) {
+    async ask(url, body, doing = "Reading …") {
       this.running?.abort();
       const own = new AbortController();
       this.running = own;
-      Object.assign(this, { error: "", status: "Reading …" });
+      Object.assign(this, { error: "", refused: {}, status: doing });
       try {
         const answer = await millm.read(url, body, own.signal);
         if (this.isNewest(own)) this.status = "";
@@ -59,7 +80,7 @@ window.millm = window.millm || {};
         this.status = error.name === "AbortError" ? "Stopped." : "";
         if (error.name === "AbortError") return null;
         if (!(error instanceof millm.ReadingError)) throw error;
-        this.error = error.message;
+        Object.assign(this, { error: error.message, refused: error.fields });
         return null;
       } finally {
         if (this.isNewest(own)) this.running = null;
