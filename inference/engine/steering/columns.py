@@ -111,7 +111,8 @@ class Columns:
         amounts = (constant + slope * activations) * mine
         if gathered.gates is not None:
             amounts = amounts * held.of(gathered.gates)
-        return amounts @ gathered.directions
+        changed: Tensor = amounts @ gathered.directions
+        return changed
 
     def _activations(self, gathered: _Gathered, h: Tensor, mine: Tensor) -> Tensor:
         """The activation of each column's feature, (tokens, columns), for the stream `h`: as `Encoder` computes it."""
