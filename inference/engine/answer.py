@@ -11,7 +11,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from inference.engine.constraints import Constraint
 from inference.engine.detokenizer import AnswerText, GrowingText, TokenRecord, TokenTexts
 from inference.engine.steering.seat import UNSTEERED, Seat
-from inference.interface import Event, GenerationRequest
+from inference.interface import EngineClosed, Event, GenerationRequest
 
 
 @dataclass
@@ -52,8 +52,13 @@ class Answer:
         record = TokenRecord(texts, request.top_logprobs or 0, GrowingText(texts, before))
         return cls(request, AnswerText(texts, request.stop, before), record, eos, slot, constraint, seat)
 
-    def failure(self, output: GenerationOutput) -> tuple[str, str] | None:
-        """The code and the message of what went wrong by `output`; None where nothing did."""
+    def failure(self, output: GenerationOutput, is_closed: bool) -> tuple[str, str] | None:
+        """The code and the message of what went wrong by `output`; None where nothing did.
+
+        `is_closed` is true once the engine has been closed, which fails all that is left.
+        """
+        if output.status == RequestStatus.FAILED and is_closed:
+            return EngineClosed.code, "The worker was stopped before the answer was complete: try again."
         if output.status == RequestStatus.FAILED:
             code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
             return code, str(output.error)

@@ -266,7 +266,7 @@ class ContinuousEngine:
         answer = self._answers.get(output.request_id)
         if answer is None or answer.is_over:
             return []  # it was cancelled while this output was on its way
-        if failure := answer.failure(output):
+        if failure := answer.failure(output, self._closed):
             return self._fail(output, *failure)
         started = [] if answer.seen else [answer.started()]
         delta = answer.take(output.generated_tokens)
