@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from inference.interface import ContextLengthExceeded
-from inference.tests.engines import Collected, run_engine
-from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
+from inference.tests.engines import Collected, GivenDirections, run_engine
+from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
+from steering.formats import BrokenDecoder
 from steering.spec import SteeringSpec
 
 
@@ -107,9 +108,16 @@ def test_a_request_beyond_the_context_is_refused_and_says_by_how_much(collected:
         collected.greedy([(prompts(1, 2000)[0], None)], new_tokens=49)
 
 
-def test_a_place_that_is_not_there_is_an_error_each_time_and_costs_no_row(collected: Collected) -> None:
-    for _ in range(80):  # more than the engine has rows
-        with pytest.raises(IndexError):
-            collected.submit([5, 6, 7], spec({1: 1.0}, layer=7))
-    [plain, steered] = collected.greedy([([5, 6, 7], None), ([5, 6, 7], spec({3: 9.0}))], new_tokens=8)
+def test_a_place_that_is_not_there_is_an_error_each_time_and_costs_no_row(sae: Path) -> None:
+    weights = GivenDirections(lambda _part: torch.linspace(-9, 9, D_MODEL))
+    with run_engine(tiny_model(), tiny_tokenizer(), sae, weights=weights) as engine:
+        for _ in range(300):  # more than the engine has rows
+            with pytest.raises(IndexError):
+                engine.submit([5, 6, 7], spec({1: 1.0}, layer=7))
+        [plain, steered] = engine.greedy([([5, 6, 7], None), ([5, 6, 7], spec({3: 1.0}))], new_tokens=8)
     assert plain != steered
+
+
+def test_a_layer_that_the_sae_is_not_at_is_refused(collected: Collected) -> None:
+    with pytest.raises(BrokenDecoder, match="has no direction at layer 2: expected one of 1"):
+        collected.submit([5, 6, 7], spec({1: 1.0}, layer=2))
