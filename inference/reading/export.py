@@ -7,7 +7,6 @@ from inference.broker.messages import ExportMessage
 from inference.models import LanguageModel
 from inference.reading.asking import ask
 from inference.reading.request import Reading
-from profiles.current import NoCurrentModel
 from steering.errors import Refused
 from steering.formats.control_vector import SUFFIX, block_of
 from steering.language_models import SAENotReady
@@ -24,9 +23,7 @@ def control_vector_file(sae: SAE, index: int) -> bytes:
     if sae.status != SAE.Status.READY:
         raise SAENotReady(f"SAE {sae} is {sae.status}: expected ready")
     block_of(sae.hook_name)
-    model = LanguageModel.objects.current()
-    if model is None:
-        raise NoCurrentModel("no model is loaded, so no worker reads the files: load a model")
+    model = Reading.current_model()
     make = partial(ExportMessage, prompts=[], place=sae.place, index=index, model_hint=_hint(model, sae))
     pieces = [event.data["base64"] for event in ask("export", Reading(model, sae), make) if event.kind == "piece"]
     return b"".join(map(base64.b64decode, pieces))

@@ -8,11 +8,8 @@ from torch import Tensor
 
 from inference.engine.saes.decoder import BrokenDecoder, decoder_rows
 from inference.engine.saes.encoders import ELEMENTWISE, Encoder, load_encoder
-from steering.formats import SAEConfig
+from steering.formats import VECTORS, SAEConfig
 from steering.spec import Condition, SAEPlace, SteeringPart
-
-VECTORS = "vectors"
-"""The architecture of a vector set, which has no encoder."""
 
 
 @dataclass(frozen=True)
