@@ -102,4 +102,6 @@ bench: $(VENV)/.installed-dev  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.features
 	$(BIN)/python -m bench.admin
 	$(BIN)/python -m bench.load
+	$(BIN)/python manage.py fetch_demo
+	$(BIN)/python -m bench.demo
 	$(BIN)/python -m bench.table

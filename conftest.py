@@ -18,7 +18,9 @@ from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from django.db.backends.postgresql.operations import DatabaseOperations
 
 from inference.broker import connections
+from inference.demo import Demo
 from inference.demo.register import register_demo
+from inference.demo.tiny import TINY
 from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 from millm_site.accounts.groups import make_groups
@@ -78,26 +80,35 @@ def own_redis(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator["redis
         connection.flushdb()
 
 
+@pytest.fixture(scope="session")
+def served_demo() -> Demo:
+    """The demo that the tests serve: the small one, whose files are in the repository."""
+    return TINY
+
+
 @pytest.fixture
-def demo(transactional_db: None) -> LanguageModel:
+def demo(transactional_db: None, served_demo: Demo) -> LanguageModel:
     """The demo model with its SAE and profiles, in rows that other processes see; without the features' 3,000 rows."""
-    register_demo(with_features=False)
+    register_demo(served_demo, with_features=False)
     return LanguageModel.objects.get(name="demo")
 
 
 @pytest.fixture(scope="session")
 def processes(
-    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory, served_demo: Demo
 ) -> Iterator[Server]:
     """Worker and web for the whole session; `server` puts the demo's rows back before each test."""
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
-        register_demo(with_features=False)
+        register_demo(served_demo, with_features=False)
         name = str(connection.settings_dict["NAME"])
     env = os.environ | {"DATABASE_URL": urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))}
     logs = tmp_path_factory.mktemp("logs")
     port = free_port()
     server = Server(
-        f"http://127.0.0.1:{port}", lambda **own: start_worker(env | own, logs), start_worker(env, logs), logs
+        f"http://127.0.0.1:{port}",
+        lambda module="celery", **own: start_worker(env | own, logs, module),
+        start_worker(env, logs),
+        logs,
     )
     web = start_web(port, env, logs)
     try:

@@ -88,7 +88,7 @@ class Served:
         self.client.post(f"/api/profiles/{profile_id}/activate").raise_for_status()
 
 
-def register(folder: Path) -> str:
+def register(folder: Path) -> None:
     """The model, its SAE and two profiles into the database."""
     from inference.models import LanguageModel
     from profiles.models import Profile
@@ -147,7 +147,8 @@ def main() -> None:
             "INFERENCE_BATCH_TOKENS": LIMITS.max_batch_tokens,
             "INFERENCE_CACHE_TOKENS": LIMITS.cache_tokens,
         }
-        served = Served.of(register(folder), limits)
+        register(folder)
+        served = Served.of(limits)
         try:
             ours = run_engine(load(folder), AutoTokenizer.from_pretrained(name), folder / "sae", LIMITS)
             with ours as engine:

@@ -170,7 +170,7 @@ def reading_all_the_time(served: Served) -> Iterator[None]:
 
 def contrast(served: Served) -> dict[str, float]:
     """A contrast of 2 × 50 sentences on the demo."""
-    from inference.demo.grammar import TOPICS, sentence
+    from inference.demo.tiny.grammar import TOPICS, sentence
 
     rng = random.Random(0)
     others = sorted(TOPICS.keys() - {"ocean"})

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `python examples/engine.py` finds miLLM
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.engine import ContinuousEngine
 from inference.engine.loading import load
 from inference.engine.steering.weights import SteeringWeights

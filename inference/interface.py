@@ -63,6 +63,12 @@ class InvalidSchema(GenerationError):
     param = "response_format"
 
 
+class InvalidTools(GenerationError):
+    """Tools that the model cannot be given, or whose calls cannot be held to their schema."""
+
+    param = "tools"
+
+
 class EngineBusy(GenerationError):
     code = "engine_busy"
 
@@ -107,12 +113,25 @@ class SamplingParams:
 
 
 @dataclass(frozen=True)
+class Parsing:
+    """How the parts of an answer are found: its content, its reasoning and its calls of tools.
+
+    `template` is a `response_template` of transformers; `tools` are OpenAI's objects, and without any a call is text.
+    """
+
+    template: Mapping[str, Any]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    parallel: bool = True
+    """False where the first call ends the answer."""
+
+
+@dataclass(frozen=True)
 class GenerationRequest:
     """One answer to generate; `prompt_ids` are token ids, `max_new_tokens` bounds the answer in tokens.
 
     With `top_logprobs` (0 to 20) each token comes with its log-probability and those of as many alternatives, as the
     model has them, before temperature and penalties; None asks for none. With `schema` the answer is JSON of that JSON
-    schema (JSON text).
+    schema (JSON text), with `grammar` it is of that grammar (llguidance's Lark).
     """
 
     request_id: str
@@ -123,15 +142,28 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     schema: str | None = None
+    grammar: str | None = None
     prompt_field: str = "prompt"
     """The field of the request that has the prompt."""
     opens_text: bool = False
     """True where the answer is a text of its own, as in a chat, and does not continue the text of the prompt."""
+    background: bool = False
+    """True where no user waits for the answer: it gives way to requests of users."""
+    parsing: Parsing | None = None
+    """None where all of the answer is content."""
+    answer_form: str = ""
+    """The form of calls and reasoning of the model's row, by which a steering finds them; empty is the model's own."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A report on a request; `kind` is started, delta, finished or failed."""
+    """A report on a request; `kind` is started, delta, finished or failed.
+
+    A delta has `text`, new text of the content, and `token_ids`. Where the answer is parsed, a delta also has `parts`,
+    in the order of the answer: `{"kind": "content" or "reasoning", "text": …}`, or `{"kind": "call", "name": …,
+    "arguments": JSON text}`, which is whole and valid. `finished` has `reason` (stop, length or tool_calls) and,
+    where the answer is parsed, `reasoning_tokens`.
+    """
 
     request_id: str
     kind: str
@@ -140,6 +172,14 @@ class Event:
     @property
     def is_last(self) -> bool:
         return self.kind in {"finished", "failed"}
+
+
+def parts_of(delta: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The parts of a delta; its text as one where the answer is not parsed."""
+    parts: list[dict[str, str]] | None = delta.get("parts")
+    if parts is not None:
+        return parts
+    return [{"kind": "content", "text": delta["text"]}] if delta["text"] else []
 
 
 Listener = Callable[[list[Event]], None]

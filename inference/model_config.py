@@ -21,6 +21,17 @@ NAMES = {
 }
 
 
+# As vLLM and transformers do, the numbers of `generation_config.json` are taken where a request names none.
+SAMPLING = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "top_k": (0, 2**31 - 1),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.01, 10.0),
+}
+GENERATION = "generation_config.json"
+
+
 class ModelChanged(Refused):
     """The files of another model in place of those registered."""
 
@@ -52,6 +63,39 @@ def describe(source: str, revision: str, *, anywhere: bool = False) -> Descripti
     with suppress(HubUnreachable):  # another program may have left it in the cache without a listing
         remote_files(source, revision or "main")
     return described
+
+
+def sampling_defaults(source: str, revision: str) -> dict[str, float]:
+    """The sampling of requests that name none: the fields of SAMPLING in the model's `generation_config.json`.
+
+    Empty where the model has no such file. Raises BadSource, or what `steering.hub.client` raises.
+    """
+    if is_folder(source):
+        path = Path(source).expanduser() / GENERATION
+        try:
+            return _sampling(read_json(path)) if path.exists() else {}
+        except UnreadableJSON as error:
+            raise BadSource(f"source: {error}") from error
+    from steering.hub import client
+    from steering.hub.errors import NoSuchFile
+
+    try:
+        return _sampling(client.read_json(source, GENERATION, revision or "main"))
+    except NoSuchFile:
+        return {}
+
+
+def _sampling(config: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, (least, most) in SAMPLING.items():
+        value = config.get(name)
+        if value is None:
+            continue
+        is_number = isinstance(value, int if name == "top_k" else (int, float)) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most:
+            raise BadSource(f"source: {GENERATION} has {name} {value!r:.100}, expected a number from {least} to {most}")
+        found[name] = value
+    return found
 
 
 def describe_folder(folder: Path) -> Description:

@@ -45,7 +45,9 @@ def outage_of(error: BaseException) -> Outage | None:
         return None
     state = getattr(error.__cause__, "sqlstate", None) or ""  # none where no connection was made
     if state == CANCELLED:
-        message = f"PostgreSQL gave up after {settings.DATABASE_STATEMENT_TIMEOUT_S} seconds: ask for less at once."
+        message = (
+            f"PostgreSQL gave up after {settings.DATABASE_STATEMENT_TIMEOUT_S} seconds: ask for less in one request."
+        )
         return Outage("PostgreSQL", "statement_timeout", message)
     if state == DISK_FULL:
         return NO_ROOM

@@ -91,10 +91,11 @@ class Loadable(models.Model):
         self.workers = self.workers or Workers()
         if self.workers.now is None:
             return State(Status.UNKNOWN, error="Redis does not answer: what workers do with the model is not known.")
-        reported = {one.status: one for one in sorted(filter(self._is_at_this, self.workers.now), key=_how_far)}
+        reports = filter(None, map(self._report, self.workers.now))
+        reported = {one.status: one for one in sorted(reports, key=lambda one: one.progress or 0.0)}
         for status in BEST_FIRST:
-            if found := reported.get(status):
-                return State(status, found.progress, found.error)
+            if status in reported:
+                return reported[status]
         return State(Status.QUEUED if self.is_current else Status.REGISTERED)
 
     @property
@@ -126,13 +127,12 @@ class Loadable(models.Model):
         self.workers = None
         super().refresh_from_db(*args, **kwargs)
 
-    def _is_at_this(self, worker: heartbeats.Heartbeat) -> bool:
+    def _report(self, worker: heartbeats.Heartbeat) -> State | None:
+        """The state of the wanted load by one worker; None where it neither serves it nor works on it."""
         if not (self.is_current or worker.is_pinned):
-            return False  # the worker has not yet seen that the model was unloaded
-        if not worker.load:  # a worker of an older version
-            return worker.serves(self.name)
-        return worker.load == self.load_id
-
-
-def _how_far(worker: heartbeats.Heartbeat) -> float:
-    return worker.progress or 0.0
+            return None  # the worker has not yet seen that the model was unloaded
+        if worker.open_load == self.load_id:  # whatever else it loads
+            return State(Status.READY, 1.0)
+        is_at_this = worker.load == self.load_id if worker.load else worker.serves(self.name)  # of an older version
+        known = is_at_this and worker.status in Status.values
+        return State(Status(worker.status), worker.progress, worker.error) if known else None

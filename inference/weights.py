@@ -65,7 +65,9 @@ def named_files(index: Mapping[str, Any]) -> list[str]:
         raise BrokenWeights(f"{INDEX} has no weight_map: expected an object of tensors and their files")
     for name in weight_map.values():
         if not isinstance(name, str) or not FILE_NAME.match(name):
-            raise BrokenWeights(f"{INDEX} names the file {name!r:.200}: expected a *.safetensors beside it")
+            raise BrokenWeights(
+                f"{INDEX} names the file {name!r:.200}: expected a *.safetensors file in the same folder"
+            )
     return sorted(set(weight_map.values()))
 
 

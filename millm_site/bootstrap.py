@@ -7,7 +7,9 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from inference.demo.register import register_demo
+from inference.demo import Demo
+from inference.demo.register import follow_paths, register_demo
+from inference.demo.tiny import TINY
 from millm_site.models import APIKey
 
 ADMIN = "admin"
@@ -22,20 +24,26 @@ class Secrets:
     api_key: str | None
 
 
+def is_first_run() -> bool:
+    return not get_user_model().objects.filter(is_superuser=True).exists()
+
+
 @transaction.atomic
-def bootstrap() -> Secrets:
-    """Create what is missing."""
-    register_demo()
+def bootstrap(demo: Demo | None = TINY) -> Secrets:
+    """Create what is missing. `demo` is registered on the first run only: a deleted demo stays deleted."""
+    if demo is not None and is_first_run():
+        register_demo(demo)
+    else:
+        follow_paths()
     password = _create_admin()
     return Secrets(password, _create_key(first=password is not None))
 
 
 def _create_admin() -> str | None:
-    users = get_user_model().objects
-    if users.filter(is_superuser=True).exists():
+    if not is_first_run():
         return None
     password = settings.MILLM_ADMIN_PASSWORD or secrets.token_urlsafe(12)
-    users.create_superuser(ADMIN, password=password)
+    get_user_model().objects.create_superuser(ADMIN, password=password)
     return PRESET if settings.MILLM_ADMIN_PASSWORD else password
 
 

@@ -1,8 +1,9 @@
-"""API keys: knox's hashed tokens with a name, a last use, and a limit."""
+"""API keys: knox's hashed tokens with a name, a last use, and a limit; and the first steps of each user."""
 
 import datetime
 from typing import Any
 
+from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
@@ -54,7 +55,7 @@ class APIKey(AbstractAuthToken):
         primary_key=True
     )  # knox uses the digest, which would be in the admin's URLs
     digest: models.CharField[str, str] = models.CharField(max_length=128, unique=True, editable=False)
-    name: models.CharField[str, str] = models.CharField(max_length=100, help_text="What uses this key.")
+    name: models.CharField[str, str] = models.CharField(max_length=100, help_text="What is this key for?")
     last_used_at: models.DateTimeField[Any, Any] = models.DateTimeField(
         "last used", null=True, editable=False, help_text="To the minute."
     )
@@ -62,7 +63,7 @@ class APIKey(AbstractAuthToken):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Beyond it requests are refused (429) until the next minute. Empty: no limit.",
+        help_text="Further requests get 429 until the next minute. Leave empty for no limit.",
     )
     text: str = ""  # the key itself, only on a row that the admin has just created
 
@@ -97,3 +98,19 @@ class PresetKey(models.Model):
 
     def __str__(self) -> str:
         return self.digest[:6]
+
+
+class FirstSteps(models.Model):
+    """The first steps of a user in the admin, which a card of the dashboard shows until they are done or dismissed."""
+
+    user: models.OneToOneField[Any, Any] = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True
+    )
+    has_asked: models.BooleanField[bool, bool] = models.BooleanField(default=False)
+    is_closed: models.BooleanField[bool, bool] = models.BooleanField(default=False, help_text="All done, or dismissed.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.user)

@@ -35,6 +35,7 @@ FILE_UPLOAD_TEMP_DIR = addresses.uploads()
 # --- created by the first run ---
 MILLM_ADMIN_PASSWORD = environment.text("MILLM_ADMIN_PASSWORD")
 MILLM_API_KEY = environment.secret("MILLM_API_KEY", least=32)
+MILLM_DEMO = environment.one_of("MILLM_DEMO", "auto", ("auto", "smollm2", "tiny"))
 
 # --- Django ---
 DEBUG = boolean("DEBUG", False)
@@ -60,6 +61,8 @@ ROOT_URLCONF = "millm_site.urls"
 ASGI_APPLICATION = "millm_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "millm_site.formats"
+LOCALE_PATHS = [BASE_DIR / "millm_site" / "locale"]  # our words for some of Django's and Unfold's
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
@@ -218,6 +221,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",  # served by this host
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"SweepStatusEnum": "inference.sweeps.models.Sweep.Status"},
 }
 MIGRATION_MODULES = {"knox": None}  # its migrations create the table of its own model, which APIKey replaces
 KNOX_TOKEN_MODEL = "millm_site.APIKey"
@@ -276,6 +280,8 @@ INFERENCE_MAX_READING_TOKENS = positive_int("INFERENCE_MAX_READING_TOKENS", 32_7
 INFERENCE_MAX_READING_REQUESTS = positive_int("INFERENCE_MAX_READING_REQUESTS", 16)
 MEASURE_MAX_BYTES = positive_int("MEASURE_MAX_BYTES", 2**30)
 INFERENCE_MAX_LISTED_PROFILES = positive_int("INFERENCE_MAX_LISTED_PROFILES", 1000)
+INFERENCE_RESPONSES_KEPT_DAYS = positive_int("INFERENCE_RESPONSES_KEPT_DAYS", 30, most=36_500)
+INFERENCE_RESPONSES_MAX_BYTES = positive_int("INFERENCE_RESPONSES_MAX_BYTES", 2**28)
 INFERENCE_KEEPALIVE_S = positive_float("INFERENCE_KEEPALIVE_S", 10.0)
 INFERENCE_REQUEST_TIMEOUT_S = positive_float("INFERENCE_REQUEST_TIMEOUT_S", 600.0)
 INFERENCE_MAX_NEW_TOKENS = positive_int("INFERENCE_MAX_NEW_TOKENS", 4096)

@@ -14,6 +14,8 @@ if "MILLM_TEST_HOME" not in os.environ:  # only in the process that starts the o
 
     embedded.provide()
 
+os.environ["MILLM_DEMO"] = "tiny"  # no test downloads a model
+
 # By design, hashing a password takes a quarter of a second. Other processes read the iterations from the hash.
 PBKDF2PasswordHasher.iterations = 1000
 

@@ -10,9 +10,10 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from inference.admin.explore import explore, explore_maximum, explore_now
-from inference.admin.playground import playground, playground_now
+from inference.admin.playground import playground, playground_now, playground_profile
 from inference.openai.views import admin_chat_completions
 from inference.urls import rest_urls
+from millm_site.pages.first_steps import notes_answers
 from millm_site.pages.rest_root import RestRoot
 
 
@@ -31,11 +32,12 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("millm/favicon.svg"))),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/playground/now", admin.site.admin_view(playground_now), name="playground_now"),
+    path("admin/playground/profile", admin.site.admin_view(playground_profile), name="playground_profile"),
     path("admin/explore/", admin.site.admin_view(explore), name="explore"),
     path("admin/explore/now", admin.site.admin_view(explore_now), name="explore_now"),
     path("admin/explore/maximum", admin.site.admin_view(explore_maximum), name="explore_maximum"),
     path("admin/dashboard/", include("millm_site.pages.dashboard")),
-    path("admin/chat/completions", admin_chat_completions),
+    path("admin/chat/completions", notes_answers(admin_chat_completions)),
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

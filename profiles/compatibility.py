@@ -1,14 +1,23 @@
 """The reasons why a profile does not fit the current model and the attached SAE, as sentences."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from profiles.models import Profile
 from steering.models import SAE
 
+if TYPE_CHECKING:
+    from profiles.models import Profile
 
-def reasons(profile: Profile, model: Any, sae: SAE | None) -> list[str]:
+
+def reasons(profile: "Profile", model: Any, sae: SAE | None) -> list[str]:
     """Why `profile` cannot steer `model` by `sae`; empty where it can."""
     return [_told(difference, model, sae) for difference in profile.differences(model, sae)]
+
+
+def in_one(differences: Iterable[dict[str, Any]], model: Any, sae: SAE | None) -> str:
+    """The sentences on `differences` as a part of one sentence."""
+    sentences = [_told(difference, model, sae) for difference in differences]
+    return "; ".join(sentence[0].lower() + sentence[1:].removesuffix(".") for sentence in sentences)
 
 
 def _told(difference: dict[str, Any], model: Any, sae: SAE | None) -> str:

@@ -35,7 +35,7 @@ def make_current(model: LanguageModel) -> None:
     SteeringState.objects.lock()
     if LanguageModel.objects.filter(pk=model.pk, is_current=True).exists():
         return
-    _detach_all()
+    detach_all()
     LanguageModel.objects.filter(is_current=True).update(is_current=False)
     LanguageModel.objects.filter(pk=model.pk).update(is_current=True)
     model.is_current = True
@@ -47,7 +47,7 @@ def unload(model: LanguageModel) -> None:
     SteeringState.objects.lock()
     model.refresh_from_db()
     if model.is_current:
-        _detach_all()
+        detach_all()
     LanguageModel.objects.filter(pk=model.pk).update(is_current=False)
     model.refresh_from_db()
 
@@ -68,7 +68,7 @@ def attach(model: LanguageModel, sae: SAE, *, also: bool = False) -> None:
     sae.refresh_from_db()
     model.check_fits(sae)
     if also and sae.is_attached:
-        raise IsMainSAE(f"SAE {sae} is the main attached SAE: attach another one beside it")
+        raise IsMainSAE(f"SAE {sae} is the main attached SAE: name another SAE to attach in addition")
     if not also and not sae.is_attached:
         detach_sae()
     sae.is_attached, sae.is_also_attached = not also, also
@@ -116,7 +116,10 @@ def _named_by(more: Mapping[str, Any]) -> set[str]:
     return {named["sae"] for named in (*parts, *conditions) if "sae" in named}
 
 
-def _detach_all() -> None:
+@transaction.atomic
+def detach_all() -> None:
+    """Detach all SAEs, which ends the active profile and the live steering."""
+    SteeringState.objects.lock()
     _end_steering()
     SAE.objects.filter(IN_USE).update(is_attached=False, is_also_attached=False)
 

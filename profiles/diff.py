@@ -5,15 +5,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from steering.document.part import TOKEN_FLAGS
 from steering.document.places import When
 from steering.labels.models import FeatureLabel
 from steering.strengths import Value, stored_values
 
-COMPARED = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint")
-DEFAULTS: dict[str, Any] = {"unit": "raw", "intensity": 1.0, "positions": "all", "special_tokens": True, "when": None}
+FLAG_NAMES = {"special_tokens": "special tokens", "tools": "tool calls", "thinking": "reasoning"}
+"""The names of TOKEN_FLAGS in pages."""
+CONTENT_TITLES = {
+    "description": "description",
+    "tags": "tags",
+    "notes": "notes",
+    "model_id": "model",
+    "sae_id": "SAE",
+    "layer": "layer",
+    "sae_fingerprint": "SAE fingerprint",
+}
+TITLES = {"name": "name", **CONTENT_TITLES}
+"""The compared fields of a profile, with their names in pages."""
+COMPARED = tuple(TITLES)
+DEFAULTS: dict[str, Any] = {
+    "unit": "raw",
+    "intensity": 1.0,
+    "positions": "all",
+    **dict.fromkeys(TOKEN_FLAGS, True),
+    "when": None,
+}
 """The settings of a document, with their defaults."""
-SETTING_NAMES = {"special_tokens": "special tokens", "when": "condition"}
-OF_PART = ("layer", "sae_fingerprint", "unit", "positions", "special_tokens", "when")
+SETTING_NAMES = {**FLAG_NAMES, "when": "condition"}
+OF_PART = ("layer", "sae_fingerprint", "unit", "positions", *TOKEN_FLAGS, "when")
 
 
 def diff(before: Any, after: Any, compared: Iterable[str] = COMPARED) -> dict[str, list[dict[str, Any]]]:
@@ -150,6 +170,8 @@ def told(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, dict) and "above" in value:
         return str(When.parse(value, "when"))
     if isinstance(value, dict) and "of" in value:

@@ -57,6 +57,13 @@ class ProfileNotFound(Refused):
     status = 404
 
 
+class NothingToUndo(Refused):
+    """An undo of a change after which something else was changed, or of no change."""
+
+    code = "nothing_to_undo"
+    status = 409
+
+
 class StaleProfile(Refused):
     """A change that was decided on another state of the profile than the current one (If-Match)."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.admin.utils import quote
 from django.urls import reverse
 
-from profiles.diff import Change, differences
+from profiles.diff import FLAG_NAMES, Change, differences
 from profiles.models import Profile
 from steering.document.places import When
 from steering.errors import Refused
@@ -18,7 +18,7 @@ from steering.strengths import stored_values
 
 DIFFERENCES_SHOWN = 10
 FEATURES_OF_PART = 20
-TITLES = {"unit": "unit", "positions": "steered tokens", "special_tokens": "special tokens", "when": "condition"}
+TITLES = {"unit": "unit", "positions": "steered tokens", **FLAG_NAMES, "when": "condition"}
 
 
 def live_steering() -> dict[str, Any]:
@@ -36,12 +36,12 @@ def live_steering() -> dict[str, Any]:
         "settings": in_words(state.more),
         "labels": FeatureLabel.objects.of(state.sae_id, state.strengths),
         "model": model.name if model else None,
-        "sae": {"id": sae.id, "d_sae": sae.d_sae, "layer": sae.layer} if sae else None,
+        "sae": {**sae.for_table(), "layer": sae.layer} if sae else None,
         "profile": _compared(profile, state) if profile else None,
         "outcome": outcome(state, model, sae, profile),
         "changed": {
             "reason": last.history_change_reason or last.get_history_type_display().lower(),
-            "by": f"{last.agent} ({last.get_door_display()})" if last.agent else last.get_door_display(),
+            "by": last.author,
             "at": last.history_date,
         }
         if last
@@ -51,8 +51,7 @@ def live_steering() -> dict[str, Any]:
 
 def in_words(more: Mapping[str, Any]) -> list[dict[str, str]]:
     """The settings and parts of a document for people, each `name` and `value`; the intensity is left out."""
-    fixed = {"special_tokens": "steered" if more.get("special_tokens", True) else "not steered"}
-    shown = [(name, fixed.get(name, value)) for name, value in more.items() if name not in {"also", "intensity"}]
+    shown = [(name, value) for name, value in more.items() if name not in {"also", "intensity"}]
     return [
         *({"name": TITLES[name], "value": _as_text(name, value)} for name, value in shown),
         *({"name": "part", "value": _part_in_words(part)} for part in more.get("also", [])),
@@ -60,6 +59,8 @@ def in_words(more: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _as_text(name: str, value: Any) -> str:
+    if name in FLAG_NAMES:
+        return "steered" if value else "not steered"
     if name == "when":
         return str(When.parse(value, "when"))
     if name == "positions" and isinstance(value, dict):
@@ -89,7 +90,7 @@ def outcome(state: SteeringState, model: Any, sae: SAE | None, profile: Profile 
     if spec is None:
         why = "no feature is set" if state.enabled else "the live steering is off"
         return {"kind": "unsteered", "told": f"Requests are answered unsteered: {why}."}
-    whose = f", as profile {profile} says" if profile and not profile.differs_from(state) else ""
+    whose = f", as set by profile {profile}" if profile and not profile.differs_from(state) else ""
     return {"kind": "steered", "told": f"Requests are steered by {_listed(spec)} of {model}{whose}."}
 
 
@@ -112,12 +113,16 @@ def _compared(profile: Profile, state: SteeringState) -> dict[str, Any]:
     return {
         "id": profile.pk,
         "name": profile.name,
-        "url": reverse("admin:profiles_profile_change", args=[quote(profile.pk)]),
+        "url": profile_url(profile),
         "differs": bool(difference),
         "values_differ": bool(difference.features),
         "differences": [_shown(change) for change in (*difference.fields, *difference.features)],
         "more": difference.more,
     }
+
+
+def profile_url(profile: Profile) -> str:
+    return reverse("admin:profiles_profile_change", args=[quote(profile.pk)])
 
 
 def _shown(change: Change) -> dict[str, str]:

@@ -6,12 +6,15 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Window
+from django.db.models.functions import RowNumber
 
 from profiles.errors import NothingLive, ProfileExists, ProfileNotFound
 from profiles.files.formats import DESCRIPTION_LENGTH as DESCRIPTION_LENGTH
 from profiles.files.formats import NAME_LENGTH as NAME_LENGTH
+from profiles.files.formats import NOTES_LENGTH as NOTES_LENGTH
 from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
+from profiles.tags import parse_tags
 from steering.errors import NoSAEAttached, NoSuchVersion, Refused
 from steering.models import SAE, LanguageModel, SteeringState
 
@@ -23,7 +26,18 @@ UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 ID = re.compile(r"[\w-]{1,50}\Z", re.ASCII)
 OnConflict = Literal["fail", "rename", "replace"]
 # The fields that `duplicate` copies and `restore` restores.
-CONTENT = ("name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "strengths", "more")
+CONTENT = (
+    "name",
+    "description",
+    "tags",
+    "notes",
+    "model_id",
+    "sae_id",
+    "layer",
+    "sae_fingerprint",
+    "strengths",
+    "more",
+)
 
 
 class HighestFeature(models.Func):
@@ -31,6 +45,16 @@ class HighestFeature(models.Func):
 
     function = "highest_feature"
     output_field = models.BigIntegerField()
+
+
+class Strongest(models.Func):
+    """The largest absolute strength of own features, 0 where there are none; a function of a migration.
+
+    Values of all modes and units are compared by their numbers, as `profiles.admin.badges.strongest` does.
+    """
+
+    function = "strongest_strength"
+    output_field = models.FloatField()
 
 
 class PartsFit(models.Func):
@@ -77,9 +101,18 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         """The profiles that steer this feature."""
         return self.filter(strengths__has_key=str(index))
 
+    def with_tags(self, tags: list[str]) -> "ProfileQuerySet":
+        """The profiles that have all of these tags. Raises InvalidProfile where they are no tags."""
+        return self.filter(tags__contains=parse_tags(tags, "tag"))
+
     @transaction.atomic
-    def create_from(self, *, strengths: Mapping[Any, Any] | None = None, **fields: Any) -> "Profile":
-        """Create a profile; fields that are left out are those of `defaults`. Raises what `Profile.save` raises."""
+    def create_from(
+        self, *, strengths: Mapping[Any, Any] | None = None, reason: str | None = None, **fields: Any
+    ) -> "Profile":
+        """Create a profile; fields that are left out are those of `defaults`. The history keeps `reason`.
+
+        Raises what `Profile.save` raises.
+        """
         SteeringState.objects.lock()
         now = self.defaults()
         if "sae_id" in fields and fields["sae_id"] != now["sae_id"]:
@@ -89,7 +122,9 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
             now |= {"strengths": {}, "more": {}}  # a document of its own, and nothing of the live one
         if strengths is not None:
             fields["strengths"] = strengths
-        return self.create(**{**now, **fields})
+        made = self.model(**{**now, **fields})
+        made.save(force_insert=True, reason=reason)
+        return made
 
     def defaults(self) -> dict[str, Any]:
         """The fields of a profile of the current model, the attached SAE and the live steering."""
@@ -107,12 +142,16 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
     def save_current(self, **fields: Any) -> "Profile":
         """Create a profile of the live steering. Raises NoSAEAttached, or NothingLive without strengths."""
         with transaction.atomic():
-            state = SteeringState.objects.lock()
-            if not SAE.objects.all_attached():
-                raise NoSAEAttached("no SAE is attached: there is no live steering to save")
-            if not state.document:
-                raise NothingLive("no feature is set: there is no live steering to save. Set one first")
-            return self.create_from(**fields)
+            SteeringState.objects.lock()
+            self.check_current()
+            return self.create_from(**fields, reason="saved from the live steering")
+
+    def check_current(self) -> None:
+        """Raises NoSAEAttached, or NothingLive without strengths, where there is no live steering to save."""
+        if not SAE.objects.all_attached():
+            raise NoSAEAttached("no SAE is attached: there is no live steering to save")
+        if not SteeringState.objects.load().document:
+            raise NothingLive("no feature is set: there is no live steering to save. Set one first")
 
     def free_name(self, name: str) -> str:
         """`name`, or the first of "name (2)", "name (3)" … that no profile has, cut to what a name may have."""
@@ -176,18 +215,31 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return Imported(self._save_as("replaced by an import", existing, {}), "replaced", before)
 
     @transaction.atomic
-    def restore(self, profile_id: str, version: int) -> "Profile":
+    def restore(self, profile_id: str, version: int, on_conflict: Literal["rename", "fail"] = "rename") -> "Profile":
         """Restore one of a profile's versions, also of a deleted profile. Raises NoSuchVersion.
 
-        Where another profile has the name of the version, the restored profile gets a free name like it.
+        Where another profile has the name of the version: `rename` takes a free name, `fail` raises ProfileExists.
         """
         SteeringState.objects.lock()
         past = self.version(profile_id, version)
         profile = self.filter(pk=profile_id).first() or self.model(id=profile_id)
         content = {name: getattr(past, name) for name in CONTENT}
         if self.model.objects.filter(name=past.name).exclude(pk=profile_id).exists():
+            if on_conflict == "fail":
+                message = f"name: a profile {past.name!r} already exists: on_conflict=rename restores under a free name"
+                raise ProfileExists(message, field="name")
             content["name"] = self.free_name(past.name)
-        return self._save_as(f"version {version} restored", profile, content)
+        return self._save_as(f"restored the version of {past.history_date:%-d %b %Y, %H:%M:%S}", profile, content)
+
+    def versions(self, profile_id: str) -> Any:
+        """The versions of a profile, each with its `number`: 1 is the oldest that is kept."""
+        number = Window(RowNumber(), order_by="history_id")
+        return self.model.history.filter(id=profile_id).annotate(number=number)
+
+    def number(self, past: Any) -> int:
+        """The number of one version."""
+        found: int = self.model.history.filter(id=past.id, history_id__lte=past.history_id).count()
+        return found
 
     def version(self, profile_id: str, version: int) -> Any:
         """A row of the history. Raises NoSuchVersion."""

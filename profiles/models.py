@@ -3,7 +3,6 @@
 Every method that changes the active profile or the live steering takes `SteeringState.objects.lock()` first.
 """
 
-import unicodedata
 import uuid
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -17,8 +16,18 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.dispatch import Signal
 
+from profiles.compatibility import in_one
 from profiles.errors import IncompatibleProfile, InvalidProfile, ProfileExists, ProfileNotActive, StaleProfile
-from profiles.managers import CONTENT, DESCRIPTION_LENGTH, NAME_LENGTH, HighestFeature, ProfileQuerySet
+from profiles.managers import (
+    CONTENT,
+    DESCRIPTION_LENGTH,
+    NAME_LENGTH,
+    NOTES_LENGTH,
+    HighestFeature,
+    ProfileQuerySet,
+    Strongest,
+)
+from profiles.tags import TagsField, check_printable, parse_tags
 from steering.document import Steering
 from steering.document.fit import misfits
 from steering.document.resolution import resolve
@@ -48,18 +57,26 @@ class Profile(models.Model):
     description = models.TextField(
         null=True, blank=True, max_length=DESCRIPTION_LENGTH, validators=[MaxLengthValidator(DESCRIPTION_LENGTH)]
     )
+    tags = TagsField(help_text="With a comma between two tags.")
+    notes = models.TextField(
+        blank=True, default="", db_default="", max_length=NOTES_LENGTH, validators=[MaxLengthValidator(NOTES_LENGTH)]
+    )
     model_id = models.CharField("model", max_length=100, null=True, blank=True)
     sae_id = models.CharField("SAE", max_length=200, null=True, blank=True)
     layer = models.PositiveIntegerField(null=True, blank=True)
     sae_fingerprint = models.CharField("SAE fingerprint", max_length=64, blank=True)
     strengths = FeatureStrengthsField(default=dict, blank=True)
     more = MoreField()
+    # Stored, since an index on the function would call the function for each row before a page far behind.
+    strongest = models.GeneratedField(
+        expression=Strongest("strengths"), output_field=models.FloatField(), db_persist=True, editable=False
+    )
     is_active = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = ProfileQuerySet.as_manager()
-    history = History()
+    history = History(excluded_fields=["strongest"])
 
     class Meta:
         ordering = ["name"]
@@ -69,6 +86,8 @@ class Profile(models.Model):
         indexes = [
             GinIndex(fields=["strengths"], name="profile_features"),  # "which profiles use this feature"
             models.Index(fields=["-updated_at"], name="profile_updated_at"),
+            GinIndex(fields=["tags"], name="profile_tags"),
+            models.Index(fields=["strongest"], name="profile_strongest"),
             models.Index("model_id", "sae_id", "layer", HighestFeature("strengths"), name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
@@ -100,8 +119,10 @@ class Profile(models.Model):
         return super().delete(*args, **kwargs)
 
     @transaction.atomic
-    def activate(self) -> None:
+    def activate(self, *, reason: str = "") -> None:
         """Replace the live steering by this profile: it steers each request that names no steering of its own.
+
+        The history of the live steering keeps `reason`.
 
         Where the profile is active and unchanged, nothing changes. Raises what `spec` raises; nothing changes then.
         """
@@ -113,9 +134,9 @@ class Profile(models.Model):
             return
         active = Profile.objects.active()
         if active is not None and active.pk != self.pk:
-            active._mark(False, f"deactivated: {self.name} was activated")
-        self._mark(True, "activated")
-        state.write(self.document, True, sae, f"profile {self.name} was activated")
+            active.mark(False, f"deactivated: {self.name} was activated")
+        self.mark(True, "activated")
+        state.write(self.document, True, sae, reason or f"profile {self.name} was activated")
         transaction.on_commit(partial(activated.send, Profile, door=current_door()))
 
     @transaction.atomic
@@ -129,7 +150,7 @@ class Profile(models.Model):
         if not self.is_active:
             return
         because = f": {why}" if why else ""
-        self._mark(False, f"deactivated{because}")
+        self.mark(False, f"deactivated{because}")
         if clear_steering:
             state.clear(reason=f"profile {self.name} was deactivated{because}")
 
@@ -152,14 +173,14 @@ class Profile(models.Model):
         """Discard changes of the live steering: steer by this active profile again. Raises ProfileNotActive."""
         SteeringState.objects.lock()
         self._refresh_active()
-        self.activate()
+        self.activate(reason=f"reverted to profile {self.name}")
 
     def _refresh_active(self) -> None:
         self.refresh_from_db()
         if not self.is_active:
-            raise ProfileNotActive(f"profile {self.name!r} is not active any more: look again at what steers")
+            raise ProfileNotActive(f"profile {self.name!r} is no longer active: look at the live steering again")
 
-    def _mark(self, active: bool, reason: str) -> None:
+    def mark(self, active: bool, reason: str) -> None:
         """Save `is_active` alone, without the checks of `save`: the content does not change."""
         self.is_active, self._change_reason = active, reason
         super().save(update_fields=["is_active"])
@@ -180,8 +201,8 @@ class Profile(models.Model):
     def _check_fits(self, model: Any, sae: SAE | None) -> None:
         differences = list(self.differences(model, sae))
         if differences:
-            listed = "; ".join(f"{d['field']} is {d['got']}, expected {d['expected']}" for d in differences)
-            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {listed}", differences=differences)
+            why = in_one(differences, model, sae)
+            raise IncompatibleProfile(f"profile {self.name!r} does not fit: {why}", differences=differences)
 
     def differences(self, model: Any, sae: SAE | None) -> Iterator[dict[str, Any]]:
         """Yield {field, got, expected} where the profile (got) and `model` or an attached SAE (expected) differ.
@@ -253,8 +274,9 @@ class Profile(models.Model):
         self.name = self.name.strip()
         if not self.name or len(self.name) > NAME_LENGTH:
             raise InvalidProfile(f"name: got {len(self.name)} characters, expected 1 to {NAME_LENGTH}", field="name")
-        for field in ("name", "description", "model_id", "sae_id", "sae_fingerprint"):
-            _refuse_control_characters(field, getattr(self, field) or "")
+        self.tags = parse_tags(self.tags)
+        for field in ("name", "description", "notes", "model_id", "sae_id", "sae_fingerprint"):
+            check_printable(getattr(self, field) or "", field)
         self._check_lengths()
         if Profile.objects.filter(name=self.name).exclude(pk=self.pk).exists():
             raise ProfileExists(f"name: a profile {self.name!r} already exists", field="name")
@@ -268,14 +290,7 @@ class Profile(models.Model):
     def _check_lengths(self) -> None:
         """Refuse lengths and ranges that the columns refuse. Raises InvalidProfile."""
         try:
-            self.clean_fields(exclude=["name", "strengths", "more"])
+            self.clean_fields(exclude=["name", "tags", "strengths", "more"])
         except ValidationError as error:
             field, [message, *_] = next(iter(error.message_dict.items()))
             raise InvalidProfile(f"{field}: {message}", field=field) from error
-
-
-def _refuse_control_characters(field: str, value: str) -> None:
-    allowed = "\n\r\t" if field == "description" else ""
-    for character in value:
-        if unicodedata.category(character) in {"Cc", "Cs"} and character not in allowed:
-            raise InvalidProfile(f"{field}: got the character {character!r}, expected printable text", field=field)

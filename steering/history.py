@@ -20,6 +20,14 @@ class Door(models.TextChoices):
     COMMAND = "command", "command"
 
 
+THROUGH: dict[str, str] = {
+    Door.ADMIN: "in the admin",
+    Door.API: "through the API",
+    Door.CHAT: "by a chat",
+    Door.COMMAND: "by command line",
+}
+
+
 def _request() -> Any:
     """The request in progress, kept by HistoryRequestMiddleware; None outside a request."""
     return getattr(HistoricalRecords.context, "request", None)
@@ -83,6 +91,11 @@ class Origin(models.Model):
 
     class Meta:
         abstract = True
+
+    @property
+    def author(self) -> str:
+        """The user and the interface, such as `admin, in the admin`."""
+        return ", ".join(filter(None, [self.agent, THROUGH.get(self.door, self.door)]))
 
 
 class History(HistoricalRecords):

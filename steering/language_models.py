@@ -16,6 +16,20 @@ from steering.errors import Refused
 from steering.saes import SAE
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+ANSWER_FORMS = {
+    "": "by its chat template",
+    "none": "none: calls and reasoning are not found",
+    "think": "reasoning alone",
+    "hermes": "Hermes, Qwen 2.5 and 3, SmolLM3, Granite 4",
+    "qwen3_coder": "Qwen3-Coder, Qwen 3.5",
+    "llama3": "Llama 3",
+    "mistral": "Mistral",
+    "phi4": "Phi-4",
+    "granite": "Granite 3",
+    "deepseek": "DeepSeek",
+    "gemma4": "Gemma 4",
+}
+"""The forms in which models write calls of tools and reasoning, with their names for people."""
 DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d{1,2})?)\Z")
 Row = TypeVar("Row", bound="LanguageModel")
 
@@ -76,11 +90,25 @@ class LanguageModel(models.Model):
         help_text="auto, cpu, cuda, cuda:N or mps",
         validators=[RegexValidator(DEVICE, "expected auto, cpu, cuda, cuda:N or mps")],
     )
+    answer_form = models.CharField(
+        max_length=20,
+        default="",
+        db_default="",
+        blank=True,
+        choices=[*ANSWER_FORMS.items()],
+        help_text="How calls of tools and reasoning are found in answers.",
+    )
     model_type = models.CharField("architecture", max_length=40, blank=True, editable=False)
-    is_current = models.BooleanField(default=False, editable=False)
+    is_current = models.BooleanField("current", default=False, editable=False)
     d_model = models.PositiveIntegerField(help_text="Width of the residual stream.")
     num_layers = models.PositiveIntegerField(help_text="Number of decoder blocks.")
     context_length = models.PositiveIntegerField(help_text="Positions, prompt and answer together.")
+    sampling_defaults = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        editable=False,
+        help_text="The sampling of requests that name none, from the model's own files.",
+    )
     load_count = models.PositiveIntegerField(default=0, editable=False, help_text="How often a load was asked for.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -134,7 +162,7 @@ class LanguageModel(models.Model):
     def check_deletable(self) -> None:
         """Raises ModelInUse."""
         if self.is_current:
-            raise ModelInUse(f"{self} is the current model: unload it first")
+            raise ModelInUse(f"{self} cannot be deleted while it is the current model. Unload it first")
 
     def check_rules(self) -> None:
         """Refuse a name or an option that breaks a rule of its column. Raises InvalidModel or ModelExists."""

@@ -37,7 +37,7 @@ class SteeringStateManager(models.Manager["SteeringState"]):
         """`lock`, for a change that was decided on `version`. Raises StaleSteering on another version."""
         state = self.lock()
         if state.version != version:
-            raise StaleSteering(f"the live steering is version {state.version} by now, got {version}: look again")
+            raise StaleSteering(f"the live steering is at version {state.version} now, got {version}: look at it again")
         return state
 
     def past(self, version: int) -> Any:
@@ -140,7 +140,7 @@ class SteeringState(models.Model):
         if past.strengths and (sae is None or sae.id != past.sae_id):
             here = f"{sae} is" if sae else "none is"
             raise SteeringUnavailable(f"version {version} steers features of SAE {past.sae_id}, and {here} attached")
-        self.replace(Steering.join(past.strengths, past.more), past.enabled, reason=f"version {version} restored")
+        self.replace(Steering.join(past.strengths, past.more), past.enabled, reason=f"restored version {version}")
 
     @transaction.atomic
     def _change(

@@ -149,9 +149,13 @@ class SAE(models.Model):
         null=True, editable=False, help_text="Mean norm of the residual stream, measured."
     )
     measured_tokens = models.PositiveBigIntegerField(null=True, editable=False, help_text="Tokens of the statistics.")
-    is_attached = models.BooleanField(default=False, editable=False)
+    is_attached = models.BooleanField("attached", default=False, editable=False)
     is_also_attached = models.BooleanField(
-        default=False, db_default=False, editable=False, help_text="Attached beside the main attached SAE."
+        "also attached",
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Attached in addition to the main attached SAE.",
     )
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.REGISTERED, editable=False)
     progress = models.FloatField(null=True, editable=False)
@@ -175,6 +179,10 @@ class SAE(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    def for_table(self) -> dict[str, Any]:
+        """What the table of features and strengths knows of its SAE (static/millm/features.js)."""
+        return {"id": self.id, "d_sae": self.d_sae, "norm": self.residual_norm}
 
     @property
     def is_vectors(self) -> bool:
@@ -237,7 +245,7 @@ class SAE(models.Model):
     def check_deletable(self) -> None:
         """Raises SAEInUse."""
         if self.is_in_use:
-            raise SAEInUse(f"SAE {self} is attached: detach it first")
+            raise SAEInUse(f"SAE {self} cannot be deleted while it is attached. Detach it first")
 
     def check_rules(self) -> None:
         """Refuse an id, a source or a path that breaks a rule. Raises InvalidSAE or SAEExists."""

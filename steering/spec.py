@@ -9,6 +9,8 @@ from typing import Any, Literal
 Mode = Literal["add", "clamp", "scale", "project"]
 """What a change does to the residual stream: see `Change`. To ablate a feature is to clamp it to 0."""
 PLAIN: Mode = "add"
+Region = Literal["content", "reasoning", "call"]
+"""What a token is a part of: the text for the user, the reasoning, or a call of a tool."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,19 @@ class SteeringPart:
     special_tokens: bool = True
     """False where special tokens of the tokenizer are not steered."""
     when: Condition | None = None
+    tools: bool = True
+    """False where the tokens of tool calls are not steered."""
+    thinking: bool = True
+    """False where the tokens of the reasoning are not steered."""
+
+    @property
+    def has_regions(self) -> bool:
+        """True where the part leaves out the tokens of calls or of the reasoning."""
+        return not (self.tools and self.thinking)
+
+    def steers_region(self, region: Region) -> bool:
+        """True where tokens of the region are steered."""
+        return {"reasoning": self.thinking, "call": self.tools}.get(region, True)
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,11 @@ class SteeringSpec:
         return fingerprint_of(self.parts)
 
     @property
+    def has_regions(self) -> bool:
+        """True where a part leaves out the tokens of calls or of the reasoning."""
+        return any(part.has_regions for part in self.parts)
+
+    @property
     def features(self) -> int:
         """The number of changes."""
         return sum(len(part.changes) for part in self.parts)
@@ -163,7 +183,9 @@ def _named(part: SteeringPart) -> list[Any]:
     changes = [(one.index, one.value, one.mode, one.weight, one.is_length) for one in part.changes]
     when = part.when
     condition = when and [*_weights(when), when.hook_name, when.index, when.above, when.so_far]
-    where = [part.positions.of, part.positions.first, part.positions.last, part.special_tokens]
+    # A steering without the last keys keeps the fingerprint that it had before they were known.
+    unsteered = [name for name in ("tools", "thinking") if not getattr(part, name)]
+    where = [part.positions.of, part.positions.first, part.positions.last, part.special_tokens, *unsteered]
     return [*_weights(part), part.layer, part.hook_name, changes, where, condition]
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from steering.errors import InvalidSteering
 from steering.spec import PLAIN
+from steering.validation import name_of
 
 INDEX = re.compile(r"[0-9]{1,10}\Z")
 ABLATE = "ablate"
@@ -94,7 +95,7 @@ def parse_entries(data: object, *, d_sae: int | None = None, field: str = "steer
     A list is refused. Raises what `parse_values` raises.
     """
     if isinstance(data, list):
-        raise InvalidSteering(f"got list, expected {EXPECTED}", field)
+        raise InvalidSteering(f"got a list, expected {EXPECTED}", field)
     return parse_values(data, d_sae=d_sae, field=field)
 
 
@@ -106,7 +107,7 @@ def parse_values(data: object, *, d_sae: int | None = None, field: str = "steeri
     finite or beyond STEERING_MAX_STRENGTH, an unknown mode or key, or more than STEERING_MAX_FEATURES entries.
     """
     if not isinstance(data, Mapping | list):
-        raise InvalidSteering(f"got {type(data).__name__}, expected {EXPECTED}", field)
+        raise InvalidSteering(f"got {name_of(data)}, expected {EXPECTED}", field)
     check_number(len(data), field)
     values: dict[int, Value] = {}
     for key, value, path in _listed(data, field) if isinstance(data, list) else _mapped(data, field):

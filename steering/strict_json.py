@@ -12,6 +12,19 @@ from rest_framework.renderers import JSONRenderer
 # A text without a match has no unpaired surrogate, which neither PostgreSQL nor an HTTP answer can hold.
 MAYBE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
+FAULTS = {
+    "Expecting property name": "expected a key in double quotes",
+    "Expecting value": "expected a value",
+    "Expecting ',' delimiter": "expected a comma, or the end of the list or object",
+    "Expecting ':' delimiter": "expected a colon after the key",
+    "Extra data": "expected the end of the text",
+    "Unterminated string": "the string has no end",
+    "Invalid control character": "the string has a control character: write it as an escape, such as \\n",
+    "Invalid \\": "the string has an escape that JSON does not know",
+    "Illegal trailing comma": "expected a value after the comma",
+}
+"""{the beginning of a message of Python: ours}."""
+
 
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError, whose message names the fault."""
@@ -22,11 +35,22 @@ def loads(text: str | bytes) -> Any:
         if MAYBE_SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
         return value
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{_place(error)}: {told(error)}") from None
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise ValueError(f"a string contains {half!r}, half of a surrogate pair, which is not a character") from None
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def told(error: json.JSONDecodeError) -> str:
+    """The fault in the words of this project."""
+    return next((words for said, words in FAULTS.items() if error.msg.startswith(said)), error.msg)
+
+
+def _place(error: json.JSONDecodeError) -> str:
+    return f"line {error.lineno}, column {error.colno}" if "\n" in error.doc else f"character {error.colno}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def explore(request: HttpRequest) -> HttpResponse:
     """The page. REST answers what it asks: POST /api/activations, /api/features/contrast and /api/vectors."""
     _check(request)
     sae = SAE.objects.attached()
-    table = FeatureTable(sae.pk if sae else None, sae.d_sae if sae else None, request.user, id="collected")
+    table = FeatureTable(sae, request.user, id="collected")
     page = {"now": _state(), "user": request.user.pk, "max_characters": MAX_CHARACTERS}
     context = {
         **admin.site.each_context(request),
@@ -76,7 +76,7 @@ def _state(search: str = "") -> dict[str, Any]:
     names, has_more = fitting_names(search, model, sae, most=MAX_OFFERED, with_active=True)
     return {
         "model": model.name if model else None,
-        "sae": {"id": sae.pk, "d_sae": sae.d_sae} if sae else None,
+        "sae": sae.for_table() if sae else None,
         "layers": model.num_layers if model else None,
         "layer": _layer(model, sae),
         "problem": _problem(model, sae),

@@ -161,6 +161,9 @@ def _links(request: HttpRequest, facts: FeatureFacts) -> dict[str, Any]:
         strength = min((facts.row.maximum or 2.0) / 2, settings.STEERING_MAX_STRENGTH)
         steering = {"steering": json.dumps({str(index): float(SIGNIFICANT.format(strength))}), "sae_id": sae.pk}
         links["steer_url"] = f"{reverse('admin:profiles_profile_add')}?{urlencode(steering)}"
+    if request.user.has_perms(["profiles.view_profile", "profiles.change_profile"]) and sae.is_in_use:
+        swept = urlencode({"sae": sae.pk, "feature": str(index)})
+        links["sweep_url"] = f"{reverse('admin:inference_sweep_add')}?{swept}"
     if request.user.has_perm("profiles.view_profile"):
         using = Profile.objects.filter(sae_id=sae.pk, strengths__has_key=str(index)).order_by("name")
         found = [(one, quote(one.pk), _strength(one.strengths[index])) for one in using[: MOST_PROFILES + 1]]

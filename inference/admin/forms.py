@@ -56,7 +56,7 @@ class RegisterModelForm(RegisterForm[LanguageModel]):
 
     class Meta:
         model = LanguageModel
-        fields = ["source", "name", "revision", "dtype", "device"]
+        fields = ["source", "name", "revision", "dtype", "device", "answer_form"]
 
     def register(self, **fields: Any) -> LanguageModel:
         return LanguageModel.objects.register(**fields)
@@ -68,6 +68,7 @@ class RegisterSAEForm(RegisterForm[SAE]):
     class Meta:
         model = SAE
         fields = ["source", "revision", "path", "id"]
+        help_texts = {"path": "Path inside the repository or folder: of a folder, or of a control vector's file."}
 
     def register(self, **fields: Any) -> SAE:
         return SAE.objects.register(sae_id=fields.pop("id"), **fields)

@@ -11,6 +11,7 @@ from inference.admin import consequences
 from inference.admin.deletion import DeletionAdmin
 from inference.admin.forms import RegisterModelForm
 from inference.admin.progress import ProgressAdmin, RowAction, live_column
+from inference.admin.setups import SetupsAdmin, before, setup_url, with_way_back
 from inference.model_files import weights_size
 from inference.models import LanguageModel
 from profiles.models import Profile
@@ -22,11 +23,11 @@ Status = LanguageModel.Status
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
+class LanguageModelAdmin(SetupsAdmin, DeletionAdmin, ProgressAdmin):
     list_filter = ["is_current"]
     search_fields = ["name", "source"]
     actions_row = ["load", "unload", "cancel"]
-    remedy = "Correct the cause, then load the model again. A download continues where it ended."
+    remedy = "Fix this and load it again; a download resumes where it stopped."
 
     # --- the list and the page ---
 
@@ -55,6 +56,16 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         again = [RowAction("load", "Load again", is_primary=True)] if model.status != Status.READY else []
         return [*again, RowAction("unload", "Unload")]
 
+    def further_buttons(self, request: HttpRequest, row: LanguageModel) -> list[tuple[RowAction, str, str]]:
+        """The way back, where the load of the current model failed."""
+        has_failed = row.is_current and row.status == Status.ERROR
+        setup = before(request.user) if has_failed else None
+        way = RowAction("restore", "Back to the setup before", of_row=False)
+        return [(way, "undo", setup_url(setup))] if setup else []
+
+    def told(self, request: HttpRequest, message: str) -> str:
+        return with_way_back(message, request.user)
+
     def facts(self, request: HttpRequest, model: LanguageModel) -> list[tuple[str, Any]]:
         return [
             ("Source", model.source),
@@ -63,8 +74,9 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             ("Decoder blocks", model.num_layers),
             ("Residual stream", f"{model.d_model:,} wide"),
             ("Context", f"{model.context_length:,} tokens"),
+            *([("Sampling by default", _sampling(model))] if model.sampling_defaults else []),
             ("Weights", _weights(model)),
-            ("Answers requests", "yes" if model.is_current else "no: it is not the current model"),
+            ("Current model", "yes" if model.is_current else "no"),
         ]
 
     # --- the forms ---
@@ -79,10 +91,13 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         if obj is None:
             return [(None, {"fields": RegisterModelForm.Meta.fields})]
         note = "Workers load the current model again when these fields change." if obj.is_current else ""
-        return [("Load options", {"fields": ["dtype", "device"], "description": note})]
+        return [
+            ("Load options", {"fields": ["dtype", "device"], "description": note}),
+            ("Calls and reasoning", {"fields": ["answer_form"]}),
+        ]
 
     def registration_message(self, model: LanguageModel) -> str:
-        return f"{model} is registered. Nothing is downloaded yet: load the model to serve it."
+        return f"{model} is registered. Load it to serve it."
 
     def save_model(self, request: HttpRequest, obj: LanguageModel, form: Any, change: bool) -> None:
         if not change or not form.changed_data:  # the form has registered a new model
@@ -103,7 +118,7 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
             request,
             object_id,
             LanguageModel.load,
-            "{} is the current model now: workers load it.",
+            "The load of {} has begun.",
             consequences=consequences.of_loading,
             question="Load {}?",
         )
@@ -142,6 +157,10 @@ class LanguageModelAdmin(DeletionAdmin, ProgressAdmin):
         return lines
 
 
+def _sampling(model: LanguageModel) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in model.sampling_defaults.items())
+
+
 def _weights(model: LanguageModel) -> str:
     if model.is_under_way:
         return "known after the download"
@@ -149,4 +168,4 @@ def _weights(model: LanguageModel) -> str:
         size = weights_size(model)
     except (Refused, OSError) as error:
         return f"cannot be read: {error}"
-    return f"{filesizeformat(size)}; a worker needs at least about as much memory" if size else "not on this machine"
+    return f"{filesizeformat(size)} on disk; needs at least that much memory" if size else "not on this machine"

@@ -21,13 +21,13 @@ from steering.admin.actions import posted_action
 from steering.errors import Refused
 from steering.models import SAE
 
-REMEDY = "Correct the cause, then try again: the measuring goes on behind the texts that it has measured."
+REMEDY = "Fix this and try again; the measuring resumes where it stopped."
 
 
 class MeasureForm(forms.Form):
     file = forms.FileField(
         label="Texts",
-        help_text='Text, a text a line, or JSON lines ({"text": …} or {"messages": […]}). May be gzipped.',
+        help_text='Plain text, one text per line, or JSON lines ({"text": …} or {"messages": […]}). May be gzipped.',
         widget=UnfoldAdminFileFieldWidget,
     )
 
@@ -51,9 +51,7 @@ class MeasuringPages(ModelAdmin):
         page = reverse("admin:steering_sae_change", args=[quote(sae.pk)])
         form = MeasureForm(request.POST, request.FILES) if request.method == "POST" else MeasureForm()
         if form.is_valid() and (measurement := self._begun(sae, form)):
-            message = (
-                f"{measurement.lines:,} texts are stored: a worker that serves {measurement.model_name} reads them."
-            )
+            message = f"Stored {measurement.lines:,} texts, to be read by {measurement.model_name}."
             self.log_change(request, sae, f"Measuring over {measurement.lines:,} texts begun.")
             self.message_user(request, message, messages.SUCCESS)
             return redirect(page if self.has_view_permission(request, sae) else reverse("admin:index"))
@@ -78,11 +76,11 @@ class MeasuringPages(ModelAdmin):
 
     @posted_action("Cancel measuring", permissions=["change"], icon="close")
     def cancel_measuring(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._measuring(request, object_id, Measurement.cancel, "The measuring of {} is cancelled.")
+        return self._measuring(request, object_id, Measurement.cancel, "Cancelled the measuring of {}.")
 
     @posted_action("Try again", permissions=["change"], icon="refresh")
     def retry_measuring(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._measuring(request, object_id, Measurement.retry, "The measuring of {} goes on.")
+        return self._measuring(request, object_id, Measurement.retry, "Resumed the measuring of {}.")
 
     def _measuring(self, request: HttpRequest, object_id: str, do: Any, success: str) -> HttpResponse:
         act: Any = self.act  # of ProgressAdmin

@@ -22,7 +22,8 @@ from steering.admin.actions import page_before
 from steering.admin.search import BoundedSearch
 from steering.errors import Refused
 
-VARIANTS = {"registered": "default", "ready": "success", "error": "danger"}  # of a status badge; others: info
+# Of a status badge; others: info
+VARIANTS = {"registered": "default", "ready": "success", "done": "success", "error": "danger"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class RowAction:
     name: str
     title: str
     is_primary: bool = False
+    of_row: bool = True
+    """True where the button's name for screen readers ends with the row."""
 
 
 def live_column(title: str, cell: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any], SafeString]:
@@ -115,7 +118,12 @@ class ProgressAdmin(BoundedSearch):
             for action in self.available_actions(row)
             if action.name in allowed
         ]
+        buttons += self.further_buttons(request, row)
         return render_to_string("millm/progress_buttons.html", {"row": row, "buttons": buttons}) if buttons else ""
+
+    def further_buttons(self, request: HttpRequest, row: Any) -> list[tuple[RowAction, str, str]]:
+        """Buttons beside those of the available actions, each with its icon and the URL that it posts to."""
+        return []
 
     def panel(self, request: HttpRequest, row: Any) -> str:
         """The top of the row's page as HTML: state, buttons and facts."""
@@ -191,8 +199,12 @@ class ProgressAdmin(BoundedSearch):
         else:
             message = " ".join([success.format(row), *lines])
             self.log_change(request, row, message)
-            self.message_user(request, message, messages.SUCCESS)
+            self.message_user(request, self.told(request, message), messages.SUCCESS)
         return redirect(back)
+
+    def told(self, request: HttpRequest, message: str) -> str:
+        """The message after an action, which may get a link here."""
+        return message
 
     def _confirm(self, request: HttpRequest, row: Any, question: str, lines: list[str], back: str) -> HttpResponse:
         context = {

@@ -35,7 +35,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
     search_fields = ["id", "source"]
     actions_row = ["attach", "attach_also", "detach", "download", "cancel", *MeasuringPages.measuring_actions]
     add_form_template = "admin/steering/sae/register.html"
-    remedy = "Correct the cause, then try again. A download continues where it ended."
+    remedy = "Fix this and try again; a download resumes where it stopped."
 
     # --- the list and the page ---
 
@@ -44,7 +44,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
         return [sae.id, f"{sae.source}/{sae.path}".rstrip("/")]
 
     def columns(self, request: HttpRequest) -> list[Any]:
-        current = LanguageModel.objects.current()
+        current = _current(request)
         return [
             "about",
             live_column("Status", self.state, "status"),
@@ -55,16 +55,21 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             live_column("Actions", lambda sae: self.buttons(request, sae)),
         ]
 
+    def buttons(self, request: HttpRequest, row: SAE) -> str:
+        row.is_misfit = _misfit(_current(request), row) != ""  # type: ignore[attr-defined]
+        return super().buttons(request, row)
+
     def badge(self, sae: SAE) -> str:
         return "attached" if sae.is_attached else "also attached" if sae.is_also_attached else ""
 
     def available_actions(self, sae: SAE) -> list[RowAction]:
-        attach, detach = RowAction("attach", "Attach", is_primary=True), RowAction("detach", "Detach")
+        is_misfit = getattr(sae, "is_misfit", False)
+        attach, detach = RowAction("attach", "Attach", is_primary=not is_misfit), RowAction("detach", "Detach")
         if sae.status == Status.READY:
             prepare = [] if sae.fingerprint or sae.progress else [RowAction("download", "Prepare")]
             if sae.is_also_attached:
                 return [*prepare, detach, RowAction("attach", "Attach as main")]
-            return [*prepare, *([detach] if sae.is_attached else [attach, RowAction("attach_also", "Attach beside")])]
+            return [*prepare, *([detach] if sae.is_attached else [attach, RowAction("attach_also", "Also attach")])]
         if sae.is_under_way:
             return [RowAction("cancel", "Cancel")]
         download = RowAction("download", "Try again" if sae.status == Status.ERROR else "Download", is_primary=True)
@@ -73,7 +78,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
     def facts(self, request: HttpRequest, sae: SAE) -> list[tuple[str, Any]]:
         return [
             ("Source", sae.source),
-            ("Path", sae.path or "top folder of the source"),
+            ("Path", sae.path or "(root folder)"),
             *([] if is_folder(sae.source) else [("Revision", sae.revision or "main")]),
             ("Fits", fit_badge(LanguageModel.objects.current(), sae, in_full=True)),
             *(_facts_of_files(sae) if sae.hook_name else [("Contents", "known after the download")]),
@@ -115,7 +120,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
         if sae.status == Status.READY:
             what = "vectors" if sae.is_vectors else "features"
             return f"{sae} is registered and ready: attach it to steer by its {what}."
-        return f"{sae} is registered: a worker downloads it now."
+        return f"{sae} is registered. Its download has begun."
 
     def save_model(self, request: HttpRequest, obj: SAE, form: Any, change: bool) -> None:
         """Do nothing: the form has saved the SAE."""
@@ -133,11 +138,9 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             question="Attach {}?",
         )
 
-    @posted_action("Attach beside", permissions=["change"], icon="add_link")
+    @posted_action("Also attach", permissions=["change"], icon="add_link")
     def attach_also(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(
-            request, object_id, partial(attach_sae, also=True), "{} is attached beside the main attached SAE."
-        )
+        return self.act(request, object_id, partial(attach_sae, also=True), "{} is also attached. The main SAE stays.")
 
     @posted_action("Detach", permissions=["change"], icon="link_off")
     def detach(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -152,7 +155,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
 
     @posted_action("Download", permissions=["change"], icon="download")
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act(request, object_id, SAE.prepare, "A worker prepares {} now.")
+        return self.act(request, object_id, SAE.prepare, "The preparation of {} has begun.")
 
     @posted_action("Cancel", permissions=["change"], icon="close")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -210,6 +213,24 @@ def _hook_point(sae: SAE) -> str:
     return f"{layers}, {sae.hook_name.removeprefix(f'blocks.{sae.layer}.')}"
 
 
+def _current(request: Any) -> LanguageModel | None:
+    """The current model, which is read once for all rows of a list."""
+    if not hasattr(request, "current_model"):
+        request.current_model = LanguageModel.objects.current()
+    current: LanguageModel | None = request.current_model
+    return current
+
+
+def _misfit(current: LanguageModel | None, sae: SAE) -> str:
+    """Why `sae` does not fit the current model; empty where it fits, or no model is current."""
+    try:
+        if current is not None:
+            current.check_fits(sae)
+    except Refused as error:
+        return str(error)
+    return ""
+
+
 def fit_badge(current: LanguageModel | None, sae: SAE, *, in_full: bool = False) -> str:
     """A badge that shows if `sae` fits the current model; the reason is a tooltip, or with `in_full` a text."""
     text, variant, icon, reason = "fits", "success", "check", f"It can be attached to {current}."
@@ -217,10 +238,7 @@ def fit_badge(current: LanguageModel | None, sae: SAE, *, in_full: bool = False)
         text, variant, icon, reason = "not known", "default", "help", "This is known when the SAE is ready."
     elif current is None:
         text, variant, icon, reason = "no model", "default", "help", "No model is current: load one first."
-    else:
-        try:
-            current.check_fits(sae)
-        except Refused as error:
-            text, variant, icon, reason = "does not fit", "warning", "block", str(error)
+    elif misfit := _misfit(current, sae):
+        text, variant, icon, reason = "does not fit", "warning", "block", misfit
     context = {"id": sae.pk, "text": text, "variant": variant, "icon": icon, "reason": reason, "in_full": in_full}
     return render_to_string("admin/steering/sae/fit.html", context)

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api import examples
 from inference.api.reading import MayRead
 from inference.broker.shares import count_for
 from inference.reading.facts import FeatureFacts
 from steering.api.parameters import known_parameters, sae_of
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors
 
 NUMBERS = {"type": "array", "items": {"type": "number"}}
 
@@ -60,6 +61,7 @@ class ExampleSerializer(serializers.Serializer[Any]):
     source = serializers.CharField(help_text="`measured` or `neuronpedia`.")  # type: ignore[assignment]
 
 
+@extend_schema_serializer(examples=answer_example(examples.FEATURE, "whales"))
 class FeatureSerializer(serializers.Serializer[Any]):
     """A feature. Facts that are not known are null."""
 
@@ -92,7 +94,7 @@ class FeatureView(APIView):
         operation_id="saes_features_retrieve",
     )
     def get(self, request: Request, id: str, index: int) -> Response:
-        """Labels, statistics, promoted and suppressed tokens, nearest features, and examples of a feature.
+        """Get a feature: labels, statistics, promoted and suppressed tokens, nearest features, and examples.
 
         A worker computes tokens and nearest features once, where the SAE fits the current model; they are kept.
         """

@@ -3,21 +3,23 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from inference.api import examples
 from inference.measuring.corpus import CorpusFile
 from inference.measuring.models import Measurement
 from steering.api.parameters import known_parameters, sae_of
 from steering.api.permissions import ChangePermissions, visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors
 from steering.api.uploads import UPLOAD, TakesFile, uploaded
 from steering.models import SAE
 
 
+@extend_schema_serializer(examples=answer_example(examples.MEASUREMENT, "in progress"))
 class MeasurementSerializer(serializers.ModelSerializer[Measurement]):
     """A measuring; `waits` is true while no worker has it."""
 
@@ -55,7 +57,7 @@ class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
     def create(self, request: Request, id: str) -> Response:
         """Measure the SAE over the texts of a file, by the current model: a worker that serves it begins soon.
 
-        The file is text, a text a line, or JSON lines: `{"text": "…"}` or `{"messages": […]}`. It may be gzipped. It
+        The file is text, one per line, or JSON lines: `{"text": "…"}` or `{"messages": […]}`. It may be gzipped. It
         is the body, of any media type, or the part `file` of a form. A bad line is refused by its number, and nothing
         is stored then. The results replace those of an earlier measuring.
         """
@@ -66,7 +68,7 @@ class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
 
     @extend_schema(request=None, responses={**ANSWER, **errors(404, 409)}, operation_id="saes_measure_retry")
     def retry(self, request: Request, id: str) -> Response:
-        """Go on with a measuring that ended with an error, from the texts that were measured before it."""
+        """Go on with a measuring that ended with an error: from the texts that were measured before it."""
         measurement = Measurement.objects.of(sae_of(id))
         measurement.retry()
         return self._answer(measurement)

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
+from inference.api.examples import ACTIVATIONS
 from inference.api.reading_serializers import (
     ActivationsRequestSerializer,
     ActivationsSerializer,
@@ -20,7 +21,7 @@ from inference.broker.shares import count_for
 from inference.reading.request import Reading
 from steering.api.document_schema import COMPOSITION
 from steering.api.document_serializers import given
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors
 
 TEXTS = ["The whale dives in the sea."]
 FAILURES = errors(400, 404, 409, 503)
@@ -57,12 +58,13 @@ class ActivationsView(_ReadingView):
         examples=[
             OpenApiExample("unsteered", {"texts": TEXTS, "top_k": 3}, request_only=True),
             OpenApiExample("under a sum of profiles", {"texts": TEXTS, "steering": COMPOSITION}, request_only=True),
+            *answer_example(ACTIVATIONS, "one token of a sentence"),
         ],
     )
     def post(self, request: Request) -> Response:
         """Read texts, conversations or token ids: the features that fire on each token, and over each text.
 
-        The current model reads beside its chats. Activates nothing; a steering holds for this reading only.
+        The current model reads, while its chats go on. Activates nothing; a steering holds for this reading only.
         """
         asked = self.checked(request)
         reading = Reading.of(asked["sae"])
@@ -90,7 +92,7 @@ class ContrastView(_ReadingView):
 
     @extend_schema(request=ContrastRequestSerializer, responses={200: ContrastSerializer, **FAILURES})
     def post(self, request: Request) -> Response:
-        """Find the features that tell the positive texts from the negative ones, by the difference of mean scores.
+        """Find the features that tell two sets of texts apart: ranked by the difference of mean scores.
 
         Some ten texts a side are enough. Of a conversation the last answer counts.
         """

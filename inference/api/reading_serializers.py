@@ -3,14 +3,16 @@
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from pydantic import ValidationError
 from rest_framework import serializers
 
+from inference.api import examples
 from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
 from inference.openai.messages import Message
 from inference.openai.validation import as_openai_error
 from steering.api.document_serializers import OwnSteeringSerializer
+from steering.api.schema import answer_example, request_example
 from steering.api.serializers import StrictMixin
 from steering.document.steering import MAX_INTENSITY
 
@@ -164,6 +166,7 @@ class ActivationsRequestSerializer(_Reading):
         return attrs
 
 
+@extend_schema_serializer(examples=request_example(examples.SENTENCES, "the sea"))
 class ContrastRequestSerializer(_Reading):
     positive = TextsOrChats(help_text="Texts, or conversations, of the kind that is wanted.")
     negative = TextsOrChats(help_text="Texts, or conversations, of another kind.")
@@ -217,6 +220,7 @@ class _Read(serializers.Serializer[Any]):
     hook_name = serializers.CharField()
 
 
+@extend_schema_serializer(examples=answer_example(examples.ACTIVATIONS, "one token of a sentence"))
 class ActivationsSerializer(_Read):
     steering = serializers.CharField(help_text="The fingerprint of the steering, or `none`.")
     stage = serializers.ChoiceField(["before", "after"], allow_null=True)
@@ -233,6 +237,7 @@ class FeatureContrastSerializer(serializers.Serializer[Any]):
     density = serializers.FloatField(help_text="The share of all tokens on which the feature fires.")
 
 
+@extend_schema_serializer(examples=answer_example(examples.CONTRAST, "the sea"))
 class ContrastSerializer(_Read):
     pool = serializers.CharField()
     positive = serializers.IntegerField(help_text="The number of texts.")

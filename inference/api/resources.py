@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from inference.api import examples
 from inference.api.serializers import (
     AttachSerializer,
     CatalogueQuerySerializer,
@@ -24,7 +25,7 @@ from inference.api.serializers import (
 from inference.models import LanguageModel
 from profiles.current import attach_sae, detach_sae
 from steering.api.permissions import ModelPermissions, visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors, request_example
 from steering.hub.sources import is_folder, local_folder
 from steering.models import SAE
 
@@ -66,10 +67,14 @@ HUB_ERRORS = (400, 403, 404, 409, 502, 503, 507)
 
 
 @extend_schema_view(
-    list=extend_schema(responses={200: ModelSerializer(many=True), **errors(400, 404)}),
-    create=extend_schema(request=RegisterModelSerializer, responses={201: ModelSerializer, **errors(*HUB_ERRORS)}),
-    retrieve=extend_schema(responses={**MODEL, **errors(404)}),
-    destroy=extend_schema(responses={204: None, **errors(404, 409)}),
+    list=extend_schema(summary="List the models", responses={200: ModelSerializer(many=True), **errors(400, 404)}),
+    create=extend_schema(
+        summary="Register a model",
+        request=RegisterModelSerializer,
+        responses={201: ModelSerializer, **errors(*HUB_ERRORS)},
+    ),
+    retrieve=extend_schema(summary="Get a model", responses={**MODEL, **errors(404)}),
+    destroy=extend_schema(summary="Delete a model", responses={204: None, **errors(404, 409)}),
 )
 class ModelViewSet(_Resource):
     """Language models. At most one is current: workers serve it unless they are pinned to another."""
@@ -118,13 +123,15 @@ SAE_ANSWER = {200: SAESerializer}
 
 
 @extend_schema_view(
-    list=extend_schema(responses={200: SAESerializer(many=True), **errors(400, 404)}),
-    create=extend_schema(request=RegisterSAESerializer, responses={201: SAESerializer, **errors(*HUB_ERRORS)}),
-    retrieve=extend_schema(responses={**SAE_ANSWER, **errors(404)}),
-    destroy=extend_schema(responses={204: None, **errors(404, 409)}),
+    list=extend_schema(summary="List the SAEs", responses={200: SAESerializer(many=True), **errors(400, 404)}),
+    create=extend_schema(
+        summary="Register an SAE", request=RegisterSAESerializer, responses={201: SAESerializer, **errors(*HUB_ERRORS)}
+    ),
+    retrieve=extend_schema(summary="Get an SAE", responses={**SAE_ANSWER, **errors(404)}),
+    destroy=extend_schema(summary="Delete an SAE", responses={204: None, **errors(404, 409)}),
 )
 class SAEViewSet(_Resource):
-    """SAEs and vector sets. One is the main attached one, others are attached beside it: their directions steer."""
+    """SAEs and vector sets. One is the main attached SAE; others are attached in addition, so that they steer."""
 
     queryset: QuerySet[SAE] = SAE.objects.all()
     serializer_class = SAESerializer
@@ -143,14 +150,14 @@ class SAEViewSet(_Resource):
     @extend_schema(
         request=AttachSerializer,
         responses={**SAE_ANSWER, **errors(400, 404, 409)},
-        examples=[OpenApiExample("beside the main one", {"also": True}, request_only=True)],
+        examples=request_example({"also": True}, "in addition") + answer_example(examples.SAE, "the demo's SAE"),
     )
     @action(detail=True, methods=["post"])
     def attach(self, request: Request, pk: str) -> Response:
         """Attach the SAE to the current model.
 
         It replaces the main attached SAE, and ends the active profile and the live steering. With `also` it is attached
-        beside the main one, and nothing else changes.
+        in addition, and nothing else changes.
         """
         sae = self.get_object()
         body = AttachSerializer(data=request.data)

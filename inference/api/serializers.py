@@ -3,17 +3,22 @@
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from inference.api import examples
 from inference.interface import request_tokens
 from inference.models import LanguageModel
+from steering.api.schema import answer_example, request_example
 from steering.api.serializers import StrictMixin
-from steering.language_models import DTYPES
+from steering.language_models import ANSWER_FORMS, DTYPES
 from steering.models import SAE
 
+ANSWER_FORM = "How calls of tools and reasoning are found in answers. Empty: by the model's chat template."
 STATE = ["status", "progress", "error", "created_at", "updated_at"]
 
 
+@extend_schema_serializer(examples=answer_example(examples.MODEL, "the demo"))
 class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
     status = serializers.ChoiceField(choices=LanguageModel.Status.choices, read_only=True)
     progress = serializers.FloatField(allow_null=True, help_text="Share of a download, from 0 to 1.")
@@ -23,8 +28,9 @@ class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
     class Meta:
         model = LanguageModel
         fields = [
-            *("id", "name", "source", "revision", "dtype", "device", "model_type", "is_current"),
-            *("d_model", "num_layers", "context_length", "request_tokens", *STATE),
+            *("id", "name", "source", "revision", "dtype", "device", "answer_form"),
+            *("model_type", "is_current"),
+            *("d_model", "num_layers", "context_length", "request_tokens", "sampling_defaults", *STATE),
         ]
         read_only_fields = fields
 
@@ -32,6 +38,7 @@ class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
         return request_tokens(model.context_length, settings.INFERENCE_CACHE_TOKENS)
 
 
+@extend_schema_serializer(examples=request_example(examples.NEW_MODEL, "from the hub"))
 class RegisterModelSerializer(StrictMixin):
     """The fields that register a model; the other fields are read from its `config.json`."""
 
@@ -42,22 +49,27 @@ class RegisterModelSerializer(StrictMixin):
     revision = serializers.CharField(max_length=100, default="", allow_blank=True)
     dtype = serializers.ChoiceField(choices=DTYPES, default="auto")
     device = serializers.CharField(max_length=20, default="auto")
+    answer_form = serializers.ChoiceField(choices=[*ANSWER_FORMS.items()], default="", help_text=ANSWER_FORM)
 
     def create(self, validated_data: dict[str, Any]) -> LanguageModel:
         return LanguageModel.objects.register(**validated_data)
 
 
+@extend_schema_serializer(examples=request_example({"dtype": "float16", "device": "cuda:0"}, "on the first GPU"))
 class LoadOptionsSerializer(StrictMixin):
-    """The load options of a model. If the model is served, workers load it again after a change."""
+    """The load options of a model, and the form of its answers. If the model is served, workers load it again after a
+    change of a load option."""
 
     dtype = serializers.ChoiceField(choices=DTYPES, required=False)
     device = serializers.CharField(max_length=20, required=False)
+    answer_form = serializers.ChoiceField(choices=[*ANSWER_FORMS.items()], required=False, help_text=ANSWER_FORM)
 
     def update(self, instance: LanguageModel, validated_data: dict[str, Any]) -> LanguageModel:
         instance.change_options(**validated_data)
         return instance
 
 
+@extend_schema_serializer(examples=answer_example(examples.SAE, "the demo's SAE"))
 class SAESerializer(serializers.ModelSerializer[SAE]):
     progress = serializers.FloatField(allow_null=True, help_text="Of the download or the fingerprint, from 0 to 1.")
     layers = serializers.ListField(child=serializers.IntegerField(min_value=0), help_text="The layers that it spans.")
@@ -71,6 +83,7 @@ class SAESerializer(serializers.ModelSerializer[SAE]):
         read_only_fields = fields
 
 
+@extend_schema_serializer(examples=request_example(examples.NEW_SAE, "from the hub"))
 class RegisterSAESerializer(StrictMixin):
     """The fields that register an SAE; the other fields are read from its files."""
 
@@ -85,7 +98,7 @@ class RegisterSAESerializer(StrictMixin):
 
 class AttachSerializer(StrictMixin):
     also = serializers.BooleanField(
-        default=False, help_text="Attach it beside the main attached SAE, in place of replacing that one."
+        default=False, help_text="Attach it in addition to the main attached SAE, which stays."
     )
 
 
@@ -94,6 +107,7 @@ class CatalogueQuerySerializer(StrictMixin):
     revision = serializers.CharField(max_length=100, default="", allow_blank=True)
 
 
+@extend_schema_serializer(examples=answer_example(examples.FOUND, "Gemma Scope"))
 class FoundSAESerializer(serializers.Serializer[Any]):
     """An SAE inside a repository or a folder. A property that its path does not name is null."""
 

@@ -3,19 +3,20 @@
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers, status
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api import examples
 from inference.api.reading_serializers import TextsOrChats
 from inference.api.serializers import SAESerializer
 from inference.broker.shares import count_for
 from inference.reading.vectors import Recipe, VectorReading
 from steering.api.permissions import visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors, request_example
 from steering.api.serializers import StrictMixin
 from steering.labels.files import LABEL_LENGTH
 from steering.models import SAE
@@ -64,6 +65,7 @@ class MadeSerializer(serializers.Serializer[Any]):
     tokens = serializers.IntegerField(help_text="The tokens that counted.")
 
 
+@extend_schema_serializer(examples=answer_example(examples.MADE_SET, "the sea"))
 class MadeSetSerializer(serializers.Serializer[Any]):
     sae = SAESerializer(help_text="The vector set, a row of /api/saes.")
     made = MadeSerializer()
@@ -85,13 +87,13 @@ class VectorsView(APIView):
     @extend_schema(
         request=VectorRequestSerializer,
         responses={201: MadeSetSerializer, **errors(400, 404, 409, 503, 507)},
-        examples=[OpenApiExample("Two texts a side", EXAMPLE, request_only=True)],
+        examples=request_example(EXAMPLE, "two texts a side") + answer_example(examples.MADE_SET, "the sea"),
         operation_id="vectors_create",
     )
     def post(self, request: Request) -> Response:
-        """Make a vector of two sets of texts, and keep it as a vector set: an SAE with one direction and no encoder.
+        """Make a vector of two sets of texts: it is kept as a vector set, an SAE with one direction and no encoder.
 
-        The current model reads the texts beside its chats. `difference` is the difference of the means of the residual
+        The current model reads the texts. `difference` is the difference of the means of the residual
         stream, `pca` the first principal component of the differences of pairs. Attach the set to steer by it.
         """
         body = VectorRequestSerializer(data=request.data)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
+CANCELLED = "cancelled"
 # The HTTP status of each code of a RequestFailed; any other code is the server's fault.
 STATUSES = {
     "context_length_exceeded": 400,
@@ -13,7 +14,7 @@ STATUSES = {
     "engine_busy": 429,
     "queue_full": 429,
     "share_used_up": 429,
-    "cancelled": 499,
+    CANCELLED: 499,
     "engine_closed": 503,
     "out_of_memory": 503,
     "no_worker": 503,

@@ -12,9 +12,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from inference import metrics
-from inference.broker import counters
+from inference.broker import claims, counters
 from inference.broker.counters import Outcome
-from inference.broker.errors import RequestFailed
+from inference.broker.errors import CANCELLED, RequestFailed
+from inference.broker.events import write_events
 from inference.broker.inbox import inbox
 from inference.broker.messages import Message
 from inference.broker.queues import enqueue
@@ -23,7 +24,10 @@ from inference.interface import Event
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
-ASKING = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/admin/chat/completions"}
+ASKING = {
+    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"),
+    "/admin/chat/completions",
+}
 """The paths whose requests a worker answers."""
 SEND_S = 60.0
 """A client that takes nothing for this long is gone."""
@@ -43,6 +47,8 @@ class Call:
     """True where all of the response was sent."""
     is_left: bool = False
     """True where the client closed the connection before that."""
+    at_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """Called when the request has ended, however it ended."""
 
     def leave(self) -> None:
         """End the reading of events: the client is gone.
@@ -63,6 +69,8 @@ class Call:
         if asks and outcome:
             metrics.REQUESTS.labels(outcome).inc()
             await counters.request_ended(outcome, self.exchange.first_token_s if self.exchange else None)
+        for ended in self.at_end:
+            await ended()
 
     def _outcome(self) -> Outcome | None:
         if self.status is None or self.is_left:
@@ -120,6 +128,13 @@ def closes_exchanges(application: ASGI) -> ASGI:
 
 
 # --- its exchange with a worker ---
+
+
+def cancel_elsewhere(inbox_key: str, request_id: str) -> None:
+    """Cancel a request of any web process, which reads the error `cancelled` in its inbox. Raises RedisError."""
+    error = {"code": CANCELLED, "message": "The request was cancelled."}
+    write_events([(inbox_key, Event(request_id, "failed", error))])
+    claims.cancel(request_id)
 
 
 class Destination(Protocol):

@@ -35,6 +35,8 @@ class Heartbeat:
     memory_bytes: int = 0
     gpu_bytes: int | None = None
     """Bytes of the tensors on its GPU; None on a CPU."""
+    free_bytes: int | None = None
+    """Bytes that another model may take on its device; None while it serves none, and from older workers."""
     load: str = ""
     """The load that the worker serves, works on, or failed in: see `LanguageModel.load_id`."""
     progress: float | None = None
@@ -42,6 +44,8 @@ class Heartbeat:
     error: str = ""
     is_open: bool | None = None
     """True where the worker takes requests for `model`, also while it loads another one; None from older workers."""
+    open_load: str = ""
+    """The load of `model` where the worker takes requests for it, also while `load` is another one."""
     is_pinned: bool = False
     """True where INFERENCE_MODEL names its model: the worker serves it, whichever model is current."""
 

@@ -116,6 +116,16 @@ class GenerateMessage(Message):
     template: dict[str, Any] = {}
     """Options of the chat template."""
     reading: AnswerReading | None = None
+    parsed: bool = False
+    """True where calls and reasoning are found in the answer, as in chats: deltas then have `parts`."""
+    tools: list[dict[str, Any]] = []
+    """OpenAI's tool objects, in the order of the request."""
+    tool_choice: str = "auto"
+    """`none`, `auto`, `required`, or `function:NAME`."""
+    parallel_tool_calls: bool = True
+    """False where the answer has at most one call."""
+    answer_form: str = ""
+    """The form of calls and reasoning of the model's row; empty is that of the tokenizer or the chat template."""
 
 
 class TextsMessage(Message):
@@ -144,6 +154,8 @@ class ActivationsMessage(ReadingMessage):
     """The only features looked at; None is all."""
     steering: SteeringSpec | None
     stage: Stage
+    answer_form: str = ""
+    """As of a GenerateMessage: by it a steering finds calls and reasoning in the prompts."""
 
 
 class ContrastMessage(ReadingMessage):

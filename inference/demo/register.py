@@ -1,55 +1,74 @@
-"""Puts the demo model, its SAE with labels and its profiles into the database on the first run."""
+"""Puts a demo into the database on the first run: its model, its SAE with labels, and its profiles.
+
+All demos have the same names there.
+"""
 
 import json
 from pathlib import Path
 
 from django.db import transaction
 
-from inference.demo import FEATURES, FILES
+from inference.demo import FEATURES, Demo
+from inference.demo.smollm2 import SMOLLM2
+from inference.demo.tiny import TINY
 from inference.engine.saes.fingerprint import decoder_fingerprint
 from inference.measuring.results import read_file, store
 from inference.models import LanguageModel
+from inference.setups.models import Setup
 from profiles.models import Profile
 from steering.formats import read_config
 from steering.labels.files import LabelFile
 from steering.models import SAE, FeatureLabel
 
 MODEL, SAE_ID = "demo", "demo-sae"
+DEMOS = {demo.name: demo for demo in (SMOLLM2, TINY)}
+
+
+def registered() -> Demo | None:
+    """The demo whose model is registered; None if the user deleted it, or before the first run."""
+    models = LanguageModel.objects.filter(name=MODEL)
+    return next((demo for demo in DEMOS.values() if models.filter(source__regex=demo.sources).exists()), None)
+
+
+def follow_paths() -> None:
+    """Let the sources of the demo's rows follow the checkout and MILLM_HOME, which may have moved."""
+    for demo in DEMOS.values():
+        LanguageModel.objects.filter(name=MODEL, source__regex=demo.sources).update(source=str(demo.model))
+        Setup.objects.filter(model_name=MODEL, source__regex=demo.sources).update(source=str(demo.model))
+        SAE.objects.filter(pk=SAE_ID, source__regex=demo.sources).update(source=str(demo.files / "sae"))
 
 
 @transaction.atomic
-def register_demo(*, with_features: bool = True) -> None:
-    """Register the demo unless it is registered; what the user changed or deleted since stays so.
+def register_demo(demo: Demo = TINY, *, with_features: bool = True) -> None:
+    """Register `demo` unless a demo is registered: what the user changed since stays so.
 
-    Only the paths follow the checkout, which may have moved. `with_features` also registers what was measured of the
-    SAE's features.
+    `with_features` also registers what was measured of the SAE's features.
     """
-    LanguageModel.objects.filter(name=MODEL).update(source=str(FILES / "model"))
-    SAE.objects.filter(pk=SAE_ID).update(source=str(FILES / "sae"))
+    follow_paths()
     if LanguageModel.objects.filter(name=MODEL).exists():
         return
-    model, sae = _register_model(), _register_sae()
+    model, sae = _register_model(demo), _register_sae(demo)
     if LanguageModel.objects.current() is None:
         model.make_current()
         model.attach(sae)
-    with (FILES / "labels.csv").open("rb") as file:
+    with (demo.files / "labels.csv").open("rb") as file:
         FeatureLabel.objects.import_files(sae.pk, [LabelFile(file, source=MODEL)])
     if with_features:
-        store(sae.pk, read_file(FILES / FEATURES))
-    for path in sorted((FILES / "profiles").glob("*.json")):
+        store(sae.pk, read_file(demo.files / FEATURES))
+    for path in sorted((demo.files / "profiles").glob("*.json")):
         _register_profile(path, sae)
 
 
-def _register_model() -> LanguageModel:
-    return LanguageModel.objects.register(str(FILES / "model"), name=MODEL, anywhere=True)
+def _register_model(demo: Demo) -> LanguageModel:
+    return LanguageModel.objects.register(str(demo.model), name=MODEL, anywhere=True)
 
 
-def _register_sae() -> SAE:
-    config = read_config(FILES / "sae")
+def _register_sae(demo: Demo) -> SAE:
+    config = read_config(demo.files / "sae")
     sae, _ = SAE.objects.get_or_create(
         pk=SAE_ID,
         defaults={
-            "source": str(FILES / "sae"),
+            "source": str(demo.files / "sae"),
             "architecture": config.architecture,
             "d_in": config.d_in,
             "d_sae": config.d_sae,
@@ -74,4 +93,5 @@ def _register_profile(path: Path, sae: SAE) -> None:
             layer=sae.layer,
             sae_fingerprint=sae.fingerprint,
             strengths={int(index): strength for index, strength in profile["steering"].items()},
+            more={"positions": profile["positions"]} if "positions" in profile else {},
         )

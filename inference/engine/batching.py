@@ -44,6 +44,9 @@ from inference.engine.token_tables import TokenTables
 
 logger = logging.getLogger(__name__)
 
+CAPTURING = threading.Lock()
+"""Held while an engine of this process captures a CUDA graph: the capture empties the allocator's cache first."""
+
 
 class BatchListener(Protocol):
     """The engine as its batch sees it; the batch calls every method in its own thread."""
@@ -87,6 +90,7 @@ def steered_manager(
     _seed_prefixes(processor, listener)
     _confirm_cancellations(processor.scheduler, listener)
     _guard_steps(processor)
+    _capture_alone(processor)
     if processor.model_runner.pad_inputs:
         sampler.can_skip = False
         manager.warmup()
@@ -174,10 +178,12 @@ class StepClock:
         """The start of the step in progress; None between steps."""
         self.ended_at = time.monotonic()
         """The end of the last step; before the first one, the start of the engine."""
+        self.last_began_at = self.ended_at
+        """The start of the last step, in progress or not."""
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        self.began_at = time.monotonic()
+        self.began_at = self.last_began_at = time.monotonic()
         try:
             yield
         finally:
@@ -198,6 +204,17 @@ def max_request_tokens(manager: ContinuousBatchingManager) -> int:
 
     # `bisect_left` needs an ascending key: it is False while the tokens fit.
     return bisect_left(range(1, cache.max_tokens_read + 1), True, key=lambda tokens: not fits(tokens))
+
+
+def _capture_alone(processor: ContinuousBatchProcessor) -> None:
+    """Capture one CUDA graph at a time: while a worker changes models, two engines may be in memory."""
+    capture = processor.model_runner._capture_graph
+
+    def alone(*args: object) -> None:
+        with CAPTURING:
+            capture(*args)
+
+    processor.model_runner._capture_graph = alone
 
 
 def _guard_steps(processor: ContinuousBatchProcessor) -> None:

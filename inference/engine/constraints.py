@@ -10,12 +10,10 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from inference.interface import InvalidSchema
+from inference.engine.forms.grammar import WHITESPACE
+from inference.interface import GenerationRequest, InvalidSchema, InvalidTools
 
 logger = logging.getLogger(__name__)
-
-# Between the tokens of JSON. Bounded, since a small model can repeat spaces without end.
-WHITESPACE = r"[ \n\r\t]{1,16}"
 
 
 class Constraint:
@@ -63,6 +61,19 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
         self._lock = threading.Lock()
 
+    def of_request(self, request: GenerationRequest) -> Constraint | None:
+        """The constraint of the answer to `request`; None where it is free. Raises InvalidSchema or InvalidTools."""
+        if request.grammar is not None:
+            return self._of_lark(request.grammar)
+        return self.constraint(request.schema) if request.schema is not None else None
+
+    def _of_lark(self, grammar: str) -> Constraint:
+        tokenizer = self._prepared()
+        matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        if matcher.is_error():
+            raise InvalidTools(f"answers cannot be held to these tools: {_reason(matcher)}")
+        return Constraint(matcher, tokenizer)
+
     def constraint(self, schema: str) -> Constraint:
         """The constraint of a new answer that must be JSON of `schema` (JSON text). Raises InvalidSchema."""
         tokenizer = self._prepared()
@@ -72,9 +83,7 @@ class Grammars:
             raise InvalidSchema(f"Invalid schema for response_format: {error}") from error
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
-            # llguidance appends a dump of its grammar to some errors.
-            reason = matcher.get_error().split("<state>")[0].strip()
-            raise InvalidSchema(f"Invalid schema for response_format: {reason}")
+            raise InvalidSchema(f"Invalid schema for response_format: {_reason(matcher)}")
         return Constraint(matcher, tokenizer)
 
     def _prepared(self) -> LLTokenizer:
@@ -85,3 +94,8 @@ class Grammars:
             if self._tokenizer is None:
                 self._tokenizer = from_tokenizer(self._source, n_vocab=self._vocab, eos_token=self._eos)
             return self._tokenizer
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """The error of a matcher, without the dump of its grammar that llguidance appends to some."""
+    return str(matcher.get_error()).split("<state>")[0].strip()

@@ -6,7 +6,7 @@ text once returned never changes, and bytes that are not UTF-8 become replacemen
 
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
 from typing import Any
 
@@ -91,6 +91,11 @@ class GrowingText:
         for token_id in after[-3:]:  # the last ones may begin a character
             self.push(token_id)
 
+    @property
+    def is_whole(self) -> bool:
+        """False while the last tokens are a part of a character."""
+        return not self._decoder.getstate()[0]
+
     def push(self, token_id: int) -> str:
         """The characters that this token completes."""
         if not (self._names or self._texts.is_text(token_id)):
@@ -133,14 +138,18 @@ class AnswerText:
 
     The bytes of an unfinished character are held back, and text that may be the start of a stop string. So the pieces
     that `push` and `flush` return are final, and none of them has a part of the stop string. The answer continues the
-    text of the tokens `after`, of which the answer of a chat has none.
+    text of the tokens `after`, of which the answer of a chat has none. Of the special tokens, `named` are shown.
     """
 
-    def __init__(self, texts: TokenTexts, stop: Sequence[str] = (), after: Sequence[int] = ()) -> None:
+    def __init__(
+        self, texts: TokenTexts, stop: Sequence[str] = (), after: Sequence[int] = (), named: Collection[int] = ()
+    ) -> None:
         self._text = GrowingText(texts, after)
-        self._stop = tuple(stop)
+        self._stop, self._named = tuple(stop), named
         # Special tokens are no part of the answer, but can be part of a stop string.
-        self._special = {one: name for one, name in texts.special.items() if any(name in text for text in stop)}
+        self._special = {
+            one: name for one, name in texts.special.items() if one in named or any(name in text for text in stop)
+        }
         self._held, self._is_shown = "", bytearray()
         self.stopped = False
 
@@ -152,7 +161,7 @@ class AnswerText:
             name = self._special.get(token_id)
             added = self._text.push(token_id) if name is None else name
             self._held += added
-            self._is_shown += bytes([name is None]) * len(added)
+            self._is_shown += bytes([name is None or token_id in self._named]) * len(added)
             if self._cut_at_stop():
                 break
         return self._take(len(self._held) - self._undecided())

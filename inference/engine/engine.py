@@ -17,11 +17,14 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+from inference.engine import background
 from inference.engine.answer import Answer
 from inference.engine.batch_entry import ENTRY_KEYWORD, BatchEntry
 from inference.engine.batching import forget_graphs, max_request_tokens, steered_manager
 from inference.engine.constraints import Grammars
 from inference.engine.detokenizer import TokenTexts
+from inference.engine.forms.regions import FormRegions
+from inference.engine.limits import EngineLimits as EngineLimits
 from inference.engine.loading import eos_token_ids, vocabulary
 from inference.engine.steering.hooks import SteeringHooks
 from inference.engine.steering.weights import SteeringWeights
@@ -44,21 +47,6 @@ ROWS_OF_A_REQUEST = 4
 """Rows in the steering tables for each request, since a request may have several: of the prompt, of the answer."""
 
 
-@dataclass(frozen=True)
-class EngineLimits:
-    """The bounds of an engine: requests in a batch, tokens in a step, tokens in the KV cache.
-
-    An engine is dead when a step takes longer than `step_timeout_s`, or when requests wait and none begins for
-    `idle_timeout_s`.
-    """
-
-    max_requests: int = 32
-    max_batch_tokens: int = 512
-    cache_tokens: int = 32_768
-    step_timeout_s: float = 300.0
-    idle_timeout_s: float = 15.0
-
-
 @dataclass
 class ContinuousEngine:
     """Serves requests in one continuous batch; `listener` gets the events of each step in one call.
@@ -72,10 +60,13 @@ class ContinuousEngine:
     listener: Listener
     weights: SteeringWeights
     limits: EngineLimits = field(default_factory=EngineLimits)
+    begins: str = ""
+    """The text before each message of the assistant in a prompt; empty where it is unknown."""
 
     def __post_init__(self) -> None:
         self._eos = eos_token_ids(self.model, self.tokenizer)
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
+        self.regions = FormRegions(self.tokenizer, self.texts, self._eos, self.begins)
         # Requests wait inside the engine too; each may have a steering of its own.
         self._capacity = engine_capacity(self.limits.max_requests)
         rows, special = 1 + ROWS_OF_A_REQUEST * self._capacity, self.texts.special
@@ -105,13 +96,14 @@ class ContinuousEngine:
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener.
 
-        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, EngineBusy or EngineClosed, and what reading
-        the weights of SAEs raises.
+        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, InvalidTools, EngineBusy or EngineClosed, and
+        what reading the weights of SAEs raises.
         """
         self._check(request)
-        constraint = self._grammars.constraint(request.schema) if request.schema is not None else None
+        constraint = self._grammars.of_request(request)
         with ExitStack() as undo:
-            seat = self._hooks.acquire(request.steering, len(request.prompt_ids), request.request_id)
+            prompt, regions = request.prompt_ids, self.regions.of(request.answer_form)
+            seat = self._hooks.acquire(request.steering, len(prompt), request.request_id, regions, prompt)
             undo.callback(seat.release)
             slot = self._tables.acquire(request.sampling, list(request.prompt_ids), is_constrained=bool(constraint))
             undo.callback(self._tables.release, slot)
@@ -134,6 +126,14 @@ class ContinuousEngine:
             max_requests=self.limits.max_requests,
             cache_use=1 - processor.cache.compute_free_capacity() if processor else 0.0,
         )
+
+    def free_places(self) -> int:
+        """The number of background requests that the batch has room for now; 0 while a user's request waits."""
+        return background.free_places(self._manager, self._answers, self.limits.max_requests)
+
+    def users_wait(self) -> bool:
+        """Return True while a user's request waits for room: background requests are to be cancelled then."""
+        return background.users_wait(self._manager, self._answers)
 
     def is_alive(self) -> bool:
         """Return True while the engine can answer: its threads run, and the requests make progress."""
@@ -272,9 +272,9 @@ class ContinuousEngine:
         delta = answer.take(output.generated_tokens)
         self._generated_tokens += len(delta["token_ids"])
         finished = []
-        # A stop string ends an answer before the batch does.
-        if (output.is_finished() or answer.text.stopped) and self._end_with(output):
-            delta["text"] += answer.text.flush()
+        # A stop string, or a call that is to be the only one, ends an answer before the batch does.
+        if (output.is_finished() or answer.has_stopped) and self._end_with(output):
+            answer.flush(delta)
             finished = [answer.finished(output.generated_tokens[-1], self._hooks.first_held(answer.seat))]
         return [*started, Event(output.request_id, "delta", delta), *finished]
 

@@ -127,7 +127,7 @@ def pick_dtype(
 ) -> torch.dtype:
     """The dtype of a name; `auto` is the dtype of the files, or float32 on a CPU without instructions for bfloat16."""
     if name == "auto":
-        if device.type == "cpu" and not _cpu_has_bfloat16():
+        if device.type == "cpu" and not cpu_has_bfloat16():
             return torch.float32
         configured = getattr(config, "dtype", None)
         return configured if isinstance(configured, torch.dtype) else _stored_dtype(stored)
@@ -147,7 +147,7 @@ def _stored_dtype(stored: Mapping[str, StoredWeight]) -> torch.dtype:
     return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

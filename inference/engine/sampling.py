@@ -1,8 +1,6 @@
 """Sampling of the next token for every row of a batch at once, each row by its own parameters and seed.
 
-`BatchSampler` returns scores, of which the engine takes the argmax. For a sampled row this is Gumbel-max sampling
-(Gumbel 1954; Maddison et al. 2014, arXiv:1411.0030): argmax(log p + G) with G from the row's seed is an exact sample of
-p. The noise depends on seed, position and token only, so that a seed gives the same text whatever else is in the batch.
+`BatchSampler` returns scores, of which the engine takes the argmax: see `choice`.
 """
 
 from collections.abc import Sequence
@@ -16,11 +14,11 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.engine.batch_entry import GREEDY, BatchEntry, entry_of
+from inference.engine.choice import UINT32, Filters, Noise, perturbed, perturbed_all, perturbed_few
 from inference.engine.token_tables import TokenTables
 from inference.interface import SamplingParams
 
 MAX_LOGPROBS = 20
-UINT32 = 0xFFFFFFFF
 COLDEST = 1e-5
 """Below this temperature the most probable token alone has a probability, and the division would overflow."""
 
@@ -89,9 +87,17 @@ class BatchSampler(ContinuousBatchingLogitsProcessorList):
         if not self._sampled and self.can_skip:
             return scores
         scaled = scores / torch.where(temperature > 0, temperature, 1.0)
-        kept = scaled.masked_fill(~_allowed(scaled, top_p, min_p, top_k.unsqueeze(-1)), -torch.inf)
-        noise = gumbel_noise(scores.size(-1), *(one.unsqueeze(-1) for one in (seed_low, seed_high, position)))
-        return torch.where(temperature > 0, kept + noise, scores)
+        filters = Filters(top_p, min_p, top_k.unsqueeze(-1))
+        noise = Noise(*(one.unsqueeze(-1) for one in (seed_low, seed_high, position)))
+        if not self.can_skip:
+            return torch.where(temperature > 0, perturbed(scaled, filters, noise), scores)
+        sampled = temperature.squeeze(-1) > 0
+        is_filtered = filters.are_on() & sampled
+        chosen = scores.clone()
+        for rows, perturb in ((is_filtered, perturbed_few), (sampled & ~is_filtered, perturbed_all)):
+            if rows.any():
+                chosen[rows] = perturb(scaled[rows], filters.of(rows), noise.of(rows))
+        return chosen
 
     def _columns(self, params: Sequence[SamplingParams], places: Sequence[Sequence[int]]) -> Tensor:
         """The arguments of these rows, (arguments, rows) int32; `places` has position, slot and is_answer of each."""
@@ -128,46 +134,6 @@ def log_probabilities(raw: Tensor, chosen: Tensor) -> Tensor:
     top, ids = raw.topk(min(MAX_LOGPROBS, raw.size(-1)), dim=-1)
     bits = torch.cat([own, top - total], dim=-1).view(torch.int32)
     return torch.cat([bits[:, :1], ids.to(torch.int32), bits[:, 1:]], dim=-1).T
-
-
-def _allowed(scores: Tensor, top_p: Tensor, min_p: Tensor, top_k: Tensor) -> Tensor:
-    """A mask of the tokens that pass top-k, top-p and min-p, as transformers' `generate` orders them; (rows, vocab)."""
-    vocab = scores.size(-1)
-    ordered, order = scores.sort(dim=-1, descending=True)
-    rank = torch.arange(vocab, device=scores.device)
-    in_top_k = (rank < torch.where(top_k > 0, top_k, vocab)) | (ordered >= _kth(ordered, top_k))
-    probs = ordered.masked_fill(~in_top_k, -torch.inf).softmax(dim=-1)
-    # The tokens before this one must not hold top_p yet: the first token always passes.
-    in_top_p = (probs.cumsum(dim=-1) - probs < top_p) | (rank == 0) | (top_p >= 1)
-    nucleus = torch.where(in_top_p & in_top_k, probs, 0.0)
-    in_min_p = nucleus >= min_p * nucleus[:, :1]
-    return torch.zeros_like(in_top_k).scatter(-1, order, in_top_p & in_top_k & in_min_p)
-
-
-def _kth(ordered: Tensor, top_k: Tensor) -> Tensor:
-    """The k-th largest score of each row, so that ties with it pass, as in transformers."""
-    return ordered.gather(-1, (top_k - 1).clamp(0, ordered.size(-1) - 1))
-
-
-def gumbel_noise(vocab: int, seed_low: Tensor, seed_high: Tensor, position: Tensor) -> Tensor:
-    """Standard Gumbel noise, (rows, vocab) float32, a function of seed, position and token alone.
-
-    The 32 random bits are a keyed hash (the `lowbias32` finaliser of C. Wellons' hash prospector) of the
-    token; -log1p(-v) keeps its resolution at the small v that decide an argmax.
-    """
-    token = torch.arange(vocab, device=position.device, dtype=torch.int64)
-    key = _mix(_mix(_mix(seed_low & UINT32) ^ (seed_high & UINT32)) ^ (position & UINT32))
-    bits = _mix(_mix(token ^ key) ^ (key >> 7))
-    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-32
-    exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
-    return -torch.log(exponential)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """lowbias32 on the low 32 bits of an int64 tensor."""
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & UINT32
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & UINT32
-    return x ^ (x >> 16)
 
 
 def _int32(value: int) -> int:

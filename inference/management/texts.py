@@ -1,4 +1,4 @@
-"""Files of texts that a command names: a text a line, or JSON lines of texts and conversations."""
+"""Files of texts that a command names: one text per line, or JSON lines of texts and conversations."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from inference.api.reading_serializers import chat_prompt, text_prompt
 from inference.broker.messages import Prompt
 from steering import strict_json
 
-FORM = "a text a line; or, with the suffix .jsonl, a JSON string or a list of messages a line"
+FORM = "one text per line; or, with the suffix .jsonl, a JSON string or a list of messages per line"
 
 
 def sides_of(positive: Path, negative: Path) -> tuple[list[Prompt], list[Prompt]]:
@@ -34,7 +34,7 @@ def prompts_of(path: Path) -> list[Prompt]:
             except ValueError as error:
                 raise CommandError(f"{path}, line {number}: {error}") from error
     if not found:
-        raise CommandError(f"{path}: got no text, expected one a line")
+        raise CommandError(f"{path}: got no text, expected one per line")
     return found
 
 

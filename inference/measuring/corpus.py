@@ -10,6 +10,7 @@ from django.conf import settings
 
 from steering import strict_json
 from steering.errors import Refused
+from steering.validation import name_of
 
 LINE_BYTES = 2**20
 GZIP, BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
@@ -26,7 +27,7 @@ class InvalidCorpus(Refused):
 
 
 class CorpusFile:
-    """An open file of texts: a text a line, or JSON lines where its first character is `{`. It may be gzipped.
+    """An open file of texts: one text per line, or JSON lines where its first character is `{`. It may be gzipped.
 
     Blank lines are left out, and so are fields of JSON lines beside `text` and `messages`.
     """
@@ -105,7 +106,7 @@ def corpus_lines(files: list[CorpusFile]) -> Iterator[tuple[str, Prompt]]:
 
 def _of_json(row: Any) -> Prompt:
     if not isinstance(row, dict):
-        raise ValueError(f"got {type(row).__name__}")
+        raise ValueError(f"got {name_of(row)}")
     if ("text" in row) == ("messages" in row):
         raise ValueError(f"got an object with {', '.join(map(str, row)) or 'no field'}"[:150])
     if "text" in row:

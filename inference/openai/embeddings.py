@@ -22,7 +22,8 @@ from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
-from inference.openai.requests import Body, Prompts, as_prompts, check_number
+from inference.openai.prompts import Prompts, as_prompts, check_number
+from inference.openai.requests import Body
 from inference.openai.selection import Selection, served_model
 
 

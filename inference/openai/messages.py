@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from inference.openai.depth import MAX_DEPTH, depth_of
+
 
 class TextPart(BaseModel):
     model_config = ConfigDict(strict=True)
@@ -25,18 +27,6 @@ class RefusalPart(BaseModel):
 
 
 Part = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-MAX_DEPTH = 64  # of arguments: Celery's JSON and chat templates read them by recursion
-
-
-def _depth(value: Any) -> int:
-    """The depth of nested lists and objects in `value`, at most MAX_DEPTH + 1."""
-    level, depth = [value], 0
-    while level := [one for one in level if isinstance(one, dict | list)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            break
-        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
-    return depth
 
 
 class FunctionCall(BaseModel):
@@ -49,7 +39,7 @@ class FunctionCall(BaseModel):
     @classmethod
     def _not_too_deep(cls, value: str) -> str:
         try:
-            is_too_deep = _depth(json.loads(value)) > MAX_DEPTH
+            is_too_deep = depth_of(json.loads(value)) > MAX_DEPTH
         except RecursionError:
             is_too_deep = True
         except ValueError:
@@ -68,7 +58,7 @@ class ToolCall(BaseModel):
 
 
 class Message(BaseModel):
-    """One message. Earlier calls of tools go to the model's chat template; the server makes no new ones."""
+    """One message. Earlier calls of tools, their results and earlier reasoning go to the model's chat template."""
 
     model_config = ConfigDict(strict=True)
 
@@ -77,6 +67,7 @@ class Message(BaseModel):
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
     audio: None = None
     function_call: None = None
 
@@ -92,12 +83,18 @@ class Message(BaseModel):
             raise ValueError(f"content: a message of the role {self.role} needs some")
         if self.tool_calls and self.role != "assistant":
             raise ValueError(f"tool_calls: a message of the role {self.role} has none")
+        if self.reasoning_content and self.role != "assistant":
+            raise ValueError(f"reasoning_content: a message of the role {self.role} has none")
         return self
 
     def for_template(self) -> dict[str, Any]:
         """The message as a chat template gets it: `content` as one text, and the other fields that are set."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or [])
-        more: dict[str, Any] = {"name": self.name, "tool_call_id": self.tool_call_id}
+        more: dict[str, Any] = {
+            "name": self.name,
+            "tool_call_id": self.tool_call_id,
+            "reasoning_content": self.reasoning_content,
+        }
         if self.tool_calls:
             more["tool_calls"] = [
                 {"id": call.id, "type": call.type, "function": call.function.model_dump()} for call in self.tool_calls

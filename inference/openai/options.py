@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from steering.api.document_schema import (
     ALSO,
@@ -12,6 +21,8 @@ from steering.api.document_schema import (
     POSITIONS,
     SPECIAL_TOKENS,
     STRENGTHS,
+    THINKING,
+    TOOLS,
     UNIT,
     WHEN,
 )
@@ -21,6 +32,24 @@ STEERINGS: list[Any] = [*FORMS.values(), COMPOSITION]
 FeatureIndices = Annotated[
     list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=1000, fail_fast=True)
 ]
+
+
+# The arguments of transformers' `apply_chat_template` that are no variables of a template.
+RESERVED = {
+    *("conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt"),
+    *("continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"),
+    *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "self"),
+}
+
+
+def _of_the_template(value: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(RESERVED & {*value}):
+        raise ValueError(f"got {taken[0]!r}, expected variables of the model's chat template alone")
+    return value
+
+
+TemplateVariables = Annotated[dict[str, Any], AfterValidator(_of_the_template)]
+"""Variables of the model's chat template, as vLLM takes them."""
 
 
 class StreamOptions(BaseModel):
@@ -42,6 +71,8 @@ class OwnSteering(BaseModel):
     intensity: Annotated[Any, WithJsonSchema(INTENSITY)] = None
     positions: Annotated[Any, WithJsonSchema(POSITIONS)] = None
     special_tokens: Annotated[Any, WithJsonSchema(SPECIAL_TOKENS)] = None
+    tools: Annotated[Any, WithJsonSchema(TOOLS)] = None
+    thinking: Annotated[Any, WithJsonSchema(THINKING)] = None
     when: Annotated[Any, WithJsonSchema(WHEN)] = None
     profiles: dict[str, Any] | None = None
     """Weights of profiles, 0 to 2, by their names."""
@@ -53,7 +84,7 @@ class OwnSteering(BaseModel):
     @classmethod
     def _something_to_steer_by(cls, features: Any, info: ValidationInfo) -> Any:
         if features is None and not (info.data.get("also") or info.data.get("profiles")):
-            raise ValueError("Field required, or profiles, or also")
+            raise ValueError("this field is missing: expected features, profiles or also")
         return features
 
     def given(self) -> dict[str, Any]:

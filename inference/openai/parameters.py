@@ -6,7 +6,7 @@ from typing import Any
 # Fields that would change the answer, with the values that do not, as null does not: other values are refused.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     # OpenAI's
-    "tools": ([],),
+    "tools": ([],),  # of a completion: chats have them
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
@@ -83,10 +83,10 @@ HARMLESS = {
 }
 
 
-def unsupported(given: Mapping[str, Any]) -> str | None:
-    """The first of these fields that would change the answer."""
-    return next((name for name, value in given.items() if not _is_neutral(name, value)), None)
+def unsupported(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]] = NEUTRAL) -> str | None:
+    """The first of these fields that would change the answer; `neutral` has the values that do not."""
+    return next((name for name, value in given.items() if not _is_neutral(name, value, neutral)), None)
 
 
-def _is_neutral(name: str, value: Any) -> bool:
-    return value is None or name not in NEUTRAL or value in NEUTRAL[name]
+def _is_neutral(name: str, value: Any, neutral: Mapping[str, tuple[Any, ...]]) -> bool:
+    return value is None or name not in neutral or value in neutral[name]

@@ -2,50 +2,36 @@
 
 import re
 import secrets
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence, Set
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
-from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
+from inference.broker.messages import ChatPrompt, Prompt
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.messages import Message
-from inference.openai.options import AnswerActivations, OwnSteering, StreamOptions
+from inference.openai.options import AnswerActivations, OwnSteering, StreamOptions, TemplateVariables
 from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
+from inference.openai.prompts import Prompts, Several, as_prompts, check_number
 from inference.openai.response_format import ResponseFormat
+from inference.openai.tools import ToolFields
 from inference.openai.validation import as_openai_error
 from steering import strict_json
 from steering.document.steering import MAX_INTENSITY
 
-# Only the first wrong element of a list is reported: pydantic would make kilobytes of errors for each.
-Several = Field(min_length=1, fail_fast=True)
-TokenIds = Annotated[list[Annotated[StrictInt, Field(ge=0, lt=2**31)]], Several]
-Prompts = str | TokenIds | Annotated[list[str], Several] | Annotated[list[TokenIds], Several]
-"""A text or its token ids, or several of either."""
 TOKEN_ID = re.compile(r"[0-9]{1,9}\Z")
 MAX_BIASES, STOP_LENGTH = 10_000, 1000  # the engine compares the end of a text with the stop strings at each token
-
-
-def as_prompts(given: Prompts) -> list[Prompt]:
-    """One prompt or several, in the form of the message to a worker."""
-    several = isinstance(given, list) and not isinstance(given[0], int)
-    each: Any = given if several else [given]
-    return [TextPrompt(text=one) if isinstance(one, str) else TokensPrompt(ids=one) for one in each]
-
-
-def check_number(given: Any, most: int) -> Any:
-    """Return `given`. Raises ValueError where it has more prompts than `most`, before any of them is checked."""
-    if isinstance(given, list) and len(given) > most and not isinstance(given[0], int):
-        raise ValueError(f"got {len(given)} texts, expected at most {most}")
-    return given
 
 
 class Body(BaseModel):
     """The base of all requests: the model, and the parser."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    NEUTRAL: ClassVar[Mapping[str, tuple[Any, ...]]] = NEUTRAL
+    HARMLESS: ClassVar[Set[str]] = HARMLESS
 
     model: str = Field(min_length=1)
 
@@ -60,26 +46,24 @@ class Body(BaseModel):
         except ValueError as error:
             raise OpenAIError(400, f"The body is not JSON: {error}", code="invalid_request") from error
         request._refuse_unsupported()
-        unknown = sorted(set(request.model_extra or {}) - {*NEUTRAL, *HARMLESS})
+        unknown = sorted(set(request.model_extra or {}) - {*cls.NEUTRAL, *cls.HARMLESS})
         if strict and unknown:
             raise OpenAIError(400, f"{unknown[0]} is unknown", param=unknown[0], code="unknown_parameter")
         return request
 
     def _refuse_unsupported(self) -> None:
-        if name := unsupported(self.model_extra or {}):
+        if name := unsupported(self.model_extra or {}, self.NEUTRAL):
             message = f"{name} is not supported by this server: leave it out"
             raise OpenAIError(400, message, param=name, code="unsupported_parameter")
 
 
 class AnswerRequest(Body):
-    """The fields that a chat and a completion share.
+    """The fields that all requests for an answer share.
 
     `profile` names the profile to activate, for everyone, before the answer.
     """
 
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: StrictInt | None = Field(None, ge=-1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: StrictInt | None = Field(None, ge=-1, le=2**31 - 1)
@@ -89,7 +73,6 @@ class AnswerRequest(Body):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, ge=0.01, le=10)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    n: StrictInt | None = Field(None, ge=1)
     stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     profile: str | None = Field(None, min_length=1)
     steering: OwnSteering | None = None
@@ -124,13 +107,6 @@ class AnswerRequest(Body):
             raise ValueError("a token id is given twice")
         return value
 
-    @field_validator("n")
-    @classmethod
-    def _within_bound(cls, value: int | None) -> int | None:
-        if (value or 1) > settings.INFERENCE_MAX_CHOICES:
-            raise ValueError(f"got {value}, expected at most {settings.INFERENCE_MAX_CHOICES}")
-        return value
-
     @property
     def prompts(self) -> Sequence[Prompt]:
         """The prompts, in the form of the message to a worker."""
@@ -157,34 +133,66 @@ class AnswerRequest(Body):
         return {}
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """The fields of the message to a worker that are about the parts of the answer."""
+        return {}
+
+    @property
     def stops(self) -> list[str]:
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
     def choices(self) -> int:
         """Answers to each prompt."""
+        return 1
+
+    def sampling(self, defaults: Mapping[str, float]) -> SamplingParams:
+        """What the request names, else the model's `defaults`, else OpenAI's: temperature 1, top_p 1.
+
+        Without a seed a random one.
+        """
+
+        def chosen(name: str, otherwise: float) -> float:
+            given: float | None = getattr(self, name)
+            return defaults.get(name, otherwise) if given is None else given
+
+        return SamplingParams(
+            temperature=chosen("temperature", 1.0),
+            top_p=chosen("top_p", 1.0),
+            top_k=max(int(chosen("top_k", 0)), 0),  # vLLM writes -1 for all
+            min_p=chosen("min_p", 0.0),
+            seed=secrets.randbits(62) if self.seed is None else self.seed,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=chosen("repetition_penalty", 1.0),
+            logit_bias=tuple((int(key), float(bias)) for key, bias in (self.logit_bias or {}).items()),
+        )
+
+
+class ChoicesRequest(AnswerRequest):
+    """The fields that a chat and a completion share."""
+
+    stream_options: StreamOptions | None = None
+    max_tokens: StrictInt | None = Field(None, ge=-1)
+    n: StrictInt | None = Field(None, ge=1)
+
+    @field_validator("n")
+    @classmethod
+    def _within_bound(cls, value: int | None) -> int | None:
+        if (value or 1) > settings.INFERENCE_MAX_CHOICES:
+            raise ValueError(f"got {value}, expected at most {settings.INFERENCE_MAX_CHOICES}")
+        return value
+
+    @property
+    def choices(self) -> int:
         return self.n or 1
 
     @property
     def wants_usage_chunk(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self) -> SamplingParams:
-        """OpenAI's defaults: temperature 1, top_p 1; without a seed a random one."""
-        return SamplingParams(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=max(self.top_k or 0, 0),  # vLLM writes -1 for all
-            min_p=self.min_p or 0.0,
-            seed=secrets.randbits(62) if self.seed is None else self.seed,
-            presence_penalty=self.presence_penalty or 0.0,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            repetition_penalty=self.repetition_penalty or 1.0,
-            logit_bias=tuple((int(key), float(bias)) for key, bias in (self.logit_bias or {}).items()),
-        )
 
-
-class ChatRequest(AnswerRequest):
+class ChatRequest(ToolFields, ChoicesRequest):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Several]
@@ -194,7 +202,7 @@ class ChatRequest(AnswerRequest):
     response_format: ResponseFormat | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
 
     @model_validator(mode="after")
     def _alternatives_with_logprobs(self) -> Self:
@@ -207,13 +215,6 @@ class ChatRequest(AnswerRequest):
         if self.continue_final_message and self.add_generation_prompt:
             raise ValueError("continue_final_message needs add_generation_prompt to be false: got true of both")
         return self
-
-    @field_validator("chat_template_kwargs")
-    @classmethod
-    def _of_the_template(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if taken := sorted(RESERVED & {*(value or {})}):
-            raise ValueError(f"got {taken[0]!r}, expected variables of the model's chat template alone")
-        return value
 
     @property
     def prompts(self) -> list[ChatPrompt]:
@@ -239,17 +240,15 @@ class ChatRequest(AnswerRequest):
     def answer_schema(self) -> str | None:
         return self.response_format.schema_text if self.response_format else None
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"parsed": True, **self.tool_message}
+
 
 LEGACY_MAX_TOKENS = 16
-# The arguments of transformers' `apply_chat_template` that are no variables of a template.
-RESERVED = {
-    *("conversation", "conversations", "messages", "tools", "documents", "chat_template", "add_generation_prompt"),
-    *("continue_final_message", "tokenize", "sanitize_control_tokens", "padding", "truncation", "max_length"),
-    *("return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "self"),
-}
 
 
-class CompletionRequest(AnswerRequest):
+class CompletionRequest(ChoicesRequest):
     """POST /v1/completions: texts, or token ids, that the answers continue."""
 
     prompt: Prompts
@@ -269,7 +268,7 @@ class CompletionRequest(AnswerRequest):
         if self.best_of is not None and self.best_of != self.choices:
             raise ValueError("best_of other than n is not supported")
         if self.max_tokens == 0 and not self.echo:
-            raise ValueError("max_tokens of 0 without echo asks for nothing")
+            raise ValueError("max_tokens of 0 without echo leaves no answer: set echo, or more tokens")
         if len(self.prompts) * self.choices > settings.INFERENCE_MAX_CHOICES:
             asked = f"{len(self.prompts)} prompts with {self.choices} choices each"
             raise ValueError(f"got {asked}, expected at most {settings.INFERENCE_MAX_CHOICES} answers")

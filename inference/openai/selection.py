@@ -9,7 +9,7 @@ when a worker has begun to answer (`activate`), so that a refused request steers
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 from urllib.parse import quote
@@ -55,6 +55,10 @@ class Selection:
     profiles: tuple[UsedProfile, ...] = ()
     """The profiles in the steering; `profile` is the name where it is one alone."""
     is_raw: bool = True
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """The model's own sampling, for what the request leaves open."""
+    answer_form: str = ""
+    """The form of calls and reasoning, where the model's row has one."""
 
     @classmethod
     def of(cls, model_id: str, model: LanguageModel, chosen: Chosen = UNSTEERED) -> Self:
@@ -70,6 +74,8 @@ class Selection:
             model.why_unserved,
             chosen.profiles,
             chosen.is_raw,
+            model.sampling_defaults,
+            model.answer_form,
         )
 
     def headers(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from inference.openai.errors import OpenAIError
+from steering.validation import OTHERS, in_words
 
 # pydantic names the member of a union too, as `str` or `list[…]`: that is no field.
 FIELD = re.compile(r"(?!str\Z|int\Z)[\w-]+\Z")
@@ -15,18 +16,18 @@ SHOWN = 80
 
 def as_openai_error(error: ValidationError) -> OpenAIError:
     """A 400 that names the first wrong field, what was got and what is expected."""
-    first, *others = error.errors(include_url=False, include_context=False)
-    # A union has errors of each member: the sender meant the member that was read furthest.
+    first, *others = error.errors(include_url=False)
+    # A union has errors of each member, also of unions in them: the sender meant the member that was read furthest.
     members = {_member(first): first}
     for one in others:
-        if _member(first) and _member(one)[:-1] == _member(first)[:-1]:
+        if _member(first) and _member(one) and _union(one) == _union(first):
             members.setdefault(_member(one), one)
     furthest = max(map(_place, members.values()))
     best = [one for one in members.values() if _place(one) == furthest]
     param = ".".join(map(str, _field(best[0]))) or None
-    wrong = " or ".join(dict.fromkeys(one["msg"] for one in best))
+    wrong = in_words(best)
     where = f"{param}: " if param else "The body: "
-    return OpenAIError(400, where + wrong + _got(best[0]), param=param, code="invalid_request")
+    return OpenAIError(400, where + wrong + _got(best[0], wrong), param=param, code="invalid_request")
 
 
 def _field(detail: ErrorDetails) -> list[int | str]:
@@ -34,9 +35,20 @@ def _field(detail: ErrorDetails) -> list[int | str]:
 
 
 def _member(detail: ErrorDetails) -> tuple[int | str, ...]:
-    """The location of the union's member that the error is about; empty outside of unions."""
-    labels = [at for at, part in enumerate(detail["loc"]) if not _is_field(part)]
-    return detail["loc"][: labels[0] + 1] if labels else ()
+    """The location of the union's member that the error is about, the innermost one; empty outside of unions."""
+    labels = _labels(detail)
+    return detail["loc"][: labels[-1] + 1] if labels else ()
+
+
+def _union(detail: ErrorDetails) -> tuple[int | str, ...]:
+    """The location of the outermost union."""
+    labels = _labels(detail)
+    return detail["loc"][: labels[0]] if labels else ()
+
+
+def _labels(detail: ErrorDetails) -> list[int]:
+    """The places of members of unions in a location."""
+    return [at for at, part in enumerate(detail["loc"]) if not _is_field(part)]
 
 
 def _place(detail: ErrorDetails) -> tuple[int, list[int]]:
@@ -48,10 +60,10 @@ def _is_field(part: int | str) -> bool:
     return isinstance(part, int) or bool(FIELD.match(part))
 
 
-def _got(detail: ErrorDetails) -> str:
+def _got(detail: ErrorDetails, message: str) -> str:
     """The value that was got, where it is short and the message lacks it."""
     value: Any = detail["input"]
-    if detail["type"] in {"value_error", "missing", "json_invalid"} or not isinstance(value, str | int | float):
+    if detail["type"] in OTHERS or not isinstance(value, str | int | float):
         return ""
     shown = repr(value)
-    return "" if len(shown) > SHOWN or shown in detail["msg"] else f", got {shown}"
+    return "" if len(shown) > SHOWN or shown in message else f", got {shown}"

@@ -1,23 +1,22 @@
 """The views of /v1: plain async Django views, since DRF has no async views and a stream must not be collected."""
 
-import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
-from inference.broker.exchange import Exchange, first_event, stream_failed
-from inference.broker.messages import GenerateMessage
+from inference.broker.exchange import first_event, stream_failed
 from inference.interface import Event
+from inference.openai.answers import Answer, Choice, TextAnswer
 from inference.openai.authentication import by_session
-from inference.openai.details.activations import ActivationsOfAnswer
-from inference.openai.details.conditions import conditions_held
+from inference.openai.chat_answer import ChatAnswer
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
-from inference.openai.requests import AnswerRequest, ChatRequest, CompletionRequest
-from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer, system_fingerprint
-from inference.openai.selection import Selection, activate, entry, model_list, select, served_model
+from inference.openai.generation import Generation
+from inference.openai.requests import ChatRequest, ChoicesRequest, CompletionRequest
+from inference.openai.selection import entry, model_list, served_model
+from inference.openai.server_sent import WAITING, as_event, event_stream
 
 
 @openai_view("POST")
@@ -58,67 +57,20 @@ async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:
 
 
 async def _answer(
-    request: HttpRequest, user: Any, asked: AnswerRequest, kind: type[Answer], prefix: str
+    request: HttpRequest, user: Any, asked: ChoicesRequest, kind: type[Answer], prefix: str
 ) -> HttpResponseBase:
-    steering = asked.steering.given() if asked.steering else None
-    selection = await in_database(select, user, asked.model, asked.profile, steering, asked.intensity)
-    activations = None
-    if asked.activations:
-        activations = await in_database(ActivationsOfAnswer.select, user, asked.activations, selection)
-    request_id, choices = f"{prefix}-{uuid.uuid4().hex}", len(asked.prompts) * asked.choices
-    exchange = Exchange(request_id, selection, choices)
-    await exchange.send(_message(asked, selection, activations))
-    events = exchange.events()
-    if selection.activates:
-        events = _accepted(events, partial(in_database, activate, request, selection))
-    fingerprint = system_fingerprint(selection.version, selection.steering)
-    each, streamed = [Choice() for _ in range(choices)], bool(asked.stream)
-    answer = kind(request_id, selection.model, fingerprint, each, asked.choices, streamed)
-    first = await first_event(events, waits=streamed)
+    request_id, streamed = f"{prefix}-{uuid.uuid4().hex}", bool(asked.stream)
+    generation = await Generation.begin(request, user, asked, request_id)
+    each = [Choice() for _ in range(generation.choices)]
+    answer = kind(request_id, generation.selection.model, generation.fingerprint, each, asked.choices, streamed)
+    first = await first_event(generation.events, waits=streamed)
     if streamed:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **selection.headers()}
-        body = _sse(answer, first, events, partial(_details, selection, activations, answer), asked.wants_usage_chunk)
-        return StreamingHttpResponse(body, content_type="text/event-stream", headers=headers)
-    whole = await _collect(answer, first, events)
-    if details := await _details(selection, activations, answer):
+        body = _sse(answer, first, generation.events, partial(generation.details, each), asked.wants_usage_chunk)
+        return event_stream(body, generation.selection.headers())
+    whole = await _collect(answer, first, generation.events)
+    if details := await generation.details(each):
         whole["millm"] = details
-    return JsonResponse(whole, headers=selection.headers())
-
-
-async def _details(selection: Selection, activations: ActivationsOfAnswer | None, answer: Answer) -> dict[str, Any]:
-    """`millm` of the response: raw values and conditions of the steering, and the features that fire in the answer."""
-    read = await in_database(activations.response, answer.activations) if activations else {}
-    return {**selection.details(), **conditions_held(selection.steering, answer.choices), **read}
-
-
-def _message(
-    asked: AnswerRequest, selection: Selection, activations: ActivationsOfAnswer | None
-) -> Callable[..., GenerateMessage]:
-    """The message to a worker, but for its address."""
-    return partial(
-        GenerateMessage,
-        prompts=[*asked.prompts],
-        choices=asked.choices,
-        steering=selection.steering,
-        sampling=asked.sampling(),
-        max_tokens=asked.token_limit,
-        stop=asked.stops,
-        top_logprobs=asked.alternatives,
-        answer_schema=asked.answer_schema,
-        echo=bool(getattr(asked, "echo", False)),
-        template=asked.template,
-        reading=activations.message if activations else None,
-    )
-
-
-async def _accepted(events: AsyncGenerator[Event], accept: Callable[[], Awaitable[None]]) -> AsyncGenerator[Event]:
-    """Pass `events` on, and call `accept` before the first one of the answer: a refused request has none."""
-    is_accepted = False
-    async for event in events:
-        if not is_accepted and event.kind != "waiting":
-            await accept()
-            is_accepted = True
-        yield event
+    return JsonResponse(whole, headers=generation.selection.headers())
 
 
 async def _collect(answer: Answer, first: Event, events: AsyncGenerator[Event]) -> dict[str, Any]:
@@ -145,20 +97,16 @@ async def _sse(
         async for event in events:
             yield _event(answer, event)
         if found := await details():
-            yield _data(answer.last_chunk(millm=found))
+            yield as_event(answer.last_chunk(millm=found))
     except Exception as error:  # the status line is sent: a broken connection would not say what went wrong
         failed = as_openai_error(error)
         stream_failed(failed.status)
-        yield _data(failed.body())
+        yield as_event(failed.body())
         return
-    yield (_data(answer.last_chunk(usage=answer.usage())) if with_usage else b"") + b"data: [DONE]\n\n"
+    yield (as_event(answer.last_chunk(usage=answer.usage())) if with_usage else b"") + b"data: [DONE]\n\n"
 
 
 def _event(answer: Answer, event: Event) -> bytes:
     if event.kind == "waiting":
-        return b": waiting\n\n"  # a comment, so that no proxy takes the silence for the end
-    return b"".join(map(_data, _count(answer, event)))
-
-
-def _data(payload: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"
+        return WAITING
+    return b"".join(map(as_event, _count(answer, event)))

@@ -83,6 +83,7 @@ class Reading(ReadingModel):
             answer_only=answer_only,
             steering=steering,
             stage=stage,
+            answer_form=self.model.answer_form,
         )
         texts = {event.data["text"]: event.data for event in ask("activations", self, make) if event.kind == "read"}
         return {

@@ -82,8 +82,9 @@ def run_engine(
     sae: Path,
     limits: EngineLimits = EngineLimits(max_requests=16, max_batch_tokens=256, cache_tokens=8192),  # noqa: B008
     weights: SteeringWeights | None = None,
+    collected: Collected | None = None,
 ) -> Iterator[Collected]:
-    collected = Collected()
+    collected = collected or Collected()
     config = read_config(sae)
     collected.engine = ContinuousEngine(
         model=model,

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.saes.directions import steering_vector
 from inference.engine.saes.encoders import load_encoder
 from inference.tests.conftest import Server

@@ -7,7 +7,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from inference.demo.measure import shares
+from inference.demo.tiny.measure import shares
 from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from profiles.models import Profile
@@ -150,7 +150,7 @@ def test_activating_a_profile_by_rest_steers_the_next_chat_and_deactivating_ends
         ({"model": "demo", "messages": MESSAGES, "presence_penalty": 2.5}, 400, "invalid_request", "presence_penalty"),
         ({"model": "demo", "messages": MESSAGES, "logit_bias": {"x": 1}}, 400, "invalid_request", "logit_bias"),
         ({"model": "demo", "messages": MESSAGES, "logit_bias": {"99999": 1}}, 400, "invalid_request", "logit_bias"),
-        ({"model": "demo", "messages": MESSAGES, "tools": [{}]}, 400, "unsupported_parameter", "tools"),
+        ({"model": "demo", "messages": MESSAGES, "functions": [{}]}, 400, "unsupported_parameter", "functions"),
         ({"model": "demo", "messages": MESSAGES, "stop": list("abcde")}, 400, "invalid_request", "stop"),
         ({"model": "demo", "messages": MESSAGES, "max_tokens": 10**6}, 400, "context_length_exceeded", "messages"),
     ],

@@ -29,6 +29,8 @@ def python_of(environment: str) -> str:
         ("litellm_client.py", python_of("litellm")),
         ("langchain_client.py", python_of("langchain")),
         ("llm_client.py", python_of("llm")),
+        ("instructor_client.py", python_of("instructor")),
+        ("pydantic_ai_client.py", python_of("pydantic_ai")),
         ("ai-sdk/client.mjs", NODE),
     ],
 )

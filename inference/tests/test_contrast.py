@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo.grammar import TOPICS, sentence
+from inference.demo.tiny.grammar import TOPICS, sentence
 from inference.engine.reading.contrast import Pool, auc, contrast, residual_auc
 from inference.engine.reading.reader import FeatureReader, Text
 from inference.engine.saes.encoders import load_encoder
@@ -107,7 +107,7 @@ def test_of_one_text_no_direction_is_left(reader: FeatureReader) -> None:
     assert contrast(reader, POSITIVE[:1], NEGATIVE).residual_auc is None
 
 
-DEMO = Path(__file__).parent.parent / "demo" / "files"
+DEMO = Path(__file__).parent.parent / "demo" / "tiny" / "files"
 
 
 def test_ten_sentences_a_side_find_the_features_of_every_topic_of_the_demo() -> None:

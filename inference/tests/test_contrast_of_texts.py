@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.demo.grammar import TOPICS, sentence
+from inference.demo.tiny.grammar import TOPICS, sentence
 from inference.tests.conftest import Server
 from profiles.models import Profile
 from steering.models import FeatureLabel
@@ -84,8 +84,8 @@ def test_the_options_change_the_ranking(server: Server, api_key: str) -> None:
         ({"positive": ["a", " "], "negative": ["b"]}, "1: got ' ', expected a text"),
         ({"positive": ["a"], "negative": [[{"role": "user", "content": "b"}]]}, "no answer"),
         ({"positive": ["a"] * 600, "negative": ["b"] * 600}, "1,200 texts in all"),
-        ({"positive": ["a"], "negative": ["b"], "pool": "sum"}, "not a valid choice"),
-        ({"positive": ["a"], "negative": ["b"], "max_density": 2}, "less than or equal"),
+        ({"positive": ["a"], "negative": ["b"], "pool": "sum"}, "Got “sum”, expected one of the choices"),
+        ({"positive": ["a"], "negative": ["b"], "max_density": 2}, "Expected at most 1.0."),
         ({"positive": ["a"], "negative": ["<|end|>"]}, "text 0 has no token that counts"),
     ],
 )

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.saes.decoder import decoder_rows
 from inference.models import LanguageModel
 from inference.tests.conftest import Server

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.steering.passes import PassSteering
 from inference.tests.conftest import Server
@@ -82,7 +82,7 @@ def test_an_echo_alone_is_within_the_context_too(client: Any) -> None:
 
 
 def test_nothing_asked_for_is_refused(client: Any) -> None:
-    with pytest.raises(openai.BadRequestError, match="asks for nothing"):
+    with pytest.raises(openai.BadRequestError, match="leaves no answer"):
         client.create(model="demo", prompt=PROMPT, max_tokens=0)
 
 

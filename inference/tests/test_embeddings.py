@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.prompt_reader import PromptReader
 from inference.tests.conftest import Server
 from inference.tests.tiny import tiny_model

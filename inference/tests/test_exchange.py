@@ -22,8 +22,8 @@ from inference.broker.heartbeats import Heartbeat
 from inference.broker.inbox import inbox
 from inference.broker.messages import EmbedMessage
 from inference.interface import Event
+from inference.openai.chat_answer import ChatAnswer
 from inference.openai.endpoint import as_openai_error
-from inference.openai.responses import ChatAnswer
 from inference.openai.selection import Selection
 from inference.openai.views import _sse
 from inference.tests.test_inbox import run, until

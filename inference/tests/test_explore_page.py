@@ -47,7 +47,7 @@ def test_who_may_not_view_labels_gets_neither_the_page_nor_a_link_to_it(client: 
 def test_the_page_opens_for_who_may_view_labels(reader: Client) -> None:
     page = reader.get(PAGE)
     assert page.status_code == 200
-    assert page.context["page"]["now"]["sae"] == {"id": "demo-sae", "d_sae": SAE.objects.get().d_sae}
+    assert page.context["page"]["now"]["sae"] == SAE.objects.get().for_table()
     assert (page.context["page"]["now"]["layer"], page.context["page"]["now"]["layers"]) == (1, 4)
     assert f'href="{PAGE}"' in page.content.decode()
     assert "New profile of these" not in page.content.decode()  # who may not add profiles

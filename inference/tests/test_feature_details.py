@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.engine.saes.decoder import decoder_rows
 from inference.models import LanguageModel
 from inference.reading import details

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.demo.grammar import HELD_OUT_PROMPTS, TOPICS
-from inference.demo.measure import Shares, shares
+from inference.demo.tiny.grammar import HELD_OUT_PROMPTS, TOPICS
+from inference.demo.tiny.measure import Shares, shares
 from inference.tests.conftest import Server
 from inference.tests.test_contrast_of_texts import sides
 

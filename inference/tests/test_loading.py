@@ -22,6 +22,7 @@ from inference.models import LanguageModel
 from inference.tests.conftest import Server
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker.process import Worker
+from inference.worker.servers import Servers
 from profiles.models import Profile
 from steering.errors import Refused
 from steering.models import SAE, SteeringState
@@ -59,7 +60,7 @@ def follower(server: Server, following: Any) -> Any:
 def eventually(condition: Callable[[], bool], timeout_s: float = 120) -> float:
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < timeout_s, [vars(row) for row in LanguageModel.objects.all()]
+        assert time.monotonic() - began < timeout_s, f"after {timeout_s} s workers report {heartbeats.live_workers()}"
         time.sleep(0.05)
     return time.monotonic() - began
 
@@ -348,7 +349,8 @@ def test_a_broken_sae_is_an_error_on_its_row(server: Server, follower: Any, tiny
 
 def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     worker = object.__new__(Worker)  # without its threads
-    worker.server = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
+    worker.servers = Servers()
+    worker.servers.open = cast(Any, SimpleNamespace(model=SimpleNamespace(version="second")))
     inbox = f"millm:inbox:test-{time.monotonic()}"
     message = {"request_id": "r", "inbox": inbox, "version": "first", "deadline": 0.0, "prompts": []}
     assert worker.accept(EmbedMessage, message) is None
@@ -356,4 +358,4 @@ def test_what_waited_for_one_load_is_not_answered_by_another() -> None:
     assert json.loads(fields["events"])[0][2]["code"] == "no_worker"
     accepted = worker.accept(EmbedMessage, message | {"version": "second"})
     assert accepted
-    assert accepted[0] is worker.server
+    assert accepted[0] is worker.servers.open

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from inference.demo.grammar import TOPICS, sentence
+from inference.demo.tiny.grammar import TOPICS, sentence
 from inference.engine.reading.reader import Text
 from inference.engine.reading.residual_reader import PASS_TOKENS, ResidualReader
 from inference.engine.reading.vectors import MadeVector, Method, Pool, make_vector, principal_component
@@ -146,7 +146,7 @@ def test_a_reading_that_was_stopped_ends_before_its_next_pass(model: PreTrainedM
     assert make_vector(reader(model, 1), POSITIVE, NEGATIVE, stop=lambda: next(asked)) is None
 
 
-DEMO = Path(__file__).parent.parent / "demo" / "files"
+DEMO = Path(__file__).parent.parent / "demo" / "tiny" / "files"
 
 
 def test_ten_pairs_of_sentences_point_where_the_demos_features_of_their_topic_do() -> None:

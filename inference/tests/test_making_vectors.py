@@ -27,7 +27,7 @@ from steering.formats import read_config
 from steering.models import SAE, FeatureLabel
 
 URL = "/api/vectors"
-DEMO = Path(__file__).parent.parent / "demo" / "files" / "model"
+DEMO = Path(__file__).parent.parent / "demo" / "tiny" / "files" / "model"
 
 
 @pytest.fixture
@@ -123,11 +123,14 @@ def test_without_an_id_the_label_names_the_set_and_a_name_is_taken_once(client: 
         ({"positive": ["a"], "negative": ["b"], "layer": 99}, "got layer 99, expected 0 to"),
         ({"positive": ["a"], "negative": ["b"], "hook_name": "blocks.1.hook_z"}, "hook_z"),
         ({"positive": ["a"], "negative": ["b", "c"], "layer": 1, "method": "pca"}, "got 2 texts for 1"),
-        ({"positive": ["a"], "negative": ["b"], "layer": 1, "method": "mean"}, "not a valid choice"),
+        (
+            {"positive": ["a"], "negative": ["b"], "layer": 1, "method": "mean"},
+            "Got “mean”, expected one of the choices",
+        ),
         ({"positive": ["a"], "negative": [], "layer": 1}, "expected one or a list"),
         ({"positive": ["a"], "negative": ["<|end|>"], "layer": 1}, "text 0 has no token that counts"),
         ({"positive": ["The sea."], "negative": ["The sea."], "layer": 1}, "differ in nothing"),
-        ({"positive": ["a"], "negative": ["b"], "layer": 1, "id": "a b"}, "slug"),
+        ({"positive": ["a"], "negative": ["b"], "layer": 1, "id": "a b"}, "Expected letters, digits, - and _ only"),
         ({"positive": ["a"], "negative": ["b"], "layer": 1, "strength": 2}, "unknown"),
     ],
 )

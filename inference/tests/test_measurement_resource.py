@@ -84,8 +84,8 @@ def test_a_form_takes_the_file_too(api: APIClient, sae: SAE) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("no json", "line 3: Expecting value"),
-        ("[1]", "line 3: got list: expected"),
+        ("no json", "line 3: character 1: expected a value"),
+        ("[1]", "line 3: got a list: expected"),
         ('{"txt": "x"}', "line 3: got an object with txt: expected"),
         ('{"text": "x", "messages": []}', "line 3: got an object with text, messages"),
         ('{"text": 5}', "line 3: got text: 5"),

@@ -22,6 +22,7 @@ from inference.measuring.models import CorpusChunk, Measurement, SavedState
 from inference.models import LanguageModel
 from inference.tests.tiny import CONTEXT, D_SAE, tiny_model, tiny_sae, tiny_tokenizer
 from inference.worker.leases import lease as leases
+from inference.worker.leases.run import ATTEMPTS
 from inference.worker.measuring import run as module
 from inference.worker.measuring.features import features_of
 from inference.worker.measuring.measurings import measure_next
@@ -259,7 +260,7 @@ def test_a_line_that_the_chat_template_refuses_is_named(sae: SAE, take: Take) ->
 
 def test_a_corpus_at_which_workers_die_is_given_up(sae: SAE, take: Take) -> None:
     row = start(sae)
-    Measurement.objects.update(attempts=module.ATTEMPTS)
+    Measurement.objects.update(attempts=ATTEMPTS)
     assert take()
     assert now(row).status == "error"
     assert "5 workers ended while they measured text 0" in row.error

@@ -33,9 +33,9 @@ def test_texts_are_measured_and_the_page_shows_the_progress(admin_client: Client
     assert MEASURE in text(admin_client.get(PAGE))
     assert 'type="file"' in text(admin_client.get(MEASURE))
     begun = text(send(admin_client, b"one whale\ntwo whales"))
-    assert "2 texts are stored: a worker that serves tiny reads them." in begun
+    assert "Stored 2 texts, to be read by tiny." in begun
     assert 'data-in-progress="s"' in begun
-    assert "Waits for a worker" in begun
+    assert "Waiting for a worker" in begun
     assert MEASURE not in begun
     Measurement.objects.update(status="measuring", progress=0.25, due_at=None)
     panel = text(admin_client.get(f"{SAES}progress/", {"id": "s", "part": "panel"}))
@@ -62,10 +62,10 @@ def test_a_measuring_is_cancelled_and_one_that_failed_goes_on(admin_client: Clie
     assert "the encoder is missing" in shown
     assert f"{SAES}s/retry_measuring/" in shown
     retried = text(admin_client.post(f"{SAES}s/retry_measuring/", {"next": PAGE}, follow=True))
-    assert "The measuring of s goes on." in retried
+    assert "Resumed the measuring of s." in retried
     assert Measurement.objects.get().waits
     cancelled = text(admin_client.post(f"{SAES}s/cancel_measuring/", {"next": PAGE}, follow=True))
-    assert "The measuring of s is cancelled." in cancelled
+    assert "Cancelled the measuring of s." in cancelled
     assert not CorpusChunk.objects.exists()
     again = text(admin_client.post(f"{SAES}s/cancel_measuring/", {"next": PAGE}, follow=True))
     assert "is cancelled already: nothing was cancelled" in again

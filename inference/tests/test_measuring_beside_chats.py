@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.demo.grammar import TOPICS, sentence
+from inference.demo.tiny.grammar import TOPICS, sentence
 from inference.measuring.models import Measurement
 from inference.tests.conftest import Server
 from steering.models import SAE, Feature, FeatureExample

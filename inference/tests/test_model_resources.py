@@ -220,7 +220,7 @@ def test_the_admin_registers_loads_and_attaches(folders: Path) -> None:
     assert SAE.objects.get().is_attached
     assert client.get("/admin/steering/sae/saes-a/change/").status_code == 200
     chosen = {"action": "delete_selected", "_selected_action": ["saes-a"], "post": "yes"}
-    assert "detach it first" in client.post("/admin/steering/sae/", chosen).content.decode()
+    assert "Detach it first" in client.post("/admin/steering/sae/", chosen).content.decode()
     assert SAE.objects.exists()
     act(client, "steering/sae", "detach", "saes-a")
     assert not SAE.objects.get().is_attached

@@ -118,7 +118,8 @@ def test_what_ends_with_a_model_is_told_before_and_after(
 ) -> None:
     other = LanguageModel.objects.create(name="other", source="/other", **MODEL)
     page = f"{MODELS}{model.pk}/unload/" if action == "unload" else f"{MODELS}{other.pk}/load/"
-    ends = ["Model tiny is no longer served", "SAE s is detached", "Profile ocean is deactivated", "of 1 feature is"]
+    served = "Model tiny is no longer served" if action == "unload" else "Model tiny answers, unsteered, until other is"
+    ends = [served, "SAE s is detached", "Profile ocean is deactivated", "of 1 feature is"]
     asked = text(admin_client.post(page))
     assert all(one in asked for one in ends)
     model.refresh_from_db()
@@ -207,7 +208,7 @@ def test_an_error_is_told_with_what_to_do(admin_client: Client) -> None:
     for page in (MODELS, f"{MODELS}{model.pk}/change/"):
         shown = text(admin_client.get(page))
         assert "9.1 GiB on cpu" in shown
-        assert "then load the model again" in shown
+        assert "Fix this and load it again" in shown
         assert "Load again" in shown
 
 
@@ -250,9 +251,9 @@ def test_a_model_is_registered_and_its_page_offers_to_load_it(
     page = admin_client.post(f"{MODELS}add/", form, follow=True)
     model = LanguageModel.objects.get()
     assert page.redirect_chain[-1][0] == f"{MODELS}{model.pk}/change/"
-    assert "Nothing is downloaded yet" in text(page)
+    assert "Load it to serve it." in text(page)
     assert f"{MODELS}{model.pk}/load/" in text(page)
-    assert "a worker needs at least about as much memory" in text(page)
+    assert "on disk; needs at least that much memory" in text(page)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_what_is_in_use_is_not_deleted_and_the_page_says_why(
     admin_client: Client, sae: SAE, model: LanguageModel
 ) -> None:
     SAE.objects.create(id="free", source="/sae", **READY)
-    for page, row, told in ((SAES, "s", "detach it first"), (MODELS, model.pk, "unload it first")):
+    for page, row, told in ((SAES, "s", "Detach it first"), (MODELS, model.pk, "Unload it first")):
         assert told in text(admin_client.post(f"{page}{row}/delete/", {"post": "yes"}))
         ids = [row, "free"] if page == SAES else [row]
         data = {"action": "delete_selected", "_selected_action": ids, "post": "yes"}
@@ -326,7 +327,7 @@ def test_a_deletion_tells_what_goes_and_what_stays(admin_client: Client, sae: SA
         assert "SAE s, with its 34 labels" in text(asked)
         assert "The files, in their folder" in text(asked)
         assert "profiles (1)" in text(asked)
-    assert "Successfully deleted 1 SAE" in text(admin_client.post(SAES, {**data, "post": "yes"}, follow=True))
+    assert "Deleted 1 SAE" in text(admin_client.post(SAES, {**data, "post": "yes"}, follow=True))
     assert not SAE.objects.exists()
     assert not FeatureLabel.objects.exists()
 
@@ -337,7 +338,9 @@ def test_what_comes_into_use_while_it_is_deleted_stays(
     free = SAE.objects.create(id="a-free-one", source="/sae", **READY)
     monkeypatch.setattr("inference.admin.deletion._refusal", lambda row: "")  # as if it was attached after this
     data = {"action": "delete_selected", "_selected_action": ["s", free.pk], "post": "yes"}
-    assert "Nothing was deleted: SAE s is attached" in text(admin_client.post(SAES, data, follow=True))
+    assert "Nothing was deleted: SAE s cannot be deleted while it is attached" in text(
+        admin_client.post(SAES, data, follow=True)
+    )
     assert SAE.objects.count() == 2
 
 

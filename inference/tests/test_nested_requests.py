@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.openai.messages import MAX_DEPTH
+from inference.openai.depth import MAX_DEPTH
 from inference.tests.conftest import Server
 
 USER = {"role": "user", "content": "x"}
@@ -51,6 +51,10 @@ FIELDS = {
         *("messages", "tools", "metadata", "logit_bias", "stop", "steering", "user", "anything"),
         "response_format",
     ],
+    "/v1/responses": [
+        *("input", "instructions", "tools", "text", "reasoning", "metadata", "include", "steering", "anything"),
+        "chat_template_kwargs",
+    ],
     "/v1/completions": ["prompt", "suffix"],
     "/v1/embeddings": ["input"],
     "/api/profiles": ["name", "steering", "labels", "layer"],
@@ -62,8 +66,9 @@ FIELDS = {
 @pytest.mark.parametrize("path", sorted(FIELDS))
 def test_no_field_that_is_nested_deeply_fails_the_server(server: Server, api_key: str, path: str) -> None:
     before = {log: (server.logs / log).stat().st_size for log in ("web.log", "worker.log")}
+    others = {} if path == "/v1/responses" else {"prompt": "x", "messages": [USER]}
     for field in FIELDS[path]:
-        body = json.dumps({"model": "demo", "prompt": "x", "input": "x", "messages": [USER], field: "DEEP"})
+        body = json.dumps({"model": "demo", "input": "x", **others, field: "DEEP"})
         for depth in (100, 240, *range(900, 1000, 20), 20_000):
             answer = post(server, api_key, path, body.replace('"DEEP"', nested("objects", depth)))
             assert answer.status_code < 500, (field, depth, answer.text)

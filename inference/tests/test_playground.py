@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 
 from inference.admin.playground import MAX_OFFERED
 from inference.models import LanguageModel
+from inference.tests.conftest import Server
+from inference.tests.test_admin_chat import session
+from profiles.current import detach_sae
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
@@ -59,12 +63,60 @@ def test_the_active_profile_is_offered_first(viewer: Client) -> None:
     Profile.objects.get(name="ocean").activate()
     told = now(viewer)
     assert told["profiles"][0] == told["active"] == "ocean"
-    assert told["live"] == "steers by ocean"
+    assert told["live"] == "set by ocean"
     SteeringState.objects.load().set_features({7: 1.0, 8: 2.0})
     count = len(SteeringState.objects.load().strengths)
-    assert now(viewer)["live"] == f"steers {count} features"
+    assert now(viewer)["live"] == f"{count} features"
     SteeringState.objects.load().disable()
-    assert now(viewer)["live"] == "steers nothing"
+    assert now(viewer)["live"] == "currently off"
+
+
+def test_the_model_and_the_sae_are_named_with_their_fingerprints(server: Server, viewer: Client) -> None:
+    sae = SAE.objects.get()
+    body = {"model": "demo", "messages": [{"role": "user", "content": "?"}], "max_tokens": 1}
+    with session(server, get_user_model().objects.get(username="viewer")) as browser:
+        unsteered = browser.post("/admin/chat/completions", json=body | {"steering": {"features": {}}}).json()
+    told = now(viewer)
+    assert told["fingerprint"] == unsteered["system_fingerprint"]
+    assert told["sae"] == {**sae.for_table(), "fingerprint": sae.fingerprint}
+    detach_sae()
+    assert now(viewer)["sae"] is None
+
+
+def test_the_default_preset_is_the_models_own_sampling(viewer: Client, demo: LanguageModel) -> None:
+    assert now(viewer)["presets"]["default"] == {"temperature": 1.0, "top_p": 1.0}
+    LanguageModel.objects.filter(pk=demo.pk).update(sampling_defaults={"temperature": 0.6, "top_k": 20})
+    presets = now(viewer)["presets"]
+    assert presets["default"] == {"temperature": 0.6, "top_p": 1.0}
+    assert presets["greedy"]["temperature"] == 0
+    page = viewer.get(PAGE).context["page"]
+    assert page["settings"]["temperature"] == presets["default"]["temperature"]
+
+
+def test_labels_are_offered_and_profiles_saved_by_whoever_may(viewer: Client) -> None:
+    page = viewer.get(PAGE)
+    assert not page.context["features"]["options"]["search"]
+    assert "Save as profile" not in page.content.decode()
+    user = get_user_model().objects.get(username="viewer")
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_featurelabel", "add_profile"]))
+    page = viewer.get(PAGE)
+    assert page.context["features"]["options"]["search"]
+    assert "Save as profile" in page.content.decode()
+
+
+def test_a_pane_takes_the_document_of_a_profile(viewer: Client) -> None:
+    ocean = Profile.objects.get(name="ocean")
+    assert viewer.get(f"{PAGE}profile", {"name": "ocean"}).status_code == 403
+    user = get_user_model().objects.get(username="viewer")
+    user.user_permissions.set(Permission.objects.filter(codename="view_profile"))
+    told = viewer.get(f"{PAGE}profile", {"name": "ocean"}).json()
+    assert told == {"features": {str(index): value for index, value in ocean.strengths.items()}, "more": {}}
+    refused = viewer.get(f"{PAGE}profile", {"name": "nobody"})
+    assert (refused.status_code, refused.json()["detail"]) == (404, "there is no profile 'nobody'")
+
+
+def test_as_many_answers_are_asked_as_the_server_gives(viewer: Client, settings: Any) -> None:
+    assert viewer.get(PAGE).context["form"].fields["n"].max_value == settings.INFERENCE_MAX_CHOICES
 
 
 def test_a_model_that_no_worker_has_is_told(viewer: Client, demo: LanguageModel) -> None:

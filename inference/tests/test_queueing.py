@@ -18,8 +18,9 @@ from inference.broker.inbox import inbox
 from inference.broker.messages import EmbedMessage
 from inference.broker.queues import enqueue
 from inference.interface import Event
+from inference.openai.answers import Choice
+from inference.openai.chat_answer import ChatAnswer
 from inference.openai.endpoint import as_openai_error
-from inference.openai.responses import ChatAnswer, Choice
 from inference.openai.views import _event
 from inference.tests.test_inbox import exchange
 

@@ -15,7 +15,7 @@ from inference.broker import claims, connections, heartbeats
 from inference.broker import inbox as module
 from inference.broker.events import write_events
 from inference.broker.heartbeats import Heartbeat
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.interface import Event
 from inference.models import LanguageModel
 from inference.openai.endpoint import in_database

@@ -40,11 +40,11 @@ IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
         ),
         ([{"type": "text", "text": "a"}, IMAGE], "messages.0.content.1", "'image_url'"),
         ([IMAGE, IMAGE], "messages.0.content.0", "'image_url'"),
-        ([{"type": "text"}], "messages.0.content.0.text.text", "Field required"),
-        ([{"type": "text", "text": 5}], "messages.0.content.0.text.text", "valid string, got 5"),
+        ([{"type": "text"}], "messages.0.content.0.text.text", "this field is missing"),
+        ([{"type": "text", "text": 5}], "messages.0.content.0.text.text", "expected a string, got 5"),
         ([5], "messages.0.content.0", "an object, got 5"),
-        (5, "messages.0.content", "Input should be a valid string or Input should be a valid array, got 5"),
-        ({"a": 1}, "messages.0.content", "valid string or Input should be a valid array"),
+        (5, "messages.0.content", "expected a string or a list, got 5"),
+        ({"a": 1}, "messages.0.content", "expected a string or a list"),
     ],
 )
 def test_the_error_of_a_union_is_that_of_the_member_that_was_meant(content: Any, param: str, words: str) -> None:
@@ -55,12 +55,12 @@ def test_the_error_of_a_union_is_that_of_the_member_that_was_meant(content: Any,
 @pytest.mark.parametrize(
     ("prompt", "param", "words"),
     [
-        (5, "prompt", "valid string or Input should be a valid array"),
-        ([1, "a"], "prompt.1", "valid integer"),
-        (["a", 1], "prompt.1", "valid string"),
-        ([[1], ["a"]], "prompt.1.0", "valid integer, got 'a'"),
-        ([], "prompt", "at least 1 item"),
-        ({}, "prompt", "valid string or Input should be a valid array"),
+        (5, "prompt", "expected a string or a list"),
+        ([1, "a"], "prompt.1", "expected a whole number"),
+        (["a", 1], "prompt.1", "expected a string"),
+        ([[1], ["a"]], "prompt.1.0", "expected a whole number, got 'a'"),
+        ([], "prompt", "got 0 entries, expected at least 1"),
+        ({}, "prompt", "expected a string or a list"),
     ],
 )
 def test_the_error_of_a_prompt_names_the_element(prompt: Any, param: str, words: str) -> None:
@@ -84,14 +84,14 @@ def test_numbers_as_strings_are_refused_everywhere() -> None:
         error = refused(**{field: value})
         assert (error.param or "").split(".")[0] == field
         assert "got '1'" in error.message
-    assert chat(temperature=1, top_p=0.5, logit_bias={"10": 1, "11": -0.5}).sampling().logit_bias == (
+    assert chat(temperature=1, top_p=0.5, logit_bias={"10": 1, "11": -0.5}).sampling({}).logit_bias == (
         (10, 1),
         (11, -0.5),
     )
 
 
 def test_what_clients_send_for_off_is_taken() -> None:
-    assert chat(top_k=-1).sampling().top_k == 0
+    assert chat(top_k=-1).sampling({}).top_k == 0
     assert chat(top_logprobs=0, logprobs=False).alternatives is None
     assert chat(top_logprobs=0).alternatives is None
     for off in (-1, 0, None):
@@ -129,7 +129,7 @@ def test_what_clients_send_for_off_is_taken() -> None:
         ("n_predict", 5),
         ("reasoning_effort", "high"),
         ("skip_special_tokens", False),
-        ("tools", [{}]),
+        ("functions", [{}]),
     ],
 )
 def test_what_would_change_the_answer_and_is_not_honoured_is_refused_by_name(name: str, value: Any) -> None:

@@ -109,7 +109,7 @@ def test_a_json_object_is_one_also_in_a_stream(client: httpx.Client) -> None:
 def _tokens_with(client: httpx.Client, text: str) -> list[int]:
     from transformers import AutoTokenizer
 
-    from inference.demo import FILES
+    from inference.demo.tiny import FILES
 
     vocabulary = AutoTokenizer.from_pretrained(FILES / "model").get_vocab()
     return [token_id for piece, token_id in vocabulary.items() if text in piece]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.demo import FEATURES, FILES
+from inference.demo import FEATURES
 from inference.demo.register import register_demo
+from inference.demo.tiny import FILES
 from inference.measuring.results import Measured, MeasuredExample, MeasuredFeature, read_file, store, write_file
 from steering.features.models import Feature, FeatureExample
 from steering.models import SAE

@@ -75,7 +75,7 @@ def test_one_decoder_has_one_fingerprint_and_the_same_rows_in_every_file(tmp_pat
 
 
 def test_the_fingerprint_of_the_demo_is_that_of_all_its_values() -> None:
-    config = read_config(settings.BASE_DIR / "inference" / "demo" / "files" / "sae")
+    config = read_config(settings.BASE_DIR / "inference" / "demo" / "tiny" / "files" / "sae")
     assert decoder_fingerprint(config) == naive_fingerprint(load_file(config.weights)["W_dec"])
 
 

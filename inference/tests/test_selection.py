@@ -10,7 +10,7 @@ from django.db import connection
 from redis import ConnectionError as RedisAway
 
 from inference.broker import heartbeats
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.models import LanguageModel, LanguageModelManager
 from inference.openai.errors import OpenAIError
 from inference.openai.selection import select

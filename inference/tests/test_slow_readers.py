@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from inference.openai.responses import Answer, ChatAnswer, Choice, TextAnswer
+from inference.openai.answers import Answer, Choice, TextAnswer
+from inference.openai.chat_answer import ChatAnswer
 from inference.tests.conftest import Server
 from inference.tests.test_load import LONG, running, wait_for
 

@@ -7,6 +7,7 @@ encoders of whole SAEs, which `test_sae_encoders.py` compares with the libraries
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ class Written:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    made = Written(tmp_path_factory.mktemp("saes"))
+    return write_saes(tmp_path_factory.mktemp("saes"))
+
+
+def write_saes(folder: Path) -> Written:
+    made = Written(folder)
     for seed, (kind, (layer, own)) in enumerate(KINDS.items()):
         folder = tiny_sae(made.folder / kind, layer, seed)
         config = json.loads((folder / "cfg.json").read_text()) | own
@@ -158,14 +163,14 @@ class PlainHooks:
         return total
 
     @torch.no_grad()
-    def generate(self, model: Any) -> list[int]:
+    def generate(self, model: Any, new: int = NEW) -> list[int]:
         handles = [
             block.register_forward_hook(lambda _m, _a, out, layer=layer: self._hooked(layer, out))
             for layer, block in enumerate(layers_of(model))
         ]
         try:
             cache, ids, answer = None, torch.tensor([self.ids]), []
-            for _ in range(NEW):
+            for _ in range(new):
                 output = model(ids, past_key_values=cache, use_cache=True)
                 cache = output.past_key_values
                 answer.append(int(output.logits[0, -1].argmax()))
@@ -262,3 +267,19 @@ def test_a_steering_of_the_answer_alone_shares_its_prompt_with_unsteered_request
     assert collected.cached_tokens(collected.submit(ids, answer_only, max_new_tokens=2)) >= 128
     everywhere = SteeringSpec.of([written.part("standard", Change(3, 4.0))])
     assert collected.cached_tokens(collected.submit(ids, everywhere, max_new_tokens=2)) == 0
+
+
+def test_a_condition_holds_at_all_tokens_of_a_request_that_has_several_rows(
+    collected: Collected, model: Any, written: Written
+) -> None:
+    _, plain = model
+    add, when = Change(3, 9.0), [written.when("standard", 2, 0.5, so_far) for so_far in (False, True)]
+    for seed, (condition, last) in enumerate(product(when, (3, 9, 20))):
+        ids = prompt_of(25, seed=seed)
+        # Three sets of parts, whose rows come in any order of their numbers.
+        parts = [
+            written.part("jumprelu", add, when=condition, positions=Positions("prompt", last=last)),
+            written.part("late", add, when=condition, special_tokens=False),
+        ]
+        expected = PlainHooks(written, parts, ids, plain).generate(plain)
+        assert collected.tokens(collected.submit(ids, SteeringSpec.of(parts), max_new_tokens=NEW)) == expected

@@ -209,7 +209,7 @@ def test_the_admin_shows_and_attaches_it(admin_client: Client, folder: Path, mod
     SAE.objects.register(str(folder / "set"), sae_id="set")
     model.attach(SAE.objects.get(pk="set"))
     page = admin_client.get("/admin/steering/sae/joy/change/").content.decode()
-    for shown in ("Vectors", "1, 2, 3", "Attach beside", "control_vector"):
+    for shown in ("Vectors", "1, 2, 3", "Also attach", "control_vector"):
         assert shown in page
     assert "Measure</a>" not in page
     admin_client.post("/admin/steering/sae/joy/attach_also/")
@@ -238,7 +238,7 @@ def test_commands_attach_list_and_detach_it(folder: Path, model: LanguageModel) 
         return out.getvalue()
 
     run("attach_sae", "set")
-    assert "joy is attached beside the main attached SAE to t at blocks.1" in run("attach_sae", "joy", "--also")
+    assert "joy is also attached to t at blocks.1" in run("attach_sae", "joy", "--also")
     assert [line.split("\t")[:2] for line in run("list_saes").splitlines()] == [["joy", "also"], ["set", "True"]]
     assert "joy is detached." in run("detach_sae", "joy")
     assert [line.split("\t")[:2] for line in run("list_saes").splitlines()] == [["joy", "False"], ["set", "True"]]

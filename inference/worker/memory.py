@@ -12,12 +12,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from inference.engine.loading import pick_device, pick_dtype, read_config, torch_dtype
 from inference.models import LanguageModel
+from inference.room import HEADROOM
 from inference.weights import gib, stored_weights
 from inference.worker import cgroup
 from steering.errors import Refused
 
-HEADROOM = 1.1
-"""Activations, hooks and the framework's own memory, over weights and cache."""
 IN_FLIGHT = 4
 """Tensors in the host's memory at once, on their way to a GPU: transformers loads in this many threads."""
 FREE_S = 5.0
@@ -47,6 +46,14 @@ def check_memory(row: LanguageModel, in_place_of: PreTrainedModel | None = None)
             )
 
 
+def fits_beside(row: LanguageModel, served: PreTrainedModel) -> bool:
+    """True where a model fits while `served` stays loaded. Raises BrokenWeights."""
+    return all(
+        needed + (unused_cache(served) if served.device == device else 0) <= free_bytes(device)
+        for device, needed in needs(row).items()
+    )
+
+
 def needs(row: LanguageModel) -> dict[torch.device, int]:
     """The bytes that a model takes on its device, and on the host while it is loaded from there to a GPU."""
     config, stored, device = read_config(row.path), stored_weights(row.path), pick_device(row.device)
@@ -63,14 +70,23 @@ def taken(model: PreTrainedModel) -> int:
     return estimate_bytes(model.config, sum(weights.numel() for weights in model.parameters()), model.dtype)
 
 
+def unused_cache(model: PreTrainedModel) -> int:
+    """The bytes of a loaded model's KV cache that may count as free: the host gives memory on its first use."""
+    return cache_numbers(model.config) * model.dtype.itemsize if model.device.type == "cpu" else 0
+
+
 def estimate_bytes(config: PreTrainedConfig, weights: int, dtype: torch.dtype) -> int:
     """The bytes of `weights` numbers, of the KV cache of INFERENCE_CACHE_TOKENS and of some headroom."""
+    return int((weights + cache_numbers(config)) * dtype.itemsize * HEADROOM)
+
+
+def cache_numbers(config: PreTrainedConfig) -> int:
+    """The numbers in the KV cache of INFERENCE_CACHE_TOKENS."""
     text = config.get_text_config()
     heads = text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // heads
     keys = getattr(text, "num_key_value_heads", None) or heads
-    cache = 2 * settings.INFERENCE_CACHE_TOKENS * text.num_hidden_layers * keys * head_size
-    return int((weights + cache) * dtype.itemsize * HEADROOM)
+    return int(2 * settings.INFERENCE_CACHE_TOKENS * text.num_hidden_layers * keys * head_size)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -10,17 +10,22 @@ from redis.client import PubSubWorkerThread
 from inference.broker import claims
 from inference.broker.events import write_events
 from inference.broker.messages import EmbedMessage, GenerateMessage, Message
+from inference.engine.continuations import Continuations
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load, vocabulary
 from inference.engine.prompt_reader import PromptReader
+from inference.engine.reading.sinks import first_is_sink
+from inference.engine.steering.passes import PassSteering
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
+from inference.sweeps.models import Place
 from inference.worker.embedder import Embedder
 from inference.worker.job import Job
 from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
 from inference.worker.measuring.run import MeasuringModel
+from inference.worker.prompts import answer_beginning
 from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.readings import Readings
@@ -28,8 +33,14 @@ from inference.worker.reading.texts import ReadTexts
 from inference.worker.request_builder import RequestBuilder
 from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
+from inference.worker.sweeping.answers import BackgroundAnswers
+from inference.worker.sweeping.run import SweepModel
+from inference.worker.sweeping.sweeps import Sweeps
 
 M = TypeVar("M", bound=Message)
+
+PLAIN_TEXT = "The meeting was moved to Friday, because two of the guests come from far away."
+"""A text that shows whether the model's first token is a sink."""
 
 
 class ModelServer:
@@ -44,16 +55,30 @@ class ModelServer:
         reader = PromptReader(loaded)  # before the engine, which takes the model over
         encoders = EncoderCache(reader.model.device)
         weights = SteeringWeights(config_at, encoders.get)
-        self.engine = ContinuousEngine(loaded, tokenizer, self.jobs.report, weights, limits_from_settings())
+        self._background: BackgroundAnswers[Place] = BackgroundAnswers(lambda: self.engine)
+        limits, begins = limits_from_settings(), answer_beginning(tokenizer)
+        self.engine = ContinuousEngine(loaded, tokenizer, self._report, weights, limits, begins)
         self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
         self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
-        texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length)
+        plain = [token for token in tokenizer(PLAIN_TEXT)["input_ids"] if token < rows][: reader.context_length]
+        is_sink = first_is_sink(reader.model, plain)
+        texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length, first_is_sink=is_sink)
         tokens = min(vocabulary(loaded), len(tokenizer))
-        self.readings = Readings(texts, reader, encoders, weights, tokens)
+        regions = self.engine.regions
+        self.readings = Readings(texts, reader, encoders, weights, tokens, regions)
         self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
         measured = MeasuringModel(texts, reader.model, tokens, reader.context_length, self.readings.reader)
         self._measurings = Measurings(model.name, measured)
+        sweeping = SweepModel(
+            model.version,
+            self._builder,
+            self._background,
+            Continuations(reader),
+            lambda spec, form: PassSteering(spec, weights, texts.special, regions.of(form)),
+            lambda word: list(tokenizer(word, add_special_tokens=False)["input_ids"]),
+        )
+        self._sweeps = Sweeps(model.name, sweeping)
         self._cancellations: PubSubWorkerThread | None = None
 
     def listen_for_cancellations(self) -> None:
@@ -64,6 +89,7 @@ class ModelServer:
     def close(self) -> None:
         """Let the jobs finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
         self._measurings.close()
+        self._sweeps.close()
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
         while self.jobs and self.engine.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -73,6 +99,9 @@ class ModelServer:
         self._embeddings.close()
         self._readings.close()
         self.jobs.end_all(EngineClosed("the engine was stopped"))  # an engine that died reports nothing
+
+    def _report(self, events: list[Event]) -> None:
+        self.jobs.report(self._background.take(events))
 
     def answer(self, message: GenerateMessage) -> None:
         """Answer a request and return after its last event; a cancelled request gets none, since nobody reads it."""

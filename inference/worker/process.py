@@ -3,7 +3,6 @@
 import logging
 import threading
 import uuid
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ from django.db import connection
 from pydantic import ValidationError
 
 from inference import metrics
-from inference.broker import counters
 from inference.broker.events import report_failure
 from inference.broker.heartbeats import clear_heartbeat
 from inference.broker.messages import Message
@@ -25,11 +23,13 @@ from inference.engine.loading import rehearse
 from inference.interface import EngineStatistics
 from inference.models import LanguageModel
 from inference.outages import outage_of
+from inference.worker.expiry import Expiry
 from inference.worker.files import Unwanted, fetch
 from inference.worker.leases.threads import LeaseThreads
-from inference.worker.memory import check_memory, free_memory, free_memory_of
+from inference.worker.memory import check_memory, fits_beside, free_memory
 from inference.worker.model_server import ModelServer
 from inference.worker.saes.preparation import prepare_next
+from inference.worker.servers import Servers
 from inference.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,9 @@ class Worker:
         self.hostname = hostname
         # A restarted worker is another worker: a web that waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"
-        self.server: ModelServer | None = None
-        self._status = WorkerStatus(self.id, lambda: self.server)
+        self.servers = Servers()
+        self._status = WorkerStatus(self.id, lambda: self.servers.open)
         self._tried = ""  # the load that was begun last
-        self._counted_tokens = 0
         self._stopping, self._closed = threading.Event(), threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name="follow", daemon=True),
@@ -63,6 +62,7 @@ class Worker:
         ]
         for thread in self._threads:
             thread.start()
+        self._expiry = LeaseThreads(("expiry",), Expiry(), self._stopping)
         self._sae_jobs = LeaseThreads(SAE_JOBS if settings.INFERENCE_JOBS else (), prepare_next, self._stopping)
 
     def close(self) -> None:
@@ -70,14 +70,15 @@ class Worker:
         self._stopping.set()
         self._threads[0].join()
         self._drop(take_no_more=False)  # Celery has stopped taking tasks by now
-        self._sae_jobs.join(timeout_s=1)
+        for threads in (self._sae_jobs, self._expiry):
+            threads.join(timeout_s=1)
         self._closed.set()
         self._threads[1].join(timeout=5)
         clear_heartbeat(self.id)
 
     def statistics(self) -> EngineStatistics | None:
         """The statistics of its engine, None while no model is loaded."""
-        server = self.server
+        server = self.servers.open
         return server.engine.statistics() if server else None
 
     def accept(self, kind: type[M], fields: Mapping[str, Any]) -> tuple[ModelServer, M] | None:
@@ -94,8 +95,7 @@ class Worker:
             logger.error("request %s failed: its message does not fit in %s", request_id, ", ".join(wrong))
             why = UNFIT
         else:
-            server = self.server
-            if server is not None and server.model.version == message.version:
+            if server := self.servers.of(message.version):
                 return server, message
             why = UNLOADED
         report_failure(inbox, request_id, "no_worker", why)
@@ -117,15 +117,19 @@ class Worker:
             self._stopping.wait(FOLLOW_S)
 
     def _converge(self) -> None:
+        self._end_leaving()  # of a switch that an outage ended
         wanted = self._wanted()
-        served = self.server.model if self.server else None
-        if wanted is not None and served is not None and wanted.load_id == served.load_id:
-            # Redis was silent, or the load of another model failed
-            if not self._status.is_open or self._status.status != "ready":
+        wanted_id = wanted.load_id if wanted else ""
+        if self.servers.load_id_of_coming not in ("", wanted_id):
+            self._discard_coming()
+        if wanted is not None and self.servers.load_id == wanted_id:
+            self._tried = wanted_id
+            # Redis was silent, or the load of another model failed or is not wanted any more
+            if not self._status.is_open or self._status.status != "ready" or self.servers.coming:
                 self._open(wanted)
             return
         if wanted is None:
-            if self.server is not None:
+            if any(self.servers):
                 self._drop(take_no_more=True)
             self._tried = ""
             if self._status.status != "idle":
@@ -138,7 +142,7 @@ class Worker:
         if settings.INFERENCE_MODEL:
             row = LanguageModel.objects.filter(name=settings.INFERENCE_MODEL).first()
             # It is this worker's one model: without its row the worker has no other model to serve.
-            return row or (self.server.model if self.server else None)
+            return row or (self.servers.newest.model if self.servers.newest else None)
         return LanguageModel.objects.current()
 
     def _is_wanted(self, model: LanguageModel) -> bool:
@@ -146,11 +150,15 @@ class Worker:
         return wanted is not None and wanted.load_id == model.load_id and not self._stopping.is_set()
 
     def _take_up(self, model: LanguageModel) -> None:
-        """Load the model and take its tasks; drop the one before only when the files are here, and whole."""
+        """Load the model and take its tasks.
+
+        The model before is served until then where the memory holds both; otherwise until the files of the new one are
+        here, and whole.
+        """
         self._status.change("loading", model)
         if not self._succeeds(model, self._prepare):
             return
-        if self.server is not None:
+        if self.servers.open is not None and not fits_beside(model, self.servers.open.engine.model):
             self._tried = ""  # where Redis does not answer, all of this is done again
             self._drop(take_no_more=True)
             self._tried = model.load_id
@@ -164,38 +172,48 @@ class Worker:
         )
         self._status.change("loading", model)
         rehearse(model.path, model.dtype, model.device)
-        check_memory(model, in_place_of=self.server.engine.model if self.server else None)
+        check_memory(model, in_place_of=self.servers.open.engine.model if self.servers.open else None)
 
     def _bring_up(self, model: LanguageModel) -> None:
-        logger.info("loading %s from %s", model, model.local_path)
+        beside = f" beside {self.servers.open.model}" if self.servers.open else ""
+        logger.info("loading %s from %s%s", model, model.local_path, beside)
         check_memory(model)
-        self.server = ModelServer(self.id, model)
+        self.servers.coming = ModelServer(self.id, model)
+        if not self._is_wanted(model):
+            self.servers.end_coming()
+            raise Unwanted(f"{model} was loaded, and is not wanted any more")
 
     def _succeeds(self, model: LanguageModel, step: Callable[[LanguageModel], None]) -> bool:
         """Do a step of a load; the heartbeat reports an error. Raises the error of an outage."""
+        failure = ""
         try:
             step(model)
         except Unwanted:
+            self._tried = ""  # where the same load is wanted again, it is tried again
             logger.info("%s is not wanted any more", model)
         except Exception as error:
             if outage_of(error) is not None:
                 self._tried = ""  # the model is not to blame: its load is tried again
                 raise
             logger.exception("%s cannot be served", model)
-            free_memory()
-            self._status.change("error", model, error=f"{model.source} cannot be served: {error}"[:ERROR_LENGTH])
+            failure = f"{model.source} cannot be served: {error}"
         else:
             return True
+        free_memory()  # not before: the error's frames hold what was loaded
+        if failure:
+            self._status.change("error", model, error=failure[:ERROR_LENGTH])
         return False
 
     def _open(self, model: LanguageModel) -> None:
         """Take the tasks of the loaded model, and report that. Raises RedisError: then it is to be tried again."""
-        assert self.server is not None
-        self.server.listen_for_cancellations()
+        assert self.servers.newest is not None
+        self.servers.newest.listen_for_cancellations()
         self._control_celery("add_consumer", model.queue)
+        self.servers.take_over()
         self._status.is_open = True
         self._status.change("ready", model, 1.0)  # from now on webs send requests here
         logger.info("%s is ready", model)
+        self._end_leaving()
 
     def _control_celery(self, command: str, queue: str) -> None:
         """Have this process's Celery take, or take no more, the tasks of a queue."""
@@ -205,21 +223,27 @@ class Worker:
             if self._stopping.is_set():
                 return
 
+    def _end_leaving(self) -> None:
+        """Take no more tasks of the model before, let its jobs finish, free its memory."""
+        if self.servers.leaving is not None and not self.servers.has_other(self.servers.leaving):
+            self._control_celery("cancel_consumer", self.servers.leaving.model.queue)
+        self.servers.end_leaving()
+
+    def _discard_coming(self) -> None:
+        """Drop a loaded model that is not wanted any more; an outage may have ended its opening half-way."""
+        if self.servers.coming is not None and not self.servers.has_other(self.servers.coming):
+            self._control_celery("cancel_consumer", self.servers.coming.model.queue)
+        self.servers.end_coming()
+
     def _drop(self, *, take_no_more: bool) -> None:
-        """Unload the model: take no more tasks of it, let its jobs finish, free its memory."""
-        server = self.server
-        if take_no_more and server is not None:
+        """Unload all models: take no more tasks of them, let their jobs finish, free their memory."""
+        if take_no_more:
             self._status.status = "unloading"  # reported once other workers get the tasks
-            self._control_celery("cancel_consumer", server.model.queue)
+            for queue in {server.model.queue for server in self.servers}:
+                self._control_celery("cancel_consumer", queue)
         self._status.is_open = False
         self._status.change("unloading")
-        if server is None:
-            return
-        server.close()
-        loaded = weakref.ref(server.engine.model)
-        self.server = None
-        del server
-        free_memory_of(loaded)
+        self.servers.end_all()
 
     # --- the heartbeat ---
 
@@ -229,28 +253,21 @@ class Worker:
             while not self._closed.wait(settings.INFERENCE_HEARTBEAT_S):
                 self._check_engine()
                 self._drop_unread_jobs()
-                self._count_tokens()
+                self.servers.count_tokens()
                 self._status.write()
         except Exception:
             _give_up("this worker cannot go on")
 
     def _check_engine(self) -> None:
-        server = self.server  # in no variable of the loop, which would keep an unloaded model in memory
+        server = self.servers.open  # in no variable of the loop, which would keep an unloaded model in memory
         if server is not None and self._status.is_open and (fault := server.engine.fault()):
             raise RuntimeError(f"the engine is dead: {fault}")
 
     def _drop_unread_jobs(self) -> None:
-        if server := self.server:
+        for server in self.servers:
             with suppress(redis.RedisError):  # the heartbeat comes next, and logs it
                 server.jobs.drop_cancelled()
                 server.jobs.drop_orphans()
-
-    def _count_tokens(self) -> None:
-        """Count the tokens since the last time; a total that fell is that of another engine."""
-        total = server.engine.statistics().generated_tokens if (server := self.server) else 0
-        new = total - self._counted_tokens if total >= self._counted_tokens else total
-        if not new or counters.tokens_generated(new):
-            self._counted_tokens = total
 
 
 def _give_up(why: str) -> None:

@@ -1,6 +1,7 @@
 """From messages to the token ids of a prompt, by the model's own chat template."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,6 +86,21 @@ def echo_text(texts: TokenTexts, prompt: Mapping[str, Any], ids: Sequence[int]) 
 
 
 # --- chat templates ---
+
+
+def answer_beginning(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The text that the chat template writes before each message of the assistant; empty where it cannot be found."""
+    user, answer = {"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "ANSWER"}
+    try:
+        asked = chat_text(tokenizer, [user], {"add_generation_prompt": False})
+        added = chat_text(tokenizer, [user], {}).removeprefix(asked)
+        if not added.strip():  # as of Mistral, whose template marks the end of a question instead
+            told = chat_text(tokenizer, [user, answer], {"add_generation_prompt": False})
+            added = told.partition("QUESTION")[2].partition("ANSWER")[0]
+    except UnusableTemplate:
+        return ""
+    # Without a begin of the reasoning, which earlier messages may lack.
+    return re.split(r"<think>|\[THINK\]|<\|channel>", added)[0].strip()
 
 
 def chat_text(

@@ -14,7 +14,14 @@ from inference.engine.detokenizer import GrowingText, TokenRecord
 from inference.engine.engine import ContinuousEngine
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.steering.passes import PassSteering
-from inference.interface import ContextLengthExceeded, EngineBusy, GenerationError, GenerationRequest
+from inference.interface import (
+    ContextLengthExceeded,
+    EngineBusy,
+    GenerationError,
+    GenerationRequest,
+    SamplingParams,
+)
+from inference.worker.chat_parts import ChatParts
 from inference.worker.job import Job, choice_id
 from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
 from steering.spec import SteeringSpec
@@ -43,6 +50,7 @@ class RequestBuilder:
         self, tokenizer: PreTrainedTokenizerFast, rows: int, engine: ContinuousEngine, reader: PromptReader
     ) -> None:
         self._tokenizer, self._rows, self._engine, self._reader = tokenizer, rows, engine, reader
+        self._chats = ChatParts(tokenizer, rows, engine.texts)
         # Few of the threads of tasks may wait for log-probabilities of prompts: the others answer chats.
         self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
 
@@ -54,7 +62,7 @@ class RequestBuilder:
         requests: list[GenerationRequest] = []
         entries = 0
         for prompt in message.prompts:
-            ids, field = prompt_ids(self._tokenizer, prompt, self._rows, message.template), field_of(prompt)
+            ids, field = self._chats.prompt_ids(prompt, message), field_of(prompt)
             max_new_tokens = self._max_new_tokens(message.max_tokens, len(ids), field)
             if message.echo:
                 self._check_echo(ids)
@@ -62,7 +70,8 @@ class RequestBuilder:
                     entries += len(ids) * (1 + message.top_logprobs) * message.choices
                 if entries > ECHO_ENTRIES:
                     raise EchoTooLarge
-                job.echoes.append(self._echo(prompt, ids, message.steering, message.top_logprobs))
+                job.echoes.append(self._echo(prompt, ids, message))
+            of_answer = self._chats.of_answer(prompt, message, ids)
             for choice in range(message.choices):
                 request = GenerationRequest(
                     request_id=choice_id(message.request_id, len(requests)),
@@ -72,12 +81,37 @@ class RequestBuilder:
                     steering=message.steering,
                     stop=tuple(message.stop),
                     top_logprobs=message.top_logprobs,
-                    schema=message.answer_schema,
                     prompt_field=field,
                     opens_text="messages" in prompt and not message.template.get("continue_final_message"),
+                    answer_form=message.answer_form,
+                    **of_answer,
                 )
                 requests.append(request)
         return requests
+
+    def background(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        sampling: SamplingParams,
+        steering: SteeringSpec | None,
+        answer_form: str = "",
+    ) -> GenerationRequest:
+        """The request for one answer for which no user waits, as a chat or a completion would ask. Without an id.
+
+        Raises UnusableTemplate or InvalidPrompt.
+        """
+        return GenerationRequest(
+            request_id="",
+            prompt_ids=prompt_ids(self._tokenizer, prompt, self._rows, {"add_generation_prompt": True}),
+            max_new_tokens=max_tokens,
+            sampling=sampling,
+            steering=steering,
+            prompt_field=field_of(prompt),
+            opens_text="messages" in prompt,
+            background=True,
+            answer_form=answer_form,
+        )
 
     def _max_new_tokens(self, asked: int | None, prompt_tokens: int, field: str) -> int:
         """The bound of the request; without one the rest of the context, within INFERENCE_MAX_NEW_TOKENS."""
@@ -95,13 +129,15 @@ class RequestBuilder:
             got = f"your prompt resulted in {len(ids)} tokens"
             raise ContextLengthExceeded(self._engine.context_length, got, "prompt")
 
-    def _echo(self, prompt: Prompt, ids: list[int], spec: SteeringSpec | None, top: int | None) -> dict[str, Any]:
-        """The prompt as the beginning of its answer, with log-probabilities where `top` is a number of alternatives."""
+    def _echo(self, prompt: Prompt, ids: list[int], message: GenerateMessage) -> dict[str, Any]:
+        """The prompt as the beginning of its answer, with log-probabilities where the message asks for them."""
+        spec, top = message.steering, message.top_logprobs
         texts, added = self._engine.texts, added_before(self._tokenizer, ids)
         echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
         if top is not None:
             with self._scoring_place():
-                steering = PassSteering(spec, self._engine.weights, texts.special) if spec else None
+                regions = self._engine.regions.of(message.answer_form)
+                steering = PassSteering(spec, self._engine.weights, texts.special, regions) if spec else None
                 known = self._reader.prompt_logprobs(ids, steering, top)
             every = [(None, None), *known]  # nothing is before the first token
             own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from inference.broker.heartbeats import Heartbeat, write_heartbeat
 from inference.models import LanguageModel
+from inference.worker.memory import free_bytes
 from inference.worker.model_server import ModelServer
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,11 @@ class WorkerStatus:
             generated_tokens=statistics.generated_tokens if statistics else 0,
             memory_bytes=psutil.Process().memory_info().rss,
             gpu_bytes=_gpu_bytes(server.device) if server else None,
+            free_bytes=free_bytes(torch.device(server.device)) if server else None,
             load=self._load,
             progress=self._progress,
             error=self._error,
+            open_load=server.model.load_id if server and self.is_open else "",
             is_pinned=bool(settings.INFERENCE_MODEL),
         )
 

@@ -1,4 +1,4 @@
-"""Rules of managing users: an editor grants and manages at most the permissions that he has. A superuser may do all."""
+"""Rules of managing users: editors grant and manage at most the permissions that they have. A superuser may do all."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from millm_site.accounts.groups import meaningful_permissions
 
 
 def permissions_of(user: Any) -> QuerySet[Permission]:
-    """The permissions of a user and his groups, whether he is active or not."""
+    """The permissions of a user and of the user's groups, active or not."""
     return Permission.objects.filter(Q(user=user) | Q(group__user=user))
 
 

@@ -20,7 +20,7 @@ from steering.admin.selections import ChecksSelection
 WORDS = {
     "is_active": ("Active", "An inactive user cannot log in, and the user's API keys do not work."),
     "is_staff": ("Uses the admin", "May log in here. Not needed for users of API keys only."),
-    "is_superuser": ("Superuser", "May do everything, whatever is selected below."),
+    "is_superuser": ("Superuser", "Has every permission."),
 }
 
 admin.site.unregister(User)
@@ -63,12 +63,12 @@ class UserAdmin(ManagedAdmin, DjangoUserAdmin[User]):
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("What this user may do", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
         (None, {"fields": ("username", "usable_password", "password1", "password2")}),
-        ("What this user may do", {"fields": ("is_staff", "groups")}),
+        ("Permissions", {"fields": ("is_staff", "groups")}),
     )
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

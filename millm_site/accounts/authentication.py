@@ -18,7 +18,7 @@ class KeyAuthentication(TokenAuthentication):
         if key is None:
             raise AuthenticationFailed("Incorrect API key provided.", code="invalid_api_key")
         if key.is_expired:
-            message = f"This API key expired on {key.expiry:%-d %B %Y at %H:%M UTC}: use another one."
+            message = f"This API key expired on {key.expiry:%-d %b %Y at %H:%M UTC}: use another one."
             raise AuthenticationFailed(message, code="expired_api_key")
         if not key.user.is_active:
             raise AuthenticationFailed("The user of this API key is inactive.", code="inactive_user")

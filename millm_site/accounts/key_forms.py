@@ -33,9 +33,9 @@ class NewKeyForm(forms.ModelForm[APIKey]):
             if day is None:
                 self.add_error("expires_on", "Enter a date.")
             elif day < timezone.now().date():
-                self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected today or a later day.")
+                self.add_error("expires_on", f"Got {day:%-d %b %Y}, expected today or a later day.")
             elif day == datetime.date.max:
-                self.add_error("expires_on", f"Got {day:%-d %B %Y}, expected an earlier day, or Never.")
+                self.add_error("expires_on", f"Got {day:%-d %b %Y}, expected an earlier day, or Never.")
         elif day is not None:
             chosen = LIFETIMES[cleaned.get("expires", "")]
             self.add_error("expires", f"Got a date and {chosen!r}: choose 'On a date', or clear the date.")
@@ -60,5 +60,5 @@ class KeyForm(forms.ModelForm[APIKey]):
     def clean_expiry(self) -> datetime.datetime | None:
         expiry: datetime.datetime | None = self.cleaned_data["expiry"]
         if "expiry" in self.changed_data and expiry is not None and expiry <= timezone.now():
-            raise ValidationError(f"Got {expiry:%-d %B %Y %H:%M}, expected a later time. Revoke a key to end it now.")
+            raise ValidationError(f"Got {expiry:%-d %b %Y %H:%M}, expected a later time. Revoke a key to end it now.")
         return expiry

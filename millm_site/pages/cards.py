@@ -15,9 +15,11 @@ from django.utils.timesince import timesince
 from redis import RedisError
 
 from inference.admin.progress import VARIANTS, render_badge
+from inference.admin.setups import offered, setup_url
 from inference.broker import counters, heartbeats
 from inference.broker.queues import waiting_in
 from inference.models import LanguageModel
+from inference.setups.models import Setup
 from inference.states import Workers
 from millm_site.models import APIKey
 from millm_site.pages import charts
@@ -91,6 +93,7 @@ def cards(request: HttpRequest) -> dict[str, Any]:
         "may": now.may,
         "problems": problems(now),
         "model": model_card(now),
+        "setup": setup_card(now, request.user),
         "saes": saes_card(now),
         "profile": profile_card(now),
         "steering": steering_card(now),
@@ -144,6 +147,13 @@ def problems(now: Snapshot) -> list[str]:
 
 def model_card(now: Snapshot) -> dict[str, Any] | None:
     return _served(now.model, "inference_languagemodel") if now.model and now.may["model"] else None
+
+
+def setup_card(now: Snapshot, user: Any) -> dict[str, Any] | None:
+    """The setup before, where `user` may restore it."""
+    present = Setup.of(now.model, now.saes, now.active, now.state) if now.model else None
+    found = offered(Setup.objects.other_than(present)[:1], user) if now.may["model"] else []
+    return {"row": found[0], "url": setup_url(found[0])} if found else None
 
 
 def saes_card(now: Snapshot) -> list[dict[str, Any]]:

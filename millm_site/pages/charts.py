@@ -7,7 +7,8 @@ from typing import Any
 
 from inference.broker.counters import MINUTES, Hour
 
-LABELS = [*(f"−{minutes} min" for minutes in range(MINUTES - 1, 0, -1)), "now"]
+LABELS = [*(f"−{minutes} min" for minutes in range(MINUTES, 0, -1)), "now"]
+TICK_EVERY = 15  # minutes: a tick at the beginning, one at "now"
 GREY = "#9ca3af"  # Unfold's colour of a chart's ticks
 Series = Sequence[float | None]
 
@@ -34,7 +35,7 @@ class Chart:
         }
 
     def _options(self) -> dict[str, Any]:
-        ticks = {"color": GREY, "maxRotation": 0, "maxTicksLimit": 4}
+        ticks = {"color": GREY, "maxRotation": 0, "maxTicksLimit": len(LABELS) / TICK_EVERY}
         legend = {"color": GREY, "usePointStyle": True, "pointStyle": "circle", "boxWidth": 6, "boxHeight": 6}
         bars = {"categoryPercentage": 1, "barPercentage": 0.8, "borderRadius": 2}
         return {
@@ -69,13 +70,14 @@ CHARTS = {
 
 
 def series(hour: Hour | None) -> dict[str, list[Series]]:
-    """The data of each chart; None for unknown values."""
+    """The data of each chart; None for unknown values, and for the first label, an hour ago."""
     if hour is None:
-        return {name: [[None] * MINUTES for _ in chart.series] for name, chart in CHARTS.items()}
+        return {name: [[None] * len(LABELS) for _ in chart.series] for name, chart in CHARTS.items()}
+    outcomes = CHARTS["requests"].series
     return {
-        "tokens": [[round(rate, 1) for rate in hour.tokens_per_second]],
-        "first_token": [[_rounded(minute.mean_first_token_s) for minute in hour.minutes]],
-        "requests": [[getattr(minute, outcome) for minute in hour.minutes] for outcome in CHARTS["requests"].series],
+        "tokens": [[None, *(round(rate, 1) for rate in hour.tokens_per_second)]],
+        "first_token": [[None, *(_rounded(minute.mean_first_token_s) for minute in hour.minutes)]],
+        "requests": [[None, *(getattr(minute, outcome) for minute in hour.minutes)] for outcome in outcomes],
     }
 
 

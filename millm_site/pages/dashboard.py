@@ -13,10 +13,13 @@ from django.views.decorators.http import require_POST, require_safe
 from inference.models import LanguageModel
 from millm_site.pages import charts
 from millm_site.pages.cards import cards, may_activate, may_view
+from millm_site.pages.first_steps import dismiss, first_steps
 from profiles.admin.search import fitting_names
+from profiles.admin.undo_page import with_undo
 from profiles.compatibility import reasons
 from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
+from profiles.undo import Undo, record
 from steering.errors import Refused
 from steering.models import SAE
 
@@ -26,7 +29,8 @@ MAX_OFFERED = 8
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's DASHBOARD_CALLBACK: the context of templates/admin/index.html."""
     now = cards(request)
-    return {**context, "title": "Dashboard", "now": now, "charts": charts.charts(now["traffic"]["series"])}
+    shown = {"title": "Dashboard", "now": now, "first_steps": first_steps(request)}
+    return {**context, **shown, "charts": charts.charts(now["traffic"]["series"])}
 
 
 @require_safe
@@ -51,13 +55,13 @@ def activate(request: HttpRequest) -> HttpResponse:
     _check_may_activate(request)
     try:
         profile = Profile.objects.named(request.POST.get("profile", "").strip())
-        profile.activate()
+        _, undo = record(profile.activate)
     except IncompatibleProfile:
         why = reasons(profile, LanguageModel.objects.current(), SAE.objects.attached())
         return _parts(request, refusal=" ".join([f"{profile} does not fit.", *why]))
     except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
-    return _parts(request, refusal="")
+    return _done(request, f"{profile} was activated.", undo)
 
 
 @require_POST
@@ -65,10 +69,16 @@ def deactivate(request: HttpRequest) -> HttpResponse:
     """Deactivate the profile with the posted id, if it is still active."""
     _check_may_activate(request)
     try:
-        Profile.objects.with_id(request.POST.get("profile", "")).deactivate()
+        profile = Profile.objects.with_id(request.POST.get("profile", ""))
+        _, undo = record(profile.deactivate)
     except Refused as error:
         return _parts(request, refusal=f"{capfirst(str(error))}.")
-    return _parts(request, refusal="")
+    return _done(request, f"{profile} was deactivated.", undo)
+
+
+def _done(request: HttpRequest, text: str, undo: Undo) -> HttpResponse:
+    """The parts, with a message that offers to undo the change; without a message where nothing changed."""
+    return _parts(request, refusal="", done=with_undo(text, undo, request) if undo else "")
 
 
 def _parts(request: HttpRequest, **context: Any) -> HttpResponse:
@@ -86,4 +96,5 @@ urlpatterns = [
     path("profiles", _view(offered), name="dashboard_profiles"),
     path("activate", _view(activate), name="dashboard_activate"),
     path("deactivate", _view(deactivate), name="dashboard_deactivate"),
+    path("first-steps/dismiss", _view(dismiss), name="dashboard_dismiss"),
 ]

@@ -1,4 +1,4 @@
-"""The admin's sidebar; each user sees the links to the pages that he may open."""
+"""The admin's sidebar; each user sees the links to the pages that they may open."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _item("Dashboard", "dashboard", "admin:index"),
                 _item("Playground", "forum", "playground"),
                 _item("Explore", "travel_explore", "explore", may_find_features),
+                _listed("Sweeps", "ssid_chart", "inference.sweep", "profiles.profile"),
             ]
         },
         {

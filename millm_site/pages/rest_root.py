@@ -11,13 +11,20 @@ RESOURCES = {
     "steering": "steering",
     "models": "languagemodel-list",
     "saes": "sae-list",
+    "saes/catalogue": "sae-catalogue",
+    "setups": "setups",
+    "vectors": "vectors",
+    "activations": "activations",
+    "features/contrast": "contrast",
+    "sweeps": "sweeps",
+    "schema": "schema",
     "docs": "docs",
 }
-"""Names of URLs."""
+"""{path: the name of its URL}."""
 
 
 class RestRoot(APIView):
-    """Profiles, the live steering, models and SAEs. `/api/docs` describes every call."""
+    """All resources. Vectors, activations and contrasts take a POST; `docs` describes every call."""
 
     name = "REST API"
     permission_classes = [permissions.IsAuthenticated]

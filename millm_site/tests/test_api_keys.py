@@ -36,7 +36,7 @@ def test_an_expired_key_is_refused_and_told_so(api_key: str, path: str) -> None:
     APIKey.objects.update(expiry=datetime.datetime(2026, 3, 5, 9, 30, tzinfo=datetime.UTC))
     refused = answer_to(api_key, path)
     assert refused.status_code == 401
-    assert told(refused) == "This API key expired on 5 March 2026 at 09:30 UTC: use another one."
+    assert told(refused) == "This API key expired on 5 Mar 2026 at 09:30 UTC: use another one."
     assert APIKey.objects.exists()  # so that people see that it expired
 
 

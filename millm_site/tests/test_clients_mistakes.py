@@ -103,7 +103,7 @@ MISTAKES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "a refused lookup": ("GET", "/admin/auth/user/?password__startswith=a%0Ab", {}, "DisallowedModelAdminLookup"),
     "a refused field": ("GET", "/admin/auth/user/?_to_field=password", {}, "DisallowedModelAdminToField"),
     "a method": ("GET", "/v1/chat/completions", {}, ""),
-    "no permission": ("POST", "/admin/steering/featurelabel/add/", {}, "PermissionDenied"),
+    "no permission": ("POST", "/admin/steering/feature/add/", {}, "PermissionDenied"),
     "no CSRF token": ("POST", "/admin/profiles/profile/add/", {"headers": {"X-CSRFToken": "b"}}, "CSRF"),
     "another host": ("GET", "/admin/", {"headers": {"Host": "evil"}}, "DisallowedHost"),
     "no form": ("POST", "/admin/auth/group/add/", {"headers": {"Content-Type": "multipart/form-data"}}, "MultiPart"),

@@ -22,7 +22,7 @@ __all__ = ["model", "profile", "sae"]  # fixtures
 
 PAGE, PARTS = "/admin/", "/admin/dashboard/parts"
 OFFERED, ACTIVATE, DEACTIVATE = "/admin/dashboard/profiles", "/admin/dashboard/activate", "/admin/dashboard/deactivate"
-MOST_QUERIES = 12
+MOST_QUERIES = 13
 
 pytestmark = pytest.mark.usefixtures("own_redis")
 
@@ -60,10 +60,10 @@ def test_it_shows_what_is_served_and_what_steers(admin_client: Client, profile: 
     assert admin_client.get(link).status_code == 200
     assert "3: +4 — whales" in told
     assert "7: -1.5" in told
-    assert "Requests are steered by 2 features of tiny-sae, at layer 2 of tiny, as profile ocean says." in told
+    assert "Requests are steered by 2 features of tiny-sae, at layer 2 of tiny, as set by profile ocean." in told
     assert "one@host ready tiny cuda:0 3.0" in told
     assert "2.0 GB on the GPU 3 of 16 2" in told.replace("\xa0", " ")
-    assert "4 requests for tiny wait in the queue" in told
+    assert "4 requests for tiny are waiting for a free worker" in told
     assert "http://testserver/v1" in told
     assert "No worker" not in told
 
@@ -118,7 +118,7 @@ def test_a_live_steering_that_was_changed_by_hand_is_told(admin_client: Client, 
     profile.activate()
     assert "was changed since" not in text(admin_client, PARTS)
     SteeringState.objects.load().set_features({7: 2.0})
-    assert "The live steering was changed since" in text(admin_client, PARTS)
+    assert "The live steering was changed by hand since" in text(admin_client, PARTS)
 
 
 def test_the_strongest_features_are_shown_and_how_many_more_there_are(admin_client: Client, sae: SAE) -> None:
@@ -132,10 +132,10 @@ def test_the_strongest_features_are_shown_and_how_many_more_there_are(admin_clie
 def test_the_latest_changes_are_told_with_who_and_by_which_door(admin_client: Client, profile: Profile) -> None:
     admin_client.post(ACTIVATE, {"profile": "ocean"})
     told = text(admin_client, PARTS)
-    assert "ocean activated admin, by admin, just now" in told
-    assert "Live steering profile ocean was activated admin, by admin," in told
+    assert "ocean : activated admin, in the admin, just now" in told
+    assert "Live steering : profile ocean was activated admin, in the admin," in told
     page = admin_client.get(PARTS).content.decode()
-    [link] = re.findall(r'href="(/admin/profiles/[^"]*history/)" *>ocean</a>\s+activated', page)
+    [link] = re.findall(r'href="(/admin/profiles/[^"]*history/)" *>ocean</a>:\s+activated', page)
     assert admin_client.get(link).status_code == 200
 
 
@@ -150,6 +150,23 @@ def test_a_profile_is_activated_by_its_name_and_deactivated(admin_client: Client
     assert "No profile is active." in answer
     assert Profile.objects.active() is None
     assert SteeringState.objects.load().strengths == {}
+
+
+def test_what_the_switch_did_is_undone_from_its_message(admin_client: Client, profile: Profile) -> None:
+    answer = admin_client.post(ACTIVATE, {"profile": "ocean"}).content.decode()
+    assert "ocean was activated. Undo" in words(answer)
+    [link] = re.findall(r'<a href="([^"]*/undo/[^"]*)" data-post', answer)
+    assert "Undone: no profile is active" in text_after(admin_client, link)
+    profile.activate()
+    answer = admin_client.post(DEACTIVATE, {"profile": profile.pk}).content.decode()
+    assert "ocean was deactivated. Undo" in words(answer)
+    [link] = re.findall(r'<a href="([^"]*/undo/[^"]*)" data-post', answer)
+    assert "Undone: ocean is active again" in text_after(admin_client, link)
+    assert SteeringState.objects.load().strengths == profile.strengths
+
+
+def text_after(client: Client, link: str) -> str:
+    return words(client.post(link, follow=True, headers={"referer": "http://testserver/admin/"}).content.decode())
 
 
 def test_what_is_refused_is_told_beside_the_field(admin_client: Client, profile: Profile) -> None:
@@ -211,7 +228,7 @@ def test_who_may_not_activate_has_no_switch_and_is_refused(profile: Profile) -> 
     page = client.get(PAGE).content.decode()
     assert "ocean" in page
     assert "Deactivate" not in page
-    assert "Activate another profile" not in page
+    assert "Activate a profile" not in page
     assert client.post(DEACTIVATE, {"profile": profile.pk}).status_code == 403
     assert client.post(ACTIVATE, {"profile": "ocean"}).status_code == 403
     assert Profile.objects.active() == profile
@@ -261,7 +278,7 @@ def test_the_charts_have_a_value_for_each_minute(admin_client: Client) -> None:
     page = admin_client.get(PARTS).content.decode()
     [data] = re.findall(r'<script id="dashboard-data" type="application/json">(.*?)</script>', page)
     series = json.loads(data)
-    assert [len(values) for values in series["requests"]] == [60, 60, 60, 60]
-    assert [sum(values) for values in series["requests"]] == [0, 1, 0, 0]
+    assert [len(values) for values in series["requests"]] == [61, 61, 61, 61]
+    assert [sum(filter(None, values)) for values in series["requests"]] == [0, 1, 0, 0]
     assert series["tokens"][0][-1] == pytest.approx(2, abs=0.1)
     assert set(series["first_token"][0]) == {None}

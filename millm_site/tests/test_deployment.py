@@ -69,7 +69,7 @@ def app(tmp_path: Path) -> Path:
 
 def test_the_image_has_what_it_runs_and_no_more(app: Path) -> None:
     assert {path.name for path in app.iterdir()} == {
-        *("LICENSE", "manage.py", "requirements.txt", "static", "templates"),
+        *("LICENSE", "NOTICE", "manage.py", "requirements.txt", "static", "templates"),
         *("inference", "millm_site", "profiles", "steering"),
     }
     assert not list(app.rglob("tests"))

@@ -128,7 +128,7 @@ def test_every_command_is_there_and_has_the_options_that_are_named() -> None:
 def test_every_command_of_ours_is_documented() -> None:
     ours = {name for name, app in get_commands().items() if app in {"millm_site", "inference", "profiles", "steering"}}
     told = {line.split()[0] for _page, line in commands()}
-    makers = {"train_demo", "check_demo"}  # of the demo's files: inference/demo/README.md
+    makers = {"train_demo", "check_demo"}  # of the demo's files: inference/demo/tiny/README.md
     assert ours - told - makers == set()
 
 

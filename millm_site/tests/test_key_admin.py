@@ -76,13 +76,13 @@ def test_a_key_works_until_the_end_of_the_day_that_was_chosen(admin_client: Clie
     ("changes", "told"),
     [
         ({"expires": "date"}, "Enter a date."),
-        ({"expires": "date", "expires_on": "2020-01-31"}, "Got 31 January 2020, expected today or a later day."),
-        ({"expires": "date", "expires_on": "9999-12-31"}, "Got 31 December 9999, expected an earlier day, or Never."),
+        ({"expires": "date", "expires_on": "2020-01-31"}, "Got 31 Jan 2020, expected today or a later day."),
+        ({"expires": "date", "expires_on": "9999-12-31"}, "Got 31 Dec 9999, expected an earlier day, or Never."),
         ({"expires": "date", "expires_on": "soon"}, "Enter a valid date."),
         ({"expires_on": "2090-01-01"}, "Got a date and &#x27;Never&#x27;: choose &#x27;On a date&#x27;"),
         ({"name": ""}, "This field is required."),
-        ({"requests_per_minute": "0"}, "Ensure this value is greater than or equal to 1."),
-        ({"user": "999999"}, "Select a valid choice."),
+        ({"requests_per_minute": "0"}, "Expected at least 1, got 0."),
+        ({"user": "999999"}, "Expected one of the offered choices."),
     ],
 )
 def test_a_refused_key_is_not_made(admin_client: Client, admin_user: Any, changes: Any, told: str) -> None:

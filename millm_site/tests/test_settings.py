@@ -54,6 +54,7 @@ WRONG = {
     "STATIC_ROOT": "/dev/null/static",
     "LOG_LEVEL": "LOUD",
     "LOG_FORMAT": "xml",
+    "MILLM_DEMO": "large",
 }
 OWN = {"DATABASE_URL": "postgresql://me@there/db", "REDIS_URL": "redis://there"}
 

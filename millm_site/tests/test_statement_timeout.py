@@ -15,7 +15,7 @@ from inference.models import LanguageModel
 from millm_site.tests.test_processes import Web, manage
 from steering.statements import may_take_long
 
-TOLD = "PostgreSQL gave up after 1 seconds: ask for less at once."
+TOLD = "PostgreSQL gave up after 1 seconds: ask for less in one request."
 
 
 @pytest.fixture

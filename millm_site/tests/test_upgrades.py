@@ -52,7 +52,8 @@ def test_a_request_that_lacks_what_a_later_version_adds_is_answered(server: Serv
     model = LanguageModel.objects.get(name="demo")
     message = MESSAGE | {"version": model.version, "deadline": time.time() + 10}
     may_lack = {name for name, field in GenerateMessage.model_fields.items() if not field.is_required()}
-    assert may_lack == {"stop", "top_logprobs", "answer_schema", "echo", "template", "reading"}
+    of_tools = {"parsed", "tools", "tool_choice", "parallel_tool_calls", "answer_form"}
+    assert may_lack == {"stop", "top_logprobs", "answer_schema", "echo", "template", "reading"} | of_tools
     assert not message.keys() & may_lack
     assert answer(model.queue, message, "of-an-older-web", ignore={"claimed"})["kind"] == "started"
 

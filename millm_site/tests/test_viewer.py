@@ -16,7 +16,9 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver
 
 from inference.demo.register import register_demo
-from inference.models import LanguageModel
+from inference.models import LanguageModel, Sweep
+from inference.sweeps.plan import Plan
+from inference.sweeps.subject import Subject
 from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from profiles.models import Profile
@@ -24,11 +26,17 @@ from steering.models import SAE, FeatureLabel, SteeringState
 
 UNSAFE = ("post", "put", "patch", "delete")
 REFUSED = {403, 404, 405, 415}
-NOT_CONTENT = {"django_session", "axes_accessattempt", "steering_feature"}  # a worker's facts, kept when they are read
+NOT_CONTENT = {
+    "django_session",
+    "axes_accessattempt",
+    "millm_site_firststeps",
+    "steering_feature",
+}  # a worker's facts, kept when they are read
 
 # What only reads, whatever the method is; that nothing changes is checked all the same. First Django's and Unfold's.
 READS = {"index", "app_index", "changelist_view", "history_view", "search", "autocomplete_view", "shortcut", "view"}
-READS |= {"progress_view", "state_view", "compatibility_view", "compare_view", "deleted_view", "export"}
+READS |= {"progress_view", "state_view", "compatibility_view", "compare_view", "deleted_view", "export", "try_out"}
+READS |= {"compare_profiles_view", "compare_with"}
 # These read texts for whoever may see labels, and refuse the body that the tests send.
 READINGS = {"/api/activations", "/api/features/contrast"}
 # A worker makes these, and no worker is here: 503.
@@ -36,7 +44,7 @@ OF_WORKERS = re.compile(r"/api/saes/[^/]+/features/3/vector\.gguf")
 # Of Django: these know no other methods than GET and POST.
 GET_AND_POST = READS | {"add_view", "change_view", "delete_view", "user_change_password"}
 # What every user of the admin may do, and what it would change is no content.
-OF_EVERYBODY = {"login", "logout", "password_change", "password_change_done", "admin_chat_completions"}
+OF_EVERYBODY = {"login", "logout", "password_change", "password_change_done", "admin_chat_completions", "dismiss"}
 PUBLIC = re.compile(r"/(|favicon.ico|admin/login/|api/schema|api/docs|healthz|readyz|metrics|v1/openapi.json)")
 
 
@@ -70,7 +78,8 @@ def _view(leaf: URLPattern) -> str:
 
 
 def _filled(pattern: str) -> str:
-    kind = re.search(r"(profile|steeringstate|featurelabel|languagemodel|model|sae|user|group|apikey)s?[/<(]", pattern)
+    kinds = "profile|steeringstate|featurelabel|languagemodel|model|sae|sweep|user|group|apikey"
+    kind = re.search(rf"({kinds})s?[/<(]", pattern)
     row = _row(kind.group(1)) if kind else "1"
     values = {
         "format": "json",
@@ -94,6 +103,7 @@ def _row(kind: str) -> str:
         "languagemodel": LanguageModel.objects,
         "model": LanguageModel.objects,
         "sae": SAE.objects,
+        "sweep": Sweep.objects,
         "user": User.objects.filter(is_superuser=True),
         "group": Group.objects,
         "apikey": APIKey.objects,
@@ -108,6 +118,7 @@ def site(transactional_db: None) -> None:
     register_demo()
     FeatureLabel.objects.filter(index__gt=3).delete()
     SteeringState.objects.load().replace({3: 1.0})
+    Sweep.objects.start(Subject.of_profile("ocean"), Plan(values=[1.0], prompts=["Tell me something."])).cancel()
     APIKey.objects.issue(User.objects.create_superuser("root", password="x"), "root's")
 
 

@@ -42,7 +42,7 @@ def blend_page(admin: Any, request: HttpRequest) -> HttpResponse:
 def _page(admin: Any, request: HttpRequest) -> HttpResponse:
     model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     fitting = Profile.objects.fitting(model, sae).order_by("name")
-    table = FeatureTable(sae.pk if sae else None, sae.d_sae if sae else None, request.user, read_only=True)
+    table = FeatureTable(sae, request.user, read_only=True)
     reasons = [why for why, is_missing in (("No model is loaded.", not model),) if is_missing]
     context = {
         **admin.admin_site.each_context(request),

@@ -14,6 +14,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from steering.document.part import TOKEN_FLAGS
 from steering.document.places import UNITS
 from steering.document.steering import MAX_INTENSITY
 from steering.strict_json import loads
@@ -31,9 +32,9 @@ POSITIONS = {
 UNIT_NAMES = {"raw": "raw", "max_activation": "maximum activation (1 is the largest measured)", "residual": "residual"}
 ALSO_EXAMPLE = '[{"sae": "other-sae", "features": {"7": 2.0}, "positions": "answer"}]'
 WHEN_EXAMPLE = '{"feature": 12, "above": 3.0}'
-DOCUMENT_FIELDS = ("unit", "intensity", "positions", "positions_tokens", "skip_special_tokens", "when", "also")
-OF_KEYS = {"special_tokens": "skip_special_tokens"}
+OF_KEYS = {name: f"skip_{name}" for name in TOKEN_FLAGS}
 """The names of fields that are not named as the key of the document."""
+DOCUMENT_FIELDS = ("unit", "intensity", "positions", "positions_tokens", *OF_KEYS.values(), "when", "also")
 
 
 class JSONTextField(forms.CharField):
@@ -72,13 +73,13 @@ class DocumentFields(forms.Form):
         choices=[(unit, UNIT_NAMES[unit]) for unit in UNITS],
         required=False,
         widget=UnfoldAdminSelectWidget,
-        help_text="Values of add and clamp count in it: as they are, in maximum activations of the feature, or as a "
-        "share of the mean norm of the residual stream. The latter two need a measured SAE.",
+        help_text="The unit of the values of add and clamp: as they are, in maximum activations of the feature, or as "
+        "a share of the mean norm of the residual stream. The latter two need a measured SAE.",
     )
     intensity = forms.FloatField(
         required=False,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"min": 0, "max": MAX_INTENSITY, "step": "any"}),
-        help_text="0 to 2; 1 steers by the values as they are, 0 steers nothing.",
+        help_text="0 to 2: 1 applies the values as they are, 0 turns them off.",
     )
     positions = forms.ChoiceField(
         choices=list(POSITIONS.items()),
@@ -98,6 +99,16 @@ class DocumentFields(forms.Form):
         widget=UnfoldBooleanSwitchWidget,
         label="Leave special tokens unsteered",
     )
+    skip_tools = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        label="Leave tool calls unsteered",
+    )
+    skip_thinking = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        label="Leave the reasoning unsteered",
+    )
     when = JSONTextField(
         required=False,
         label="Condition",
@@ -110,7 +121,8 @@ class DocumentFields(forms.Form):
         label="Further parts",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5, "spellcheck": "false"}),
         help_text=f"Features of other attached SAEs and vectors of sets, such as {ALSO_EXAMPLE}. A part may have a "
-        "layer, a unit, positions, special_tokens and a condition (when) of its own. JSON, empty for none.",
+        "layer, a unit, positions, special_tokens, tools, thinking and a condition (when) of its own. JSON, empty for "
+        "none.",
     )
 
     def clean_positions_tokens(self) -> int | None:
@@ -130,7 +142,7 @@ class DocumentFields(forms.Form):
             "unit": cleaned["unit"] or None,
             "intensity": cleaned["intensity"],
             "positions": {"of": of, which: cleaned["positions_tokens"]} if of else which or None,
-            "special_tokens": False if cleaned["skip_special_tokens"] else None,
+            **{name: False if cleaned[field] else None for name, field in OF_KEYS.items()},
             "when": cleaned["when"],
             "also": cleaned["also"],
         }
@@ -150,7 +162,7 @@ def initial_fields(more: Mapping[str, Any]) -> dict[str, Any]:
         "intensity": more.get("intensity", 1.0),
         "positions": positions,
         "positions_tokens": tokens,
-        "skip_special_tokens": more.get("special_tokens") is False,
+        **{field: more.get(name) is False for name, field in OF_KEYS.items()},
         "when": more.get("when"),
         "also": more.get("also"),
     }

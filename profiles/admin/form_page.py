@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 
-from profiles.admin.document_fields import DOCUMENT_FIELDS
+from profiles.admin.document_fields import DOCUMENT_FIELDS, OF_KEYS
 from profiles.admin.forms import ProfileForm
 from profiles.compatibility import reasons
 from profiles.models import Profile
@@ -40,7 +40,7 @@ FIND_FEATURES = mark_safe(
 SETTINGS: Any = [
     (
         "Settings",
-        {"fields": [("unit", "intensity"), ("positions", "positions_tokens"), "skip_special_tokens"]},
+        {"fields": [("unit", "intensity"), ("positions", "positions_tokens"), tuple(OF_KEYS.values())]},
     ),
     ("Conditions and further parts", {"fields": ["when", "also"]}),
 ]
@@ -53,7 +53,7 @@ class ProfileFormAdmin(ModelAdmin):
     form = ProfileForm
     formfield_overrides = {FeatureStrengthsField: {"widget": FeatureStrengthsWidget}}
     readonly_fields = ["id", "created_at", "updated_at"]
-    actions_detail = ["activate", "deactivate", "duplicate", "export"]
+    actions_detail = ["activate", "deactivate", "try_out", "sweep", "duplicate", "export", "compare_with"]
     compressed_fields = False
 
     def get_fieldsets(self, request: HttpRequest, obj: Profile | None = None) -> Any:
@@ -64,10 +64,10 @@ class ProfileFormAdmin(ModelAdmin):
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
         more: list[Any] = [("Settings", {"fields": ["settings_shown"]})] if obj and obj.more else []
         return [
-            (None, {"fields": ["name", "description"]}),
+            (None, {"fields": ["name", "description", "tags", "notes"]}),
             ("Features", features),
             *(SETTINGS if may_edit else more),
-            ("Made for", made_for | ({"description": TAKE_HERE} if may_edit else {})),
+            ("Model and SAE", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
         ]
 
@@ -76,10 +76,10 @@ class ProfileFormAdmin(ModelAdmin):
         """The table for users who may not edit."""
         sae = SAE.objects.filter(pk=profile.sae_id).first()
         unit = profile.document.unit
-        table = FeatureTable(profile.sae_id, sae.d_sae if sae else None, read_only=True, unit=unit)
+        table = FeatureTable(sae, read_only=True, unit=unit)
         return table.render(profile.strengths)
 
-    @admin.display(description="Beside the features")
+    @admin.display(description="Settings and parts")
     def settings_shown(self, profile: Profile) -> SafeString:
         """The settings and parts for users who may not edit."""
         return format_html("<pre>{}</pre>", json.dumps(profile.more, indent=2, ensure_ascii=False))
@@ -126,7 +126,7 @@ class ProfileFormAdmin(ModelAdmin):
             raise PermissionDenied
         profile = _made_for(request.GET, _number(request.GET.get("feature")) or 0)
         sae = SAE.objects.filter(pk=profile.sae_id).first()
-        known: dict[str, Any] = {"sae_id": sae.id, "d_sae": sae.d_sae} if sae else {}
+        known: dict[str, Any] = sae.for_table() if sae else {}
         if sae and sae.hook_name:  # the SAE's files have been read
             known |= {"layer": sae.layer, "sae_fingerprint": sae.fingerprint}
         return JsonResponse(_compatibility(profile) | {"sae": known})
@@ -143,7 +143,7 @@ class ProfileFormAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Profile, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if obj.is_active and {"strengths", *DOCUMENT_FIELDS} & {*form.changed_data}:
-            self.message_user(request, f"{obj} is active: the saved strengths steer every request from now on.")
+            self.message_user(request, f"{obj} is active: the saved strengths apply to all requests from now on.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         form, saved = context["adminform"].form, context["original"]

@@ -16,6 +16,9 @@ from steering.models import SAE
 
 FIELDS = tuple(name for name in CONTENT if name != "more")  # which has fields of its own
 
+LATER = {"tags", "notes"}
+"""Fields that a page of the version before lacks: it keeps them."""
+
 
 class ProfileForm(DocumentFields, forms.ModelForm[Profile]):
     opened = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -41,9 +44,8 @@ class ProfileForm(DocumentFields, forms.ModelForm[Profile]):
         for name, known in (("model_id", "known-models"), ("sae_id", "known-saes")):
             self.fields[name].widget.attrs["list"] = known  # of the page; anything else can be typed
         self.fields["description"].widget.attrs["rows"] = 3
-        self.fields["strengths"].widget.table = FeatureTable(
-            sae_id, sae.d_sae if sae else None, self.user, unit=self["unit"].value() or RAW
-        )
+        self.fields["notes"].widget.attrs["rows"] = 3
+        self.fields["strengths"].widget.table = FeatureTable(sae, self.user, unit=self["unit"].value() or RAW)
 
     def add_prefix(self, field_name: str) -> str:
         """The name in the page: strengths are `steering` there, as in REST and in files."""
@@ -68,8 +70,10 @@ class ProfileForm(DocumentFields, forms.ModelForm[Profile]):
 
     def _check_rules(self) -> None:
         for name in FIELDS:
+            if name in LATER and self.add_prefix(name) not in self.data:
+                continue
             setattr(self.instance, name, self.cleaned_data[name])
-        if "unit" in self.data:  # a page of the version before has no fields of settings, and keeps them
+        if "unit" in self.data:  # a page of an earlier version has no fields of settings, and keeps them
             self.instance.more = self.more()
         try:
             self.instance.check_rules()

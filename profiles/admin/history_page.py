@@ -14,13 +14,14 @@ from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 
 from profiles.api.history import known
-from profiles.diff import differences
+from profiles.diff import TITLES, differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
 from steering.document import Steering
 from steering.errors import NoSuchVersion, Refused
 
 NOW = "now"
+OFFERED = 100  # versions to choose from in a comparison; the list compares any two
 FEATURES_SHOWN = 12  # changed features that the list shows per version; the comparison shows all
 
 
@@ -30,7 +31,7 @@ class HistoryAdmin(ModelAdmin):
     compared: ClassVar[dict[str, str]]
     """{name of a compared field: its title}."""
     number: ClassVar[str]
-    """The attribute that identifies a version to users."""
+    """The attribute that identifies a version in URLs."""
     versions_per_page = 25
     comparison = "admin/profiles/history/compare.html"
 
@@ -44,6 +45,10 @@ class HistoryAdmin(ModelAdmin):
 
     def now(self, pk: str) -> Any:
         """The row as it is now; None if it is deleted."""
+        raise NotImplementedError
+
+    def count(self, pk: str, version: Any) -> int:
+        """The number of a version for users: it counts the versions of the row, from the oldest that is kept."""
         raise NotImplementedError
 
     def restore(self, pk: str, number: int) -> str:
@@ -78,13 +83,15 @@ class HistoryAdmin(ModelAdmin):
         shown = list(rows[max(page.start_index() - 1, 0) : page.end_index() + 1])
         versions, before = shown[: len(page)], [*shown[1:], None]
         changes = differences(zip(before, versions, strict=False), self.compared, FEATURES_SHOWN)
+        newest = self.count(pk, versions[0]) if versions else 0
         context = {
             **self._context(request, pk, now),
             "page": page,
+            "newest": newest if now and page.number == 1 else None,  # is the row as it is now: nothing to restore
             "page_range": page.paginator.get_elided_page_range(page.number),
             "versions": [
-                (getattr(version, self.number), version, old and getattr(old, self.number), difference)
-                for version, old, difference in zip(versions, before, changes, strict=False)
+                (newest - at, getattr(version, self.number), version, old and getattr(old, self.number), difference)
+                for at, (version, old, difference) in enumerate(zip(versions, before, changes, strict=False))
             ],
             **(extra_context or {}),
         }
@@ -93,15 +100,20 @@ class HistoryAdmin(ModelAdmin):
     def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The differences from one version (or from nothing) to another version (or to the row as it is now)."""
         pk = unquote(object_id)
-        self.versions(pk)
+        offered = list(self.versions(pk)[:OFFERED])
         now, sides = self._seen(request, pk), [request.GET.get("from", ""), request.GET.get("to", NOW)]
         context = {**self._context(request, pk, now), "from": sides[0], "to": sides[1]}
+        newest = self.count(pk, offered[0]) if offered else 0
+        context["offered"] = [(str(getattr(one, self.number)), newest - at, one) for at, one in enumerate(offered)]
         try:
             before = self._side(pk, now, sides[0]) if sides[0] else None  # None: show the whole version as added
             after = self._side(pk, now, sides[1])
         except Refused as error:
             return TemplateResponse(request, self.comparison, {**context, "error": str(error)}, status=error.status)
-        restorable = [int(side) for side in dict.fromkeys(sides) if side.isdecimal() and context["may_restore"]]
+        chosen = {side: one for side, one in zip(sides, (before, after), strict=True) if side.isdecimal()}
+        restorable = [(int(side), self.count(pk, one)) for side, one in chosen.items() if context["may_restore"]]
+        listed = {number for number, _, _ in context["offered"]}
+        context["offered"] += [(side, self.count(pk, one), one) for side, one in chosen.items() if side not in listed]
         context |= {"restorable": restorable, **self._comparison(before, after)}
         return TemplateResponse(request, self.comparison, context)
 
@@ -114,17 +126,19 @@ class HistoryAdmin(ModelAdmin):
         now = self._seen(request, pk)
         if not self.has_restore_permission(request, now):
             raise PermissionDenied
+        shown = ""
         try:
             past = self.version(pk, number)
+            shown = f"Version {self.count(pk, past)}"
             warning = self.steers_at_once(now, past)
             if warning and "confirmed" not in request.POST:
-                context = {**self._context(request, pk, now), "warning": warning, "restored": number}
+                context = {**self._context(request, pk, now), "warning": warning, "restored": shown.lower()}
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
             difference = self.restore(pk, number)
         except Refused as error:
-            self.message_user(request, f"Version {number} was not restored: {error}", messages.ERROR)
+            self.message_user(request, f"{shown or 'The version'} was not restored: {error}", messages.ERROR)
         else:
-            self.message_user(request, f"Version {number} is restored{difference}.", messages.SUCCESS)
+            self.message_user(request, f"Restored {shown.lower()}{difference}.", messages.SUCCESS)
         return redirect(self._url("", quote(pk)))
 
     def _seen(self, request: HttpRequest, pk: str) -> Any:
@@ -167,14 +181,7 @@ class HistoryAdmin(ModelAdmin):
 class ProfileHistoryAdmin(HistoryAdmin):
     """The versions of profiles, and the list of deleted profiles, which can be restored from their versions."""
 
-    compared: ClassVar[dict[str, str]] = {
-        "name": "name",
-        "description": "description",
-        "model_id": "model",
-        "sae_id": "SAE",
-        "layer": "layer",
-        "sae_fingerprint": "SAE fingerprint",
-    }
+    compared = TITLES
     number = "history_id"
     deleted_per_page = 50
 
@@ -184,13 +191,16 @@ class ProfileHistoryAdmin(HistoryAdmin):
 
     def versions(self, pk: str) -> QuerySet[Any]:
         try:
-            rows: QuerySet[Any] = Profile.history.filter(id=known(pk))
+            rows: QuerySet[Any] = Profile.history.filter(id=known(pk)).order_by("-history_id")
         except ProfileNotFound as error:
             raise Http404(str(error)) from error
         return rows
 
     def version(self, pk: str, number: int) -> Any:
         return Profile.objects.version(pk, number)
+
+    def count(self, pk: str, version: Any) -> int:
+        return Profile.objects.number(version)
 
     def now(self, pk: str) -> Profile | None:
         return Profile.objects.filter(pk=pk).first()
@@ -202,7 +212,7 @@ class ProfileHistoryAdmin(HistoryAdmin):
     def steers_at_once(self, now: Profile | None, past: Any) -> str:
         if now is None or not now.is_active or now.document == Steering.join(past.strengths, past.more):
             return ""
-        return f"{now} is active: the strengths of this version steer every request at once."
+        return f"{now} is active: restoring takes effect immediately for all requests."
 
     def has_restore_permission(self, request: HttpRequest, now: Any) -> bool:
         """Restoring a deleted profile needs the permission to add one too."""

@@ -21,7 +21,7 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidget
 
 from profiles.admin.badges import Badges, badges
-from profiles.diff import Difference, differences
+from profiles.diff import CONTENT_TITLES, Difference, differences
 from profiles.files import facts
 from profiles.files.transfer import Imported, ProfileFile, RefusedProfile
 from profiles.managers import CONTENT, OnConflict
@@ -35,13 +35,6 @@ CONFLICTS = [
     ("rename", "Import under a free name, such as “ocean (2)”"),
     ("replace", "Replace the existing profile; an active profile stays active"),
 ]
-COMPARED = {
-    "description": "description",
-    "model_id": "model",
-    "sae_id": "SAE",
-    "layer": "layer",
-    "sae_fingerprint": "SAE fingerprint",
-}
 
 
 class ImportForm(forms.Form):
@@ -61,7 +54,7 @@ class ImportForm(forms.Form):
         widget=UnfoldAdminFileFieldWidget({"accept": ".json,application/json"}),
     )
     on_conflict = forms.ChoiceField(
-        label="If a name exists",
+        label="If a name already exists",
         choices=CONFLICTS,
         initial="fail",
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
@@ -151,7 +144,7 @@ def preview(file: ProfileFile, on_conflict: OnConflict) -> Preview:
 
 def _described(imported: Sequence[tuple[str, Imported]]) -> Iterable[Previewed]:
     all_badges = badges([result.profile for _, result in imported])
-    changes = differences([(result.before or result.profile, result.profile) for _, result in imported], COMPARED)
+    changes = differences([(result.before or result.profile, result.profile) for _, result in imported], CONTENT_TITLES)
     for (name, result), profile_badges, difference in zip(imported, all_badges, changes, strict=True):
         steers = result.profile.is_active and any(difference.features)
         yield Previewed(name, result, profile_badges, difference if result.before else None, steers)
@@ -196,7 +189,6 @@ def import_page(page: ModelAdmin, request: HttpRequest) -> HttpResponse:
         **page.admin_site.each_context(request),
         "model_admin": page,
         "title": "Import profiles",
-        "content_title": "Import",
         "form": form,
         "limit": settings.DATA_UPLOAD_MAX_MEMORY_SIZE - OVERHEAD,
     }

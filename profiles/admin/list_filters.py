@@ -1,14 +1,23 @@
 """Filters of the admin's list of profiles. None of them reads its choices from the table, which may be very large."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.core.validators import EMPTY_VALUES
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import BooleanRadioFilter, FieldTextFilter, RadioFilter, SingleNumericFilter
+from unfold.contrib.filters.admin import (
+    BooleanRadioFilter,
+    FieldTextFilter,
+    RadioFilter,
+    SingleNumericFilter,
+    TextFilter,
+)
 from unfold.contrib.filters.forms import HorizontalRadioForm
 
+from profiles.errors import InvalidProfile
+from profiles.managers import ProfileQuerySet
 from profiles.models import Profile
+from profiles.tags import split_tags
 from steering.models import SAE, LanguageModel
 
 
@@ -35,7 +44,7 @@ class ActiveFilter(BooleanRadioFilter):
 
 
 class FitsFilter(RadioFilter):
-    title = "fits here"
+    title = "fits"
     form_class = HorizontalRadioForm
     parameter_name = "fits"
 
@@ -49,9 +58,24 @@ class FitsFilter(RadioFilter):
         return queryset & fitting if self.value() == "yes" else queryset.exclude(pk__in=fitting.values("pk"))
 
 
+class TagFilter(TextFilter):
+    """Filters by a whole tag; with commas between several tags, by all of them."""
+
+    title = "tag"
+    parameter_name = "tag"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        tags, profiles = split_tags(self.value() or ""), cast("ProfileQuerySet", queryset)
+        try:
+            return profiles.with_tags(tags) if tags else queryset
+        except InvalidProfile:  # no profile has such a tag
+            return queryset.none()
+
+
 LIST_FILTERS: list[Any] = [
     ("is_active", ActiveFilter),
     FitsFilter,
+    TagFilter,
     ("model_id", PartFilter),
     ("sae_id", PartFilter),
     ("layer", SingleNumericFilter),

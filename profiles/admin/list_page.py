@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
@@ -26,11 +27,14 @@ from unfold.views import ChangeList
 
 from profiles.admin.badges import badges
 from profiles.admin.blend_page import blend_page
+from profiles.admin.compare_page import CompareAdmin
 from profiles.admin.import_page import import_page
 from profiles.admin.list_filters import LIST_FILTERS
+from profiles.admin.undo_page import UndoAdmin, with_undo
 from profiles.errors import ProfileNotFound
 from profiles.files import transfer
 from profiles.models import Profile
+from profiles.undo import record
 from steering.admin.actions import page_before, posted_action
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection
@@ -38,6 +42,7 @@ from steering.errors import Refused
 from steering.models import SteeringState
 
 DELETED_SHOWN = 100
+ENDED = "is no longer active: requests are answered unsteered."
 # Rendered once: Unfold renders a template for each cell, which is slow for a page of rows.
 CHECKBOX = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 TWO_LINES = (
@@ -80,7 +85,7 @@ class ProfileChangeList(ChangeList):
         self.result_list = rows
 
 
-class ProfileListAdmin(ChecksSelection, BoundedSearch):
+class ProfileListAdmin(CompareAdmin, UndoAdmin, ChecksSelection, BoundedSearch):
     list_display = ["titled", "status", "features", "made_for", "updated"]
     list_filter = LIST_FILTERS
     list_filter_submit = True
@@ -90,11 +95,11 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     list_max_show_all = 0
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # facets count rows
-    sortable_by = ["titled", "updated"]  # the columns that have an index
+    sortable_by = ["titled", "features", "updated"]  # the columns that have an index
     search_fields = ["name", "description"]
     search_help_text = "Name, description, or feature:123"
-    actions = ["export_selected", "deactivate_selected"]
-    actions_row = ["activate", "deactivate", "duplicate", "export"]
+    actions = ["compare_selected", "export_selected", "deactivate_selected"]
+    actions_row = ["activate", "deactivate", "try_out", "duplicate", "export"]
     actions_list = ["import_profiles", "blend_profiles", "save_live"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -126,7 +131,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
         context = {"profile": profile, "badges": profile.badges, "id": profile.pk}
         return render_to_string("admin/profiles/profile/status.html", context)
 
-    @display(description="features")
+    @display(description="features", ordering="strongest")
     def features(self, profile: Any) -> SafeString:
         return render_to_string("admin/profiles/profile/chips.html", {"badges": profile.badges})
 
@@ -138,7 +143,7 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
     @display(description="updated", ordering="updated_at")
     def updated(self, profile: Profile) -> SafeString:
         at = profile.updated_at
-        exact = date_format(localtime(at), "j M Y, H:i:s")
+        exact = f"{date_format(localtime(at), 'DATETIME_FORMAT')} UTC"
         ago = f"{timesince(at, depth=1)} ago" if now() - at > timedelta(minutes=1) else "just now"
         return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, ago)
 
@@ -156,15 +161,35 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
 
     @posted_action("Activate", permissions=["activate"], icon="play_arrow")
     def activate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._do(request, object_id, Profile.activate, "{} is active and steers every request from now on.")
+        return self._do(request, object_id, Profile.activate, "{} is active: it steers all requests from now on.")
 
     @posted_action("Deactivate", permissions=["activate"], icon="stop")
     def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self._do(request, object_id, Profile.deactivate, "{} is no longer active: it steers nothing.")
+        return self._do(request, object_id, Profile.deactivate, f"{{}} {ENDED}")
 
     @posted_action("Duplicate", permissions=["create"], icon="content_copy")
     def duplicate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._do(request, object_id, Profile.duplicate, "{} is a copy of {}.")
+
+    @action(description="Try in the playground", permissions=["view"], icon="forum")
+    def try_out(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redirect to the playground, with the profile next to an unsteered pane."""
+        try:
+            profile = _named_in_url(object_id)
+        except ProfileNotFound as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _back(request)
+        return redirect(f"{reverse('playground')}?{urlencode({'left': 'unsteered', 'profile': profile.name})}")
+
+    @action(description="Sweep …", permissions=["change"], icon="ssid_chart")
+    def sweep(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redirect to the form of a new sweep of the profile's intensity."""
+        try:
+            profile = _named_in_url(object_id)
+        except ProfileNotFound as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _back(request)
+        return redirect(f"{reverse('admin:inference_sweep_add')}?{urlencode({'profile': profile.name})}")
 
     @action(description="Export", permissions=["view"], icon="download")
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -179,12 +204,12 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
         """Call `do` with the row's profile. `success` has a `{}` for its result, if any, and one for the profile."""
         try:
             profile = _named_in_url(object_id)
-            created = do(profile)
+            created, undo = record(lambda: do(profile))
         except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
             links = map(_link, filter(None, [created, profile]))
-            self.message_user(request, format_html(success, *links), messages.SUCCESS)
+            self.message_user(request, with_undo(format_html(success, *links), undo, request), messages.SUCCESS)
         return _back(request)
 
     # --- actions of the list ---
@@ -199,19 +224,19 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
 
     @posted_action("Save live steering", permissions=["create"], icon="save")
     def save_live(self, request: HttpRequest) -> HttpResponse:
+        """Redirect to the form of a new profile, which begins with the live steering."""
         try:
-            profile = Profile.objects.save_current(name=Profile.objects.free_name("live steering"))
+            Profile.objects.check_current()
         except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
             return _back(request)
-        self.message_user(request, f"The live steering is saved as {profile}: give it a name.", messages.SUCCESS)
-        return redirect("admin:profiles_profile_change", quote(profile.pk))
+        return redirect("admin:profiles_profile_add")
 
     # --- actions on selected rows ---
 
     @admin.action(description="Export as one file", permissions=["view"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> HttpResponse:
-        return transfer.download(transfer.bundle(queryset), "profiles")
+        return transfer.download(transfer.bundle(queryset), transfer.bundle_name(queryset.count()))
 
     @admin.action(description="Deactivate", permissions=["activate"])
     def deactivate_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
@@ -219,8 +244,8 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
         if active is None:
             self.message_user(request, "None of the selected profiles is active.", messages.WARNING)
             return
-        active.deactivate()
-        self.message_user(request, f"{active} is no longer active: it steers nothing.", messages.SUCCESS)
+        _, undo = record(active.deactivate)
+        self.message_user(request, with_undo(f"{active} {ENDED}", undo, request), messages.SUCCESS)
 
     # --- deletion ---
 
@@ -233,7 +258,9 @@ class ProfileListAdmin(ChecksSelection, BoundedSearch):
             named.append(f"and {count - len(named)} more")
         if active := profiles.filter(is_active=True).first():
             warning = format_html(
-                "<strong>{} is the active profile: it is deactivated first, then nothing steers.</strong>", active
+                "<strong>{} is the active profile: it is deactivated first, and requests are then answered unsteered."
+                "</strong>",
+                active,
             )
             named.insert(0, warning)
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}

@@ -15,8 +15,9 @@ from django.urls import URLPattern, path
 from profiles.admin.form_page import SIDES
 from profiles.admin.history_page import HistoryAdmin
 from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
-from profiles.live import live_steering
+from profiles.live import live_steering, profile_url
 from profiles.models import Profile
+from profiles.undo import Undo, record
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
 from steering.document import Steering
 from steering.errors import Refused, StaleSteering
@@ -28,6 +29,11 @@ class Action(forms.Form):
     """A change that the page posts; it needs `permission`."""
 
     permission: ClassVar[str] = "steering.change_steeringstate"
+    can_be_undone: ClassVar[bool] = False
+    """True where the answer offers to undo it; the table has an undo of its own for its values."""
+    saved: Profile | None = None
+    """The new profile of an action that saves one."""
+    user: Any = None
 
     def do(self) -> str:
         """Do the change and return a short message of it. Raises Refused."""
@@ -88,6 +94,8 @@ class Disable(Action):
 
 
 class Clear(OnShownSAE):
+    can_be_undone = True
+
     def change(self, state: SteeringState) -> str:
         state.clear()
         return "Cleared"
@@ -102,7 +110,8 @@ class SaveAs(Action):
     @transaction.atomic
     def do(self) -> str:
         SteeringState.objects.lock_seen(self.cleaned_data.pop("version"))
-        return f"Saved as profile {Profile.objects.save_current(**self.cleaned_data)}"
+        self.saved = Profile.objects.save_current(**self.cleaned_data)
+        return f"Saved as profile {self.saved}"
 
 
 class UpdateProfile(Action):
@@ -118,8 +127,20 @@ class UpdateProfile(Action):
         return f"Profile {profile} is updated"
 
 
+class Activate(Action):
+    permission = "profiles.activate_profile"
+    can_be_undone = True
+    profile = forms.CharField()
+
+    def do(self) -> str:
+        profile = Profile.objects.with_id(self.cleaned_data["profile"])
+        profile.activate()
+        return f"Profile {profile} is active"
+
+
 class Revert(Action):
     permission = "profiles.activate_profile"
+    can_be_undone = True
     profile = forms.CharField()
 
     @transaction.atomic
@@ -128,6 +149,19 @@ class Revert(Action):
         profile = Profile.objects.with_id(self.cleaned_data["profile"])
         profile.revert_live_steering()
         return f"Back to profile {profile}"
+
+
+class UndoLast(Action):
+    """Undo the change of a token, which another answer offered. Who may activate nothing undoes no activation."""
+
+    token = forms.CharField()
+
+    def do(self) -> str:
+        undo = Undo.read(self.cleaned_data["token"], self.user)
+        if undo.before.active != undo.after.active and not self.user.has_perm(Activate.permission):
+            raise PermissionDenied
+        undo.apply()
+        return "Undone"
 
 
 ACTIONS: dict[str, type[Action]] = {
@@ -139,6 +173,8 @@ ACTIONS: dict[str, type[Action]] = {
     "save-as": SaveAs,
     "update-profile": UpdateProfile,
     "revert": Revert,
+    "activate": Activate,
+    "undo": UndoLast,
 }
 
 
@@ -168,8 +204,7 @@ class LiveSteeringAdmin(HistoryAdmin):
         self._check_may_view(request)
         live = live_steering()
         may = {name.replace("-", "_"): request.user.has_perm(action.permission) for name, action in ACTIONS.items()}
-        sae = live["sae"] or {"id": None, "d_sae": None}
-        table = FeatureTable(sae["id"], sae["d_sae"], request.user, read_only=not may["set"], unit=live["unit"])
+        table = FeatureTable(SAE.objects.attached(), request.user, read_only=not may["set"], unit=live["unit"])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -210,11 +245,14 @@ class LiveSteeringAdmin(HistoryAdmin):
         if not form.is_valid():
             field, [message, *_] = next(iter(form.errors.items()))
             return JsonResponse({"detail": f"{field}: {message}", "field": field}, status=400)
+        form.user = request.user
         try:
-            done = form.do()
+            done, undo = record(form.do) if form.can_be_undone else (form.do(), None)
         except Refused as error:
             return JsonResponse({"detail": str(error), "code": error.code, **error.details}, status=error.status)
-        return JsonResponse({**live_steering(), "done": done})
+        saved = form.saved and {"id": form.saved.pk, "name": form.saved.name, "url": profile_url(form.saved)}
+        token = undo.token(request.user) if undo else ""
+        return JsonResponse({**live_steering(), "done": done, "saved": saved, "undo": token})
 
     def _check_may_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -229,6 +267,10 @@ class LiveSteeringAdmin(HistoryAdmin):
     def version(self, pk: str, number: int) -> Any:
         return SteeringState.objects.past(number)
 
+    def count(self, pk: str, version: Any) -> int:
+        number: int = version.version
+        return number
+
     def _context(self, request: HttpRequest, pk: str, now: Any) -> dict[str, Any]:
         """The context without `original`, so that the breadcrumbs have no link to the row's form."""
         return {**super()._context(request, pk, now), "original": None}
@@ -242,5 +284,5 @@ class LiveSteeringAdmin(HistoryAdmin):
 
     def steers_at_once(self, now: SteeringState, past: Any) -> str:
         if past.enabled and Steering.join(past.strengths, past.more):
-            return "The features of this version steer every request at once."
-        return "This version steers nothing: requests are answered unsteered at once."
+            return "Restoring takes effect immediately for all requests."
+        return "Restoring takes effect immediately: requests are then answered unsteered."

@@ -17,6 +17,7 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from profiles.api.examples import FINGERPRINT, IMPORTED_BUNDLE, IMPORTED_FILE, STEERING
 from profiles.api.serializers import ImportedBundleSerializer, ImportedFileSerializer, ImportedSerializer
 from profiles.errors import ProfileNotFound
 from profiles.files import facts, transfer
@@ -24,7 +25,7 @@ from profiles.files.transfer import Imported, ProfileFile
 from profiles.managers import OnConflict
 from profiles.models import Profile
 from steering.api.permissions import visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors
 
 ON_CONFLICT = OpenApiParameter(
     "on_conflict",
@@ -37,12 +38,12 @@ FILE = {
     "type": "millm_profile",
     "profile": {
         "name": "ocean",
-        "description": "Talks about the sea.",
+        "description": "Talks about the topic ocean.",
         "model": "demo",
         "sae": "demo-sae",
         "layer": 1,
-        "steering": {"123": 5.0},
-        "sae_fingerprint": "",
+        "steering": STEERING,
+        "sae_fingerprint": FINGERPRINT,
     },
     "exported_at": "2026-01-01T00:00:00+00:00",
     "exported_from": "miLLM v0.1.0",
@@ -56,7 +57,11 @@ class TransferActions:
 
     @extend_schema(
         request={"application/json": {"type": "object", "additionalProperties": True}},
-        examples=[OpenApiExample("A profile file", FILE, request_only=True)],
+        examples=[
+            OpenApiExample("A profile file", FILE, request_only=True),
+            *answer_example(IMPORTED_FILE, "of one profile"),
+            *answer_example(IMPORTED_BUNDLE, "of several profiles"),
+        ],
         parameters=[ON_CONFLICT],
         responses={
             201: PolymorphicProxySerializer(
@@ -95,7 +100,7 @@ class TransferActions:
             chosen = chosen.filter(name__in=names)
             if missing := sorted(set(names) - {profile.name for profile in chosen}):
                 raise ProfileNotFound(f"there is no profile {missing[0]!r} among the profiles that match the filters")
-        return transfer.download(transfer.bundle(chosen), "profiles")
+        return transfer.download(transfer.bundle(chosen), transfer.bundle_name(chosen.count()))
 
     @extend_schema(responses={200: FILE_SCHEMA, **errors(404)})
     @action(detail=True)

@@ -46,6 +46,12 @@ class ProfileFilter(django_filters.FilterSet):
         help_text="Profiles that steer this feature index.",
     )
 
+    tag = django_filters.CharFilter(
+        method="filter_tag",
+        label="Tag",
+        help_text="Profiles that have this tag; with a comma between several, those that have all of them.",
+    )
+
     class Meta:
         model = Profile
         fields: list[str] = []
@@ -53,6 +59,11 @@ class ProfileFilter(django_filters.FilterSet):
     def filter_feature(self, queryset: QuerySet[Profile], name: str, value: int) -> QuerySet[Profile]:
         profiles: Any = queryset
         found: QuerySet[Profile] = profiles.with_feature(value)
+        return found
+
+    def filter_tag(self, queryset: QuerySet[Profile], name: str, value: str) -> QuerySet[Profile]:
+        profiles: Any = queryset
+        found: QuerySet[Profile] = profiles.with_tags(value.split(","))
         return found
 
 

@@ -50,9 +50,9 @@ class HistoryActions:
         """The versions of the profile, the latest first. `history/{version}` has the content of a version."""
         view: Any = self
         versions = (
-            Profile.history.filter(id=known(pk))
+            Profile.objects.versions(known(pk))
             .select_related("history_user")
-            .defer("description", "strengths", "more")
+            .defer("description", "tags", "notes", "strengths", "more")
         )
         page = view.paginate_queryset(versions)
         answer: Response = view.get_paginated_response(VersionSerializer(page, many=True).data)
@@ -64,7 +64,9 @@ class HistoryActions:
     @action(detail=True, url_path="history/(?P<version>[0-9]{1,19})", url_name="version", pagination_class=None)
     def version(self, request: Request, pk: str, version: str) -> Response:
         """One version, with its content."""
-        return Response(WholeVersionSerializer(Profile.objects.version(known(pk), int(version))).data)
+        past = Profile.objects.version(known(pk), int(version))
+        past.number = Profile.objects.number(past)
+        return Response(WholeVersionSerializer(past).data)
 
     @extend_schema(
         parameters=[PROFILE_ID], request=RestoreSerializer, responses={200: ProfileSerializer, **errors(400, 404, 409)}
@@ -77,7 +79,7 @@ class HistoryActions:
         if not Profile.objects.filter(pk=known(pk)).exists() and not request.user.has_perm("profiles.add_profile"):
             raise PermissionDenied("Restoring a deleted profile needs the permission profiles.add_profile.")
         view: Any = self
-        answer: Response = view.answer(Profile.objects.restore(pk, body.validated_data["version"]))
+        answer: Response = view.answer(Profile.objects.restore(pk, **body.validated_data))
         return answer
 
     @extend_schema(parameters=[PROFILE_ID, AGAINST, VERSION], responses={200: DiffSerializer, **errors(400, 404)})

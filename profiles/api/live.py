@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from profiles.api.examples import LIVE
 from profiles.api.live_serializers import (
     RestoreSteeringSerializer,
     SteeringStateSerializer,
@@ -15,7 +16,7 @@ from profiles.api.live_serializers import (
 )
 from steering.api.document_schema import SINGLE_STRENGTHS, examples
 from steering.api.permissions import ChangePermissions, visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors
 from steering.document import Steering
 from steering.models import SteeringState
 
@@ -37,7 +38,7 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
         """The live steering now, and whether it equals the active profile."""
         return self._answer(self.get_object())
 
-    @extend_schema(responses={**ANSWER, **errors(400, 409)}, examples=examples("values"))
+    @extend_schema(responses={**ANSWER, **errors(400, 409)}, examples=[*examples("values"), *answer_example(LIVE)])
     def update(self, request: Request) -> Response:
         """Replace all that steers; `enabled` defaults to true."""
         body = self.get_serializer(data=request.data)

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from profiles.api import examples
 from profiles.models import Profile
 from steering.api.document_serializers import DocumentSettings
 from steering.api.label_serializers import Labels
+from steering.api.schema import answer_example, request_example
 from steering.api.serializers import FeatureStrengths, StrictMixin
 from steering.document.steering import SETTINGS
 from steering.history import Door
@@ -19,13 +21,14 @@ class ActiveProfile(serializers.Serializer[Any]):
     name = serializers.CharField()
 
 
+@extend_schema_serializer(examples=answer_example(examples.LIVE))
 class SteeringStateSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializer[SteeringState]):
     values = FeatureStrengths(source="strengths", required=False)
     labels = Labels()
     sae_id = serializers.SerializerMethodField(help_text="The attached SAE, whose features these are.")
     active_profile = serializers.SerializerMethodField()
     equals_active_profile = serializers.SerializerMethodField(
-        help_text="Whether the active profile still is what steers; null where none is active."
+        help_text="True where the live steering equals the active profile; null where no profile is active."
     )
 
     class Meta:
@@ -57,6 +60,7 @@ class SteeringStateSerializer(StrictMixin, DocumentSettings, serializers.ModelSe
         return not profile.differs_from(state) if profile else None
 
 
+@extend_schema_serializer(examples=answer_example(examples.LIVE_VERSION))
 class SteeringVersionSerializer(serializers.Serializer[Any]):
     """One version of the live steering in the list: who made it so, and without its values, which may be many."""
 
@@ -69,6 +73,7 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
     sae_id = serializers.CharField()
 
 
+@extend_schema_serializer(examples=answer_example(examples.WHOLE_LIVE_VERSION))
 class WholeSteeringVersionSerializer(DocumentSettings, SteeringVersionSerializer):
     """The same, with its values."""
 
@@ -76,5 +81,6 @@ class WholeSteeringVersionSerializer(DocumentSettings, SteeringVersionSerializer
     labels = Labels()
 
 
+@extend_schema_serializer(examples=request_example({"version": 12}))
 class RestoreSteeringSerializer(StrictMixin):
     version = serializers.IntegerField(min_value=0, max_value=2**63 - 1)

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework.response import Response
 
+from profiles.api.examples import PROFILE
 from profiles.models import Profile
 from steering.api.pagination import Pages
 
@@ -17,5 +18,5 @@ class ProfilePages(Pages):
 
     def get_paginated_response_schema(self, schema: Any) -> Any:
         page = super().get_paginated_response_schema(schema)
-        page["properties"]["active_profile_id"] = {"type": "string", "nullable": True}
+        page["properties"]["active_profile_id"] = {"type": "string", "nullable": True, "example": PROFILE["id"]}
         return page

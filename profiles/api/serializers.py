@@ -2,14 +2,17 @@
 
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from profiles.api import examples
 from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.models import Profile
+from profiles.tags import MAX_TAGS, TAG_LENGTH
 from steering.api.document_schema import STRENGTH
 from steering.api.document_serializers import DocumentSettings
 from steering.api.label_serializers import Labels
+from steering.api.schema import answer_example, request_example
 from steering.api.serializers import FeatureStrengths, StrictMixin
 from steering.document.steering import SETTINGS
 from steering.history import Door
@@ -17,8 +20,17 @@ from steering.history import Door
 VERSION_TYPES = {"+": "created", "~": "changed", "-": "deleted"}
 
 
+@extend_schema_field(
+    {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": TAG_LENGTH}, "maxItems": MAX_TAGS}
+)
+class Tags(serializers.JSONField):
+    """A list of texts, checked by the model."""
+
+
+@extend_schema_serializer(examples=answer_example(examples.PROFILE))
 class ProfileSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializer[Profile]):
     steering = FeatureStrengths(source="strengths", required=False)
+    tags = Tags(required=False)
     labels = Labels()
 
     class Meta:
@@ -27,6 +39,8 @@ class ProfileSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializ
             "id",
             "name",
             "description",
+            "tags",
+            "notes",
             "model_id",
             "sae_id",
             "layer",
@@ -50,13 +64,23 @@ class ProfileSerializer(StrictMixin, DocumentSettings, serializers.ModelSerializ
     def update(self, instance: Profile, validated_data: dict[str, Any]) -> Profile:
         """PATCH changes the given fields. PUT replaces the profile: other fields get the values of a new profile."""
         if not self.partial:
-            validated_data = {"description": None, **Profile.objects.defaults(), "more": {}, **validated_data}
+            validated_data = {
+                "description": None,
+                "tags": [],
+                "notes": "",
+                **Profile.objects.defaults(),
+                "more": {},
+                **validated_data,
+            }
         return super().update(instance, validated_data)
 
     def create(self, validated_data: dict[str, Any]) -> Profile:
         return Profile.objects.create_from(**validated_data)
 
 
+@extend_schema_serializer(
+    examples=request_example({"name": "calm sea", "description": "Saved from the live steering."})
+)
 class ProfileNameSerializer(StrictMixin):
     """Name and description of the profile that `save-current` creates."""
 
@@ -66,12 +90,14 @@ class ProfileNameSerializer(StrictMixin):
     )
 
 
+@extend_schema_serializer(examples=request_example({"name": "ocean, stronger"}))
 class DuplicateSerializer(StrictMixin):
     name = serializers.CharField(
         max_length=NAME_LENGTH, required=False, help_text="By default a free name like the original's."
     )
 
 
+@extend_schema_serializer(examples=answer_example(examples.IMPORTED))
 class ImportedSerializer(ProfileSerializer):
     """A profile that an import created, replaced or found unchanged."""
 
@@ -86,6 +112,7 @@ Notes = serializers.ListField(
 )
 
 
+@extend_schema_serializer(examples=answer_example(examples.IMPORTED_FILE))
 class ImportedFileSerializer(ImportedSerializer):
     """The answer to a file of one profile: that profile."""
 
@@ -95,6 +122,7 @@ class ImportedFileSerializer(ImportedSerializer):
         fields = [*ImportedSerializer.Meta.fields, "notes"]
 
 
+@extend_schema_serializer(examples=answer_example(examples.IMPORTED_BUNDLE))
 class ImportedBundleSerializer(serializers.Serializer[Any]):
     """The answer to a file of several profiles."""
 
@@ -105,6 +133,7 @@ class ImportedBundleSerializer(serializers.Serializer[Any]):
 
 class VersionedProfile(DocumentSettings, serializers.ModelSerializer[Any]):
     steering = FeatureStrengths(source="strengths")
+    tags = Tags()
 
     class Meta:
         model = Profile
@@ -113,10 +142,14 @@ class VersionedProfile(DocumentSettings, serializers.ModelSerializer[Any]):
         ]
 
 
+@extend_schema_serializer(examples=answer_example(examples.VERSION))
 class VersionSerializer(serializers.Serializer[Any]):
     """One version of a profile in a list: its author and reason, without its content, which may be large."""
 
-    version = serializers.IntegerField(source="history_id")
+    version = serializers.IntegerField(source="history_id", help_text="Names the version in calls.")
+    number = serializers.IntegerField(
+        help_text="Counts the versions of this profile that are kept: 1 is the oldest. The admin shows it."
+    )
     type = serializers.SerializerMethodField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
     at = serializers.DateTimeField(source="history_date")
@@ -133,20 +166,27 @@ class VersionSerializer(serializers.Serializer[Any]):
         return version.history_user.get_username() if version.history_user_id else None
 
 
+@extend_schema_serializer(examples=answer_example(examples.WHOLE_VERSION))
 class WholeVersionSerializer(VersionSerializer):
     """One version of a profile, with its content."""
 
     profile = VersionedProfile(source="*")
 
 
+@extend_schema_serializer(examples=request_example({"version": 17}))
 class RestoreSerializer(StrictMixin):
     version = serializers.IntegerField(min_value=0, max_value=2**63 - 1)
+    on_conflict = serializers.ChoiceField(
+        choices=["rename", "fail"],
+        default="rename",
+        help_text="Where another profile has the name of the version: restore under a free name, or answer 409.",
+    )
 
 
 class FieldDifference(serializers.Serializer[Any]):
     field = serializers.CharField()
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    before = serializers.JSONField()
+    after = serializers.JSONField()
 
 
 @extend_schema_field(STRENGTH)
@@ -161,6 +201,7 @@ class FeatureDifference(serializers.Serializer[Any]):
     sae = serializers.CharField(required=False, help_text="Of a feature of a further part: its SAE.")
 
 
+@extend_schema_serializer(examples=answer_example(examples.DIFFERENCE))
 class DiffSerializer(serializers.Serializer[Any]):
     """The differences of two profiles. A feature that one of them lacks is null on that side."""
 

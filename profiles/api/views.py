@@ -15,6 +15,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from profiles.api.examples import NEW_PROFILE, PROFILE
 from profiles.api.files import TransferActions
 from profiles.api.filters import BACKENDS, ProfileFilter
 from profiles.api.history import HistoryActions
@@ -24,7 +25,7 @@ from profiles.errors import NoActiveProfile, StaleProfile
 from profiles.models import Profile
 from steering.api.document_schema import examples
 from steering.api.permissions import ModelPermissions, visible
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors, request_example
 from steering.models import SteeringState
 
 IF_MATCH = OpenApiParameter(
@@ -41,19 +42,35 @@ class MayActivate(permissions.BasePermission):
 
 
 @extend_schema_view(
-    list=extend_schema(responses={200: ProfileSerializer(many=True), **errors(400, 404)}),
+    list=extend_schema(summary="List the profiles", responses={200: ProfileSerializer(many=True), **errors(400, 404)}),
     create=extend_schema(
-        responses={201: ProfileSerializer, **errors(400, 409)}, examples=examples("steering", name="ocean")
+        summary="Create a profile",
+        responses={201: ProfileSerializer, **errors(400, 409)},
+        examples=[
+            *request_example(NEW_PROFILE),
+            *examples("steering", name="ocean"),
+            *answer_example(PROFILE),
+        ],
     ),
-    retrieve=extend_schema(responses={200: ProfileSerializer, **errors(404)}),
-    update=extend_schema(parameters=[IF_MATCH], responses={200: ProfileSerializer, **errors(400, 404, 409, 412)}),
+    retrieve=extend_schema(summary="Get a profile", responses={200: ProfileSerializer, **errors(404)}),
+    update=extend_schema(
+        summary="Replace a profile",
+        parameters=[IF_MATCH],
+        responses={200: ProfileSerializer, **errors(400, 404, 409, 412)},
+        examples=request_example(NEW_PROFILE) + answer_example(PROFILE),
+    ),
     partial_update=extend_schema(
-        parameters=[IF_MATCH], responses={200: ProfileSerializer, **errors(400, 404, 409, 412)}
+        summary="Change fields of a profile",
+        examples=request_example({"description": "Talks about the sea."}) + answer_example(PROFILE),
+        parameters=[IF_MATCH],
+        responses={200: ProfileSerializer, **errors(400, 404, 409, 412)},
     ),
-    destroy=extend_schema(parameters=[IF_MATCH], responses={204: None, **errors(400, 404, 412)}),
+    destroy=extend_schema(
+        summary="Delete a profile", parameters=[IF_MATCH], responses={204: None, **errors(400, 404, 412)}
+    ),
 )
 class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Profile]):
-    """Profiles: named steerings. A change locks the live steering first, then reads the profile."""
+    """Profiles: named sets of features with their strengths."""
 
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
@@ -62,10 +79,10 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     filter_backends = BACKENDS
     filterset_class = ProfileFilter
     search_fields = ["name", "description"]
-    ordering_fields = ["name", "created_at", "updated_at", "model_id", "sae_id", "layer"]
+    ordering_fields = ["name", "created_at", "updated_at", "model_id", "sae_id", "layer", "strongest"]
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Create a profile from the given steering, or without `steering` from the live steering."""
+        """Create a profile. Without `steering` it copies the live steering."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         return self.answer(body.save(), status.HTTP_201_CREATED)

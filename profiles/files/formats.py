@@ -10,13 +10,14 @@ from typing import Annotated, Any, ClassVar
 from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
-NAME_LENGTH, DESCRIPTION_LENGTH = 100, 4000
-"""Characters of a profile's name and description."""
+NAME_LENGTH, DESCRIPTION_LENGTH, NOTES_LENGTH = 100, 4000, 10_000
+"""Characters of a profile's name, description and notes."""
 Ignored = Annotated[Any, Field(exclude=True)]
 Located = tuple[tuple[str, ...], dict[str, Any]]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=NAME_LENGTH)]
 Text = StrictStr | None
 Description = Annotated[StrictStr, Field(max_length=DESCRIPTION_LENGTH)] | None
+Notes = Annotated[StrictStr, Field(max_length=NOTES_LENGTH)]
 Layer = Annotated[StrictInt, Field(ge=0, lt=2**31)] | None
 
 

@@ -13,6 +13,7 @@ from profiles.files.formats import (
     Layer,
     Located,
     Name,
+    Notes,
     Part,
     Stamp,
     Strengths,
@@ -30,6 +31,8 @@ MORE = "steering_document"
 class Content(Part):
     name: Name
     description: Description = None
+    tags: Any = []  # checked with the profile
+    notes: Notes = ""
     model: Text = None
     sae: Text = None
     sae_fingerprint: StrictStr = ""
@@ -41,6 +44,8 @@ class Content(Part):
         return {
             "name": self.name,
             "description": self.description,
+            "tags": self.tags,
+            "notes": self.notes,
             "model_id": self.model,
             "sae_id": self.sae,
             "sae_fingerprint": self.sae_fingerprint,

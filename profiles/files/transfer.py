@@ -1,9 +1,9 @@
 """Reads and writes profile files.
 
-miLLM writes the format of the specification, with `sae_fingerprint`; and with `steering_document` where a profile has
-more than features of its own SAE. It also reads the flat format of the miLLM backend, the format of the user
-interface of that backend, and clusters and circuits of miStudio. An unknown field is refused by its path; a known field
-that a profile does not keep is named in the notes of the import.
+miLLM writes the format of the specification, with `sae_fingerprint`; with `steering_document` where a profile has more
+than features of its own SAE; and with `tags` and `notes` where it has them. It also reads the flat format of the miLLM
+backend, the format of the user interface of that backend, and clusters and circuits of miStudio. An unknown field is
+refused by its path; a known field that a profile does not keep is named in the notes of the import.
 """
 
 import json
@@ -25,6 +25,7 @@ from steering import strict_json
 from steering.document import Steering
 from steering.errors import InvalidSteering, Refused
 from steering.strengths import parse_values
+from steering.validation import in_words, name_of
 
 if TYPE_CHECKING:
     from profiles.models import Profile
@@ -62,9 +63,9 @@ class ProfileFile:
         try:
             parsed = document_type.model_validate(content)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
+            first = error.errors(include_url=False)[0]
             where = ".".join(f"{part:.100}" if isinstance(part, str) else str(part) for part in (*path, *first["loc"]))
-            raise InvalidProfileFile(f"{where}: {first['msg']}", field=where) from error
+            raise InvalidProfileFile(f"{where}: {in_words([first])}", field=where) from error
         return cls._of(path, parsed)
 
     @classmethod
@@ -103,7 +104,10 @@ class RefusedProfile:
 def _unwrap(document: object) -> tuple[list[str], Any]:
     """The path and the content of the profile document, taken out of `{"success": true, "data": …}` if it is in one."""
     if not isinstance(document, Mapping):
-        raise InvalidProfileFile(f"the file: got {type(document).__name__}, expected an object", field=None)
+        raise InvalidProfileFile(
+            f"the file: got {name_of(document)}, expected an object: one profile, or a bundle",
+            field=None,
+        )
     if "success" not in document:
         return [], document
     unknown = sorted(set(document) - {"success", "data", "error"})
@@ -194,6 +198,11 @@ def bundle(profiles: "Iterable[Profile]") -> dict[str, Any]:
     return {"version": "1.0", "type": "millm_profile_bundle", "profiles": content, **_stamp()}
 
 
+def bundle_name(count: int) -> str:
+    """The name of the file of `count` profiles, without its ending."""
+    return f"millm-profiles-{count}-{timezone.localdate():%Y-%m-%d}"
+
+
 def dumps(document: Mapping[str, Any]) -> str:
     """A document as the text of a file, one line per feature, so that two versions can be compared."""
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
@@ -218,6 +227,8 @@ def _content(profile: "Profile") -> dict[str, Any]:
         "steering": {str(index): strength for index, strength in strengths.items()},
         "sae_fingerprint": profile.sae_fingerprint,
         **({MORE: more} if more else {}),
+        **({"tags": profile.tags} if profile.tags else {}),
+        **({"notes": profile.notes} if profile.notes else {}),
     }
 
 

@@ -11,6 +11,7 @@ DOCUMENT: dict[str, Any] = {
     "intensity": 0.5,
     "positions": {"of": "answer", "first": 10},
     "special_tokens": False,
+    "tools": False,
 }
 """All but the features. `ALSO` is of the SAE of the fixture `other`."""
 

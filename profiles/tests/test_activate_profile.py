@@ -50,7 +50,7 @@ def test_every_difference_is_named(client: APIClient, model: LanguageModel, sae:
 
 def test_without_an_sae_nothing_can_be_activated(profile: Profile) -> None:
     detach_sae()
-    with pytest.raises(IncompatibleProfile, match="an attached SAE"):
+    with pytest.raises(IncompatibleProfile, match="no SAE is attached"):
         profile.activate()
 
 

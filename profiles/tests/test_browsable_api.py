@@ -9,14 +9,22 @@ pytestmark = pytest.mark.django_db
 
 def test_the_root_lists_every_resource(admin_client: Client) -> None:
     listed = admin_client.get("/api/", headers={"Accept": "application/json"}).json()
-    assert list(listed) == ["profiles", "steering", "models", "saes", "docs"]
-    for url in listed.values():
-        assert admin_client.get(url).status_code == 200
+    resources = {"profiles", "steering", "models", "saes", "sweeps"}
+    posted = {"vectors", "activations", "features/contrast"}
+    assert {*listed} == {*resources, *posted, "saes/catalogue", "setups", "schema", "docs"}
+    for name, url in listed.items():
+        expected = 405 if name in posted else 400 if name == "saes/catalogue" else 200
+        assert admin_client.get(url).status_code == expected, name
     page = admin_client.get("/api/", headers={"Accept": "text/html"}).content.decode()
     assert "miLLM" in page
     assert "Django REST framework" not in page
     assert "DefaultRouter" not in page
     assert APIClient().get("/api/").status_code == 401
+
+
+def test_the_list_of_sweeps_is_a_page_too(admin_client: Client) -> None:
+    answer = admin_client.get("/api/sweeps", headers={"Accept": "text/html"})
+    assert (answer.status_code, "miLLM" in answer.content.decode()) == (200, True)
 
 
 def test_the_filters_of_profiles_are_named_and_can_be_left_out(admin_client: Client) -> None:

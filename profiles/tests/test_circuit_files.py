@@ -99,20 +99,20 @@ MEMBER = CIRCUIT["members"][0]
 @pytest.mark.parametrize(
     ("changes", "field", "message"),
     [
-        ({"saes": []}, "saes", "at least 1 item"),
+        ({"saes": []}, "saes", "got 0 entries, expected at least 1"),
         ({"saes": CIRCUIT["saes"] * 5}, "saes", "at most 16"),
-        ({"members": []}, "members", "at least 1 item"),
+        ({"members": []}, "members", "got 0 entries, expected at least 1"),
         ({"members": [{**MEMBER, "layer": 5}]}, "members", "member 0 is at layer 5, where the file has no SAE"),
         ({"saes": [CIRCUIT["saes"][1]] * 2, "members": [MEMBER]}, "members", "more than one SAE"),
         ({"saes": [{"layer": 2}], "members": [MEMBER]}, "members", "without mistudio_sae_id"),
         ({"members": [{"layer": 2}]}, "members", "member 0 is no feature"),
         ({"members": [{"layer": 2, "member_kind": "cluster_ref"}]}, "members", "without its expanded_members"),
-        ({"members": [{**MEMBER, "layer": "2"}]}, "members.0.layer", "valid integer"),
-        ({"members": [{**MEMBER, "colour": 1}]}, "members.0.colour", "not permitted"),
-        ({"budget": {"intensity": 3}}, "budget.intensity", "less than or equal to 2"),
-        ({"budget": {"layers": {"1": {"intensity": -1}}}}, "budget.layers.1.intensity", "greater than or equal"),
+        ({"members": [{**MEMBER, "layer": "2"}]}, "members.0.layer", "expected a whole number"),
+        ({"members": [{**MEMBER, "colour": 1}]}, "members.0.colour", "this field is unknown"),
+        ({"budget": {"intensity": 3}}, "budget.intensity", "expected at most 2"),
+        ({"budget": {"layers": {"1": {"intensity": -1}}}}, "budget.layers.1.intensity", "expected at least 0"),
         ({"schema_version": "2"}, "schema_version", "'1'"),
-        ({"name": None}, "name", "valid string"),
+        ({"name": None}, "name", "expected a string"),
     ],
 )
 def test_a_circuit_that_is_wrong_is_refused_by_its_field(changes: dict[str, Any], field: str, message: str) -> None:

@@ -16,6 +16,7 @@ def test_a_difference_has_settings_and_the_features_of_parts(client: APIClient) 
         {"field": "intensity", "before": 1.0, "after": 0.5},
         {"field": "positions", "before": "all", "after": {"of": "answer", "first": 10}},
         {"field": "special_tokens", "before": True, "after": False},
+        {"field": "tools", "before": True, "after": False},
         {"field": "also.other.layer", "before": None, "after": 1},
         {"field": "also.other.when", "before": None, "after": {"feature": 5, "above": 1.0}},
     ]
@@ -35,6 +36,7 @@ def test_a_difference_is_shown_in_words() -> None:
         ("intensity", "1", "0.5"),
         ("positions", "all", "first 10 of answer"),
         ("special tokens", "on", "off"),
+        ("tool calls", "on", "off"),
         ("layer of other", "", "1"),
         ("condition of other", "", "feature 5 above 1"),
     ]

@@ -28,6 +28,7 @@ MORE: dict[str, Any] = {
             "unit": "raw",
             "positions": {"of": "prompt", "last": 3},
             "special_tokens": True,
+            "tools": False,
             "when": {"feature": 12, "above": 3.0, "sae": "tiny-sae", "so_far": True},
         },
         {"sae": "a-vector", "features": {"0": 1.0}},
@@ -36,6 +37,7 @@ MORE: dict[str, Any] = {
     "intensity": 0.5,
     "positions": {"of": "answer", "first": 20},
     "special_tokens": False,
+    "thinking": False,
     "when": {"feature": 5, "above": -0.5},
 }
 

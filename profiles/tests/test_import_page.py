@@ -64,7 +64,7 @@ def test_a_file_is_taken_as_well_as_a_text(admin_client: Client, sae: SAE) -> No
     ("text", "told"),
     [
         ("{", "the file is not JSON"),
-        (json.dumps(changed(FILE, colour="red")), "colour: Extra inputs are not permitted"),
+        (json.dumps(changed(FILE, colour="red")), "colour: this field is unknown"),
         (bundle(changed(CONTENT, layer="2")), "profiles.0.layer"),
         ("", "Paste the text of a file, or choose a file"),
     ],
@@ -154,7 +154,7 @@ def test_what_is_replaced_is_shown_with_its_differences(admin_client: Client, sa
         ("SAE fingerprint", sae.fingerprint, ""),
     ]
     assert [str(feature.name) for feature in one.difference.features] == ["7 — waves", "8"]
-    assert "the new strengths steer every request at once" in answer.content.decode()
+    assert "the new strengths apply to all requests immediately" in answer.content.decode()
     confirm(admin_client, answer)
     old.refresh_from_db()
     assert old.is_active
@@ -231,7 +231,7 @@ def test_who_may_not_change_profiles_is_not_offered_to_replace_them(sae: SAE) ->
     user = user_with("view_profile", "add_profile")
     assert "Replace the existing profile" not in user.get(URL).content.decode()
     answer = preview(user, json.dumps(FILE), "replace")
-    assert "replace is not one of the available choices" in answer.context["form"].errors["on_conflict"][0]
+    assert "Got replace, expected one of the offered choices." in answer.context["form"].errors["on_conflict"][0]
     assert preview(user, json.dumps(FILE), "replace", **{"import": "1"}).status_code == 200
     assert Profile.objects.get().description == "precious"
 

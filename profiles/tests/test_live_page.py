@@ -72,7 +72,7 @@ def test_what_a_request_will_get_is_told(admin_client: Client, profile: Profile)
     assert told(admin_client)["outcome"]["told"] == "Requests are answered unsteered: the live steering is off."
     profile.activate()
     by_profile = told(admin_client)["outcome"]["told"]
-    assert by_profile == "Requests are steered by 2 features of tiny-sae, at layer 2 of tiny, as profile ocean says."
+    assert by_profile == "Requests are steered by 2 features of tiny-sae, at layer 2 of tiny, as set by profile ocean."
     do(admin_client, "set", features='{"3": 0}')
     assert told(admin_client)["outcome"]["told"] == "Requests are steered by 1 feature of tiny-sae, at layer 2 of tiny."
     SAE.objects.update(is_attached=False)
@@ -247,14 +247,14 @@ def test_a_version_is_restored_after_a_look_at_what_it_changes(admin_client: Cli
     good = live().version
     do(admin_client, "set", features='{"3": 9}')
     history = admin_client.get(f"{PAGE}1/history/").content.decode()
-    assert "admin (admin)," in history
+    assert "admin, in the admin," in history
     assert "Profile ocean was activated" in history
     restore = f"{PAGE}1/history/{good}/restore/"
     asked = admin_client.post(restore, follow=True).content.decode()
-    assert "steer every request at once" in asked
+    assert "Restoring takes effect immediately for all requests." in asked
     assert live().strengths == {3: 9.0, 7: -1.5}
     done = admin_client.post(restore, {"confirmed": "1"}, follow=True).content.decode()
-    assert f"Version {good} is restored" in done
+    assert f"Restored version {good}" in done
     assert live().strengths == profile.strengths
 
 

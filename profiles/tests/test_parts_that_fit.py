@@ -38,7 +38,7 @@ def test_each_part_that_does_not_fit_is_named(model: LanguageModel, sae: SAE, ot
         "Its part 2 has feature 60, which is beyond its SAE, which has features below 50.",
         "Its condition needs the SAE gone, which is not attached.",
     ]
-    with pytest.raises(IncompatibleProfile, match=r"also\.0\.sae is away, expected an attached SAE"):
+    with pytest.raises(IncompatibleProfile, match="its part 1 is of away, which is not attached"):
         profile.activate()
 
 

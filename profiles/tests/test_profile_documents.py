@@ -27,11 +27,11 @@ def test_rest_stores_and_answers_a_whole_document(client: APIClient) -> None:
     assert (profile.strengths, profile.more) == ({3: 4.0, 8: CLAMP}, DOCUMENT)
 
 
-def test_a_plain_profile_is_answered_as_before(client: APIClient, profile: Profile) -> None:
+def test_a_plain_profile_has_no_fields_of_a_document(client: APIClient, profile: Profile) -> None:
     got = client.get(f"/api/profiles/{profile.pk}").json()
     assert list(got) == [
-        *("id", "name", "description", "model_id", "sae_id", "layer", "sae_fingerprint", "steering", "labels"),
-        *("is_active", "created_at", "updated_at"),
+        *("id", "name", "description", "tags", "notes", "model_id", "sae_id", "layer", "sae_fingerprint"),
+        *("steering", "labels", "is_active", "created_at", "updated_at"),
     ]
     assert profile.more == {}
     assert list(client.get("/api/steering").json()) == [
@@ -141,7 +141,7 @@ def test_the_page_of_the_live_steering_tells_all_that_steers(client: APIClient) 
     told = live_steering()["outcome"]["told"]
     assert told == (
         "Requests are steered by 1 feature of other, at layer 1 and 2 features of tiny-sae, at layer 2 of tiny, "
-        "as profile full says."
+        "as set by profile full."
     )
 
 

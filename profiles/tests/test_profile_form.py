@@ -89,7 +89,7 @@ def test_an_active_profile_says_that_saving_steers_at_once(admin_client: Client,
     assert "Activate" in page(admin_client, profile)
     profile.activate()
     shown = page(admin_client, profile)
-    assert "Saved strengths steer at once" in shown
+    assert "Saving takes effect immediately" in shown
     assert "/deactivate/" in shown
     assert "/activate/" not in shown
     SteeringState.objects.load().set_features({9: 1.0})
@@ -119,14 +119,14 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
 def test_saving_the_active_profile_steers_at_once(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, steering='{"5": 6.5}'), follow=True)
-    assert "the saved strengths steer every request" in answer.content.decode()
+    assert "the saved strengths apply to all requests" in answer.content.decode()
     assert SteeringState.objects.load().strengths == {5: 6.5}
 
 
 def test_an_active_profile_cannot_be_saved_for_another_sae(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, sae_id="other"))
-    assert "expected tiny-sae" in answer.content.decode()
+    assert "it is for the SAE other, and tiny-sae is attached" in answer.content.decode()
     assert Profile.objects.get().sae_id == "tiny-sae"
 
 
@@ -215,7 +215,7 @@ def test_who_may_nothing_is_told_nothing(staff: Callable[..., Client], profile: 
 def test_the_page_asks_whether_what_was_typed_fits(admin_client: Client, model: LanguageModel, sae: SAE) -> None:
     typed = {"model_id": "tiny", "sae_id": "tiny-sae", "layer": "2", "sae_fingerprint": "", "feature": "99"}
     answer = admin_client.get(f"{LIST}compatibility/", typed).json()
-    known = {"sae_id": "tiny-sae", "d_sae": 100, "layer": 2, "sae_fingerprint": FINGERPRINT}
+    known = {"id": "tiny-sae", "d_sae": 100, "norm": None, "layer": 2, "sae_fingerprint": FINGERPRINT}
     here = {"model_id": "tiny", "sae_id": "tiny-sae", "layer": 2, "sae_fingerprint": FINGERPRINT}
     assert answer == {"here": here, "reasons": [], "sae": known}
     answer = admin_client.get(f"{LIST}compatibility/", typed | {"feature": "100"}).json()

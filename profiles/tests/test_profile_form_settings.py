@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from profiles.admin.document_fields import OF_KEYS
 from profiles.models import Profile
 from profiles.tests.test_profile_form import entered, url
 
@@ -22,6 +23,8 @@ MORE = {
     "intensity": 0.5,
     "positions": {"of": "prompt", "last": 3},
     "special_tokens": False,
+    "tools": False,
+    "thinking": False,
     "when": {"feature": 12, "above": 3.0},
 }
 pytestmark = pytest.mark.django_db
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.django_db
 def shown(client: Client, profile: Profile) -> dict[str, Any]:
     """The fields of settings as the page posts them."""
     form = client.get(url(profile)).context["adminform"].form
-    values = {name: form[name].value() for name in (*SETTINGS, "skip_special_tokens")}
+    values = {name: form[name].value() for name in (*SETTINGS, *OF_KEYS.values())}
     posted = {name: "" if value is None else value for name, value in values.items()}
     return {name: value for name, value in posted.items() if value is not False}
 
@@ -67,10 +70,10 @@ def test_a_page_of_the_version_before_keeps_what_it_does_not_show(admin_client: 
     ("field", "value", "message"),
     [
         ("intensity", "2.5", "intensity: got 2.5, expected a finite number from 0 to 2"),
-        ("unit", "metres", "Select a valid choice"),
+        ("unit", "metres", "Got metres, expected one of the offered choices."),
         ("when", "{", "Enter valid JSON"),
         ("when", '{"feature": 1}', "when.above: this key is required"),
-        ("also", '{"sae": "x"}', "also: got dict, expected a list of parts"),
+        ("also", '{"sae": "x"}', "also: got an object, expected a list of parts"),
         ("also", '[{"sae": "x", "features": {"1": 1}, "unit": "m"}]', "also.0.unit: got"),
         ("positions_tokens", "5", "Choose the first or last tokens above"),
     ],

@@ -196,7 +196,7 @@ def sae_and_model() -> tuple[Any, SAE | None]:
 
 
 def test_a_profile_is_activated_and_deactivated(admin_client: Client, ocean: Profile) -> None:
-    assert "is active and steers every request" in do(admin_client, ocean, "activate").content.decode()
+    assert "is active: it steers all requests" in do(admin_client, ocean, "activate").content.decode()
     assert Profile.objects.active() == ocean
     assert "is no longer active" in do(admin_client, ocean, "deactivate").content.decode()
     assert Profile.objects.active() is None
@@ -205,7 +205,7 @@ def test_a_profile_is_activated_and_deactivated(admin_client: Client, ocean: Pro
 def test_what_cannot_be_activated_is_told(admin_client: Client, foreign: Profile) -> None:
     answer = do(admin_client, foreign, "activate")
     assert "does not fit" in answer.content.decode()
-    assert "model is gpt2, expected tiny" in answer.content.decode()
+    assert "it is for the model gpt2, and tiny is loaded" in answer.content.decode()
     assert Profile.objects.active() is None
 
 
@@ -252,12 +252,13 @@ def test_a_profile_is_exported(admin_client: Client, ocean: Profile) -> None:
 def test_the_live_steering_is_saved_as_a_profile(admin_client: Client, sae: SAE) -> None:
     SteeringState.objects.load().replace({5: 2.0})
     answer = admin_client.post(f"{LIST}save_live/", follow=True)
-    assert "give it a name" in answer.content.decode()
-    assert Profile.objects.get(name="live steering").strengths == {5: 2.0}
+    assert answer.redirect_chain == [("/admin/profiles/profile/add/", 302)], "its name is asked first"
+    assert answer.context["adminform"].form["strengths"].value() == '{"5": 2.0}'
+    assert not Profile.objects.exists()
     SAE.objects.update(is_attached=False)
     answer = admin_client.post(f"{LIST}save_live/", follow=True)
     assert "no SAE is attached" in answer.content.decode()
-    assert Profile.objects.count() == 1
+    assert not Profile.objects.exists()
 
 
 # --- actions on the selected ---
@@ -298,7 +299,7 @@ def test_all_of_a_search_are_deleted_however_many_they_are(admin_client: Client,
     Profile.objects.bulk_create(Profile(name=f"many {number}") for number in range(1200))
     url, fields = f"{LIST}?q=many", {"action": "delete_selected", "select_across": "1", "_selected_action": "all"}
     asked = admin_client.post(url, fields).content.decode()
-    assert "these 1200 profiles" in asked
+    assert "Delete these 1200 profiles?" in asked
     assert "and 1100 more" in asked
     assert asked.count("_selected_action") == 1
     admin_client.post(url, {**fields, "post": "yes"})

@@ -44,8 +44,8 @@ def test_features_of_another_sae_get_its_layer_and_its_fingerprint(admin_client:
 @pytest.mark.parametrize(
     ("steering", "told"),
     [
-        ("{", "Expecting property name"),
-        ("[]", "got list, expected an object"),
+        ("{", "character 2: expected a key in double quotes"),
+        ("[]", "got a list, expected an object"),
         ('{"x": 1}', "got index &#x27;x&#x27;, expected an integer"),
         ('{"3": "a"}', "got &#x27;a&#x27;, expected a finite number"),
         ('{"3": 1, "3": 2}', "given twice"),

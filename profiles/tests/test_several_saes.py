@@ -95,7 +95,7 @@ def test_one_that_does_not_fit_is_refused_beside_the_main_one_too(sae: SAE) -> N
 
 
 def test_no_attached_one_is_deleted(beside: SAE) -> None:
-    with pytest.raises(SAEInUse, match="SAE beside is attached: detach it first"):
+    with pytest.raises(SAEInUse, match="SAE beside cannot be deleted while it is attached"):
         beside.delete()
     detach_sae(beside)
     beside.delete()

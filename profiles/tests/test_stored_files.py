@@ -11,7 +11,7 @@ from profiles.models import Profile
 from steering.models import SAE
 
 FILES = Path(__file__).parent / "files"
-DEMO = sorted((settings.BASE_DIR / "inference" / "demo" / "files" / "profiles").glob("*.json"))
+DEMO = sorted((settings.BASE_DIR / "inference" / "demo" / "tiny" / "files" / "profiles").glob("*.json"))
 
 
 def with_stamp_of(exported: bytes, stored: str) -> str:

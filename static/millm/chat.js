@@ -2,12 +2,15 @@
  *
  * millm.streamChat(body, { signal }) is an async generator. It yields, in order,
  *   { headers: Headers, ms }                 when the answer begins; ms since the request was sent
- *   { text, finish_reason, ms, chunk }       for each chunk of choice 0
+ *   { text, reasoning, calls, finish_reason, index, logprobs, fingerprint, ms }   for each chunk: what it adds to the
+ *                                            content, the reasoning and the calls (OpenAI's deltas), the `index` of its
+ *                                            choice, a list of OpenAI's entries or null, the system_fingerprint
  *   { usage: { prompt_tokens, completion_tokens, total_tokens }, ms }   before the end
  * and throws millm.ChatError (message, status, code) on any error, also in mid-stream.
  * Aborting `signal` ends it with an AbortError; leaving the loop ends it too. The server then stops generating.
  *
- * millm.steeredBy(headers) is the answer's steering: { profile: its name or "", steering: its fingerprint or "none" }.
+ * millm.steeredBy(headers) is the answer's steering: { profile: its name or "", steering: its fingerprint or "none",
+ * profiles: the header X-miLLM-Steering-Profile }.
  */
 window.millm = window.millm || {};
 
@@ -78,20 +81,31 @@ window.millm = window.millm || {};
     const response = await reached(asked, "The server cannot be reached: is it running?");
     if (!response.ok || response.redirected) throw await refusal(response);
     yield { headers: response.headers, ms: elapsed() };
+    let isDone = false;
     for await (const data of events(response)) {
-      if (data === "[DONE]") return;
+      isDone = isDone || data === "[DONE]";
+      if (isDone) continue; // to the end of the stream: browsers log one that is left early as a failed request
       const chunk = JSON.parse(data);
       if (chunk.error) throw new millm.ChatError(chunk.error.message, 200, chunk.error.code);
       if (chunk.usage) yield { usage: chunk.usage, ms: elapsed() };
       for (const choice of chunk.choices || []) {
-        yield { text: choice.delta.content || "", finish_reason: choice.finish_reason, ms: elapsed(), chunk };
+        const { index, delta, finish_reason } = choice;
+        const logprobs = choice.logprobs?.content ?? null;
+        const fingerprint = chunk.system_fingerprint;
+        const said = {
+          text: delta.content || "",
+          reasoning: delta.reasoning_content || "",
+          calls: delta.tool_calls || [],
+        };
+        yield { ...said, finish_reason, index, logprobs, fingerprint, ms: elapsed() };
       }
     }
-    throw new millm.ChatError("The answer ended early: the connection was lost.", 200, "connection_lost");
+    if (!isDone) throw new millm.ChatError("The answer ended early: the connection was lost.", 200, "connection_lost");
   };
 
   millm.steeredBy = (headers) => ({
     profile: decodeURIComponent(headers.get("X-miLLM-Profile") || ""),
     steering: headers.get("X-miLLM-Steering") || "",
+    profiles: headers.get("X-miLLM-Steering-Profile") || "",
   });
 })(window.millm);

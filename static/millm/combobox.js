@@ -16,6 +16,9 @@ window.millm = window.millm || {};
     found: [],
     at: -1,
     hint: "", // below the list
+    // Declared, since an assignment would otherwise go to an outer component, which several comboboxes share.
+    searching: null,
+    searchTimer: null,
 
     async search(text) {
       this.stopSearch();

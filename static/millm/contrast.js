@@ -44,8 +44,8 @@ window.millm = window.millm || {};
       /* The reason why nothing is sent, "" if there is none. */
       refusal() {
         if (!this.sae()) return this.$root.dataset.noSae;
-        if (!millm.sentences(this.positive).length) return "Type sentences of the kind that you want, one a line.";
-        if (!millm.sentences(this.negative).length) return "Type sentences of another kind, one a line.";
+        if (!millm.sentences(this.positive).length) return "Type sentences of the kind that you want, one per line.";
+        if (!millm.sentences(this.negative).length) return "Type sentences of another kind, one per line.";
         const percent = this.maxPercent;
         if (percent === "" || !(percent >= 0 && percent <= 100)) {
           return `Got ${percent || "nothing"} as the largest share of tokens, expected a number from 0 to 100.`;

@@ -87,7 +87,7 @@
     const why = problem(xhr);
     if (!why) updatedAt = new Date();
     stale.hidden = !why;
-    const message = `Not up to date since ${updatedAt.toLocaleTimeString()}: ${why}`;
+    const message = `Not up to date since ${millm.time(updatedAt)} UTC: ${why}`;
     const text = stale.querySelector("span");
     if (why && text.textContent !== message) text.textContent = message;
   }

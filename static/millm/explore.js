@@ -76,7 +76,7 @@ window.millm = window.millm || {};
         const { sae } = this.now;
         const table = millm.featureTable();
         const send = (name, detail) => table.dispatchEvent(new CustomEvent(name, { detail, bubbles: true }));
-        send("features-sae", { sae: sae?.id ?? "", d_sae: sae?.d_sae ?? null });
+        send("features-sae", millm.saeOfTable(sae));
         const { strengths, labels } = millm.loadValues(this.key(), { strengths: {}, labels: {} });
         send("features-set", { strengths: sae ? strengths : {}, labels });
         send("features-changed", Alpine.$data(table).detail());

@@ -40,7 +40,7 @@ window.millm = window.millm || {};
       ...millm.collecting(),
       ...millm.tokenView(),
       ...kept,
-      choices: [{ kind: "none", name: "" }],
+      chosenSteering: { id: 0, choice: { kind: "none", name: "" } },
       result: null, // the answer of REST
       asked: null, // the request of `result` without its options
       profile: "", // of `result`
@@ -64,7 +64,7 @@ window.millm = window.millm || {};
       // --- the inputs ---
 
       get isSteered() {
-        return this.choices[0].kind === "profile";
+        return this.chosenSteering.choice.kind === "profile";
       },
 
       addTurn() {
@@ -110,7 +110,7 @@ window.millm = window.millm || {};
         return {
           sae: this.sae(),
           ...(kind === "text" ? { texts: text } : { messages: turns.map(({ role, content }) => ({ role, content })) }),
-          ...(this.isSteered ? { profile: this.choices[0].name, stage } : {}),
+          ...(this.isSteered ? { profile: this.chosenSteering.choice.name, stage } : {}),
         };
       },
 
@@ -148,7 +148,7 @@ window.millm = window.millm || {};
       },
 
       told() {
-        return `${this.tokens().length} tokens are read.`;
+        return `${this.tokens().length} tokens were read.`;
       },
 
       steered() {

@@ -13,6 +13,7 @@ window.millm = window.millm || {};
     query: "",
     searched: "", // the text that the options were found for
     refusal: "",
+    labelTimer: null,
 
     searchable() {
       return Boolean(this.options.search && this.options.sae);
@@ -93,7 +94,7 @@ window.millm = window.millm || {};
         const { entries, problems } = millm.parseStrengths(query);
         if (entries.length === 1 && !problems.length) this.add(...entries[0]);
         else if (query)
-          this.refusal = this.searchable() ? "Choose a feature, or type its index." : "Type the index of a feature.";
+          this.refusal = this.searchable() ? "Pick a suggestion or enter an index." : "Enter the index of a feature.";
       }
     },
 

@@ -6,9 +6,10 @@ window.millm = window.millm || {};
 
   millm.featureLists = () => ({
     paste() {
-      const { entries, problems } = millm.parseStrengths(this.pasted);
-      this.problems = problems;
-      if (problems.length) return;
+      const { entries, problems, lines } = millm.parseStrengths(this.pasted);
+      const wrong = entries.map((entry) => ({ line: lines.get(entry[0]), message: this.beyond(...entry) }));
+      this.problems = [...problems, ...wrong.filter(({ message }) => message)].sort((a, b) => a.line - b.line);
+      if (this.problems.length) return;
       if (!entries.length) {
         this.problems = [{ line: 1, message: "the list is empty: expected lines like 123: 4.0" }];
         return;
@@ -16,6 +17,16 @@ window.millm = window.millm || {};
       this.put(entries);
       this.pasting = false;
       this.pasted = "";
+    },
+
+    /* The error of an index or a strength beyond what the table takes, "" if there is none. */
+    beyond(index, text) {
+      const { d_sae, max_strength } = this.options;
+      if (!this.isIndex(index) || (d_sae && Number(index) >= d_sae))
+        return `feature ${index} is out of range: expected 0 to ${(d_sae || 2 ** 31) - 1}`;
+      if (Math.abs(millm.parseNumber(text)) > max_strength)
+        return `got the strength ${text}, expected -${max_strength} to ${max_strength}`;
+      return "";
     },
 
     openPaste(text = "") {

@@ -63,7 +63,7 @@ window.millm = window.millm || {};
       if (!parts.box) parts.strength.textContent = millm.valueInWords(row);
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
-      const nothing = strength === neutral ? `${neutral} steers nothing: it is left out when saved` : "";
+      const nothing = strength === neutral ? `${neutral} has no effect: it is left out when saved` : "";
       parts.error.textContent = error || nothing;
       parts.error.className = error ? "features-error" : "features-hint";
     }

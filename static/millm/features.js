@@ -8,6 +8,7 @@
  *   unit: that of the values, which the range of the sliders follows
  *   labels {index: text}, errors {index: text}
  *   sae, d_sae: the SAE of the features ("" and null if it is unknown: then nothing is searched)
+ *   norm: the mean norm of the residual stream at the SAE's hook point, null if it was not measured
  *   search: true if the user may read labels from /api/saes/<sae>/labels
  *   read_only: true: without controls
  *   max_strength, max_features
@@ -17,7 +18,7 @@
  *                     error (`valid` is then false); `committed` is false while a slider is dragged or a box typed in
  * It listens to events, by element.dispatchEvent(new CustomEvent(name, {detail})):
  *   features-set      {strengths, labels?}: show these; one step of undo; no event is dispatched
- *   features-sae      {sae, d_sae}: the features now belong to this SAE
+ *   features-sae      {sae, d_sae, norm}: the features now belong to this SAE (see millm.saeOfTable)
  *   features-unit     {unit}: the values now count in this unit
  *   features-refused  {errors: {index: text}}: refusals of the server, shown beside the rows until the rows change
  * Alpine.$data(element).detail() is the current detail of features-changed.
@@ -27,8 +28,7 @@ window.millm = window.millm || {};
 ((millm) => {
   "use strict";
 
-  const SAME_STEP_MS = 800;
-  const UNDO_STEPS = 200;
+  const USUAL_SHARE = 0.25; // of the residual stream: in both demos answers change by it, and stay whole
 
   const parse = millm.parseNumber;
 
@@ -45,10 +45,10 @@ window.millm = window.millm || {};
       field: null,
       asked: new Set(), // the indices whose labels were requested
       now: "", // the snapshot that is shown
+      past: [], // the snapshots before it
+      future: [],
       step: "",
       steppedAt: 0,
-      past: [],
-      future: [],
       pasting: false,
       pasted: "",
       problems: [],
@@ -61,6 +61,7 @@ window.millm = window.millm || {};
         this.refused = this.options.errors;
         this.read(this.field ? this.field.value : JSON.stringify(this.options.strengths));
         this.now = this.snapshot();
+        if (this.field) this.keepSteps();
         this.asked = new Set(this.options.sae ? this.rows.map((row) => row.index) : []);
       },
 
@@ -74,7 +75,11 @@ window.millm = window.millm || {};
         }
         this.broken = value === null || typeof value !== "object" || Array.isArray(value);
         if (this.broken) return;
-        this.rows = Object.entries(value).map((entry) => millm.rowOfStrength(...entry));
+        // In the order of the text: JavaScript sorts the keys of an object that are numbers.
+        const order = [...String(text || "").matchAll(/"(\d+)"\s*:/g)].map(([, index]) => index);
+        const place = new Map(order.map((index, at) => [index, at]));
+        const rows = Object.entries(value).map((entry) => millm.rowOfStrength(...entry));
+        this.rows = rows.sort((one, other) => (place.get(one.index) ?? -1) - (place.get(other.index) ?? -1));
         this.fit(true);
       },
 
@@ -149,46 +154,6 @@ window.millm = window.millm || {};
         return { strengths: Object.fromEntries(entries), valid, committed };
       },
 
-      /* Quick steps of the same slider, such as by its arrow keys, are one step of undo. */
-      remember(step) {
-        const next = this.snapshot();
-        if (next === this.now) return;
-        const same = step && step === this.step && performance.now() - this.steppedAt < SAME_STEP_MS;
-        if (!same) this.past = [...this.past.slice(1 - UNDO_STEPS), this.now];
-        this.future = [];
-        this.now = next;
-        this.step = step;
-        this.steppedAt = performance.now();
-      },
-
-      undo() {
-        this.travel(this.past, this.future, "Undone.");
-      },
-
-      redo() {
-        this.travel(this.future, this.past, "Redone.");
-      },
-
-      travel(from, to, message) {
-        if (!from.length) return;
-        to.push(this.now);
-        this.now = from.pop();
-        this.step = "";
-        this.show(this.now);
-        this.announce(message);
-        this.changed();
-      },
-
-      shortcut(event) {
-        const typing = event.target.matches("textarea, input:not([type=range])");
-        if (typing || this.options.read_only || !(event.ctrlKey || event.metaKey)) return;
-        const key = event.key.toLowerCase();
-        if (key !== "z" && key !== "y") return;
-        event.preventDefault();
-        if (key === "y" || event.shiftKey) this.redo();
-        else this.undo();
-      },
-
       write(row, text, committed, step) {
         row.text = text;
         delete this.refused[row.index];
@@ -257,13 +222,15 @@ window.millm = window.millm || {};
         this.remember("");
       },
 
-      setSae({ sae, d_sae }) {
+      setSae({ sae, d_sae, norm }) {
         if (sae !== this.options.sae) {
           this.labels = {};
           this.asked.clear();
           this.refused = {};
         }
-        Object.assign(this.options, { sae, d_sae });
+        const isMeasured = norm !== this.options.norm;
+        Object.assign(this.options, { sae, d_sae, norm });
+        if (isMeasured) this.fit(true);
         this.fetchLabels();
       },
 
@@ -272,18 +239,21 @@ window.millm = window.millm || {};
         this.status = message;
       },
 
-      /* The range of all sliders: it contains the largest strength, and grows when a strength comes near its end. */
+      /* The range of all sliders. Where the norm of the residual stream is known, it begins at a quarter of it: so a
+       * slider's place says the same in every profile of the SAE. It grows when a strength comes near its end. */
       fit(isFresh = false) {
         const { max_strength } = this.options;
         const sizes = this.plain()
           .filter((row) => this.hasUnit(row))
           .map((row) => Math.abs(parse(row.text)));
         const largest = Math.max(0, ...sizes.filter((size) => size <= max_strength));
-        const old = isFresh ? 0 : this.range;
-        const wanted = largest > old * 0.95 ? millm.roundUp(largest * (isFresh ? 1.5 : 1.9)) : old || 10;
+        const usual = millm.roundUp((this.options.norm ?? 0) * USUAL_SHARE);
+        const old = isFresh ? usual : this.range;
+        const wanted = largest > old * 0.95 ? millm.roundUp(largest / 0.95) : old;
         this.range = Math.min(max_strength, wanted);
       },
 
+      ...millm.featureSteps(),
       ...millm.featureModes(),
       ...millm.featureLists(),
       ...millm.featureRows(),

@@ -9,6 +9,7 @@ window.millm = window.millm || {};
   "use strict";
 
   const POLL_MS = 2000;
+  const SETTLED_MS = 300;
 
   const equal = (one, other) => JSON.stringify(one) === JSON.stringify(other); // of strengths, which may be objects
 
@@ -31,12 +32,15 @@ window.millm = window.millm || {};
       problem: "",
       name: "",
       nameError: "",
+      undo: null, // {token, version} of the last change, where it can be undone
+      saved: null, // {id, name, url} of the profile that was saved here
       queue: Promise.resolve(), // posts, one after the other
       waiting: 0,
       moving: false, // true while a slider is dragged or a box typed in
       invalid: false, // true: a row has an error
       setting: false, // true while this script sets the table, whose events are then ignored
       dial: null, // the intensity while it is moved
+      dialTimer: null,
       posted: 0, // counts posts, so that an older answer to a poll is not shown
 
       init() {
@@ -79,7 +83,7 @@ window.millm = window.millm || {};
         this.setting = true;
         const table = this.$refs.table.querySelector(".features");
         const send = (name, detail) => table.dispatchEvent(new CustomEvent(name, { detail }));
-        send("features-sae", { sae: sae ? sae.id : "", d_sae: sae ? sae.d_sae : null });
+        send("features-sae", millm.saeOfTable(sae));
         send("features-unit", { unit });
         send("features-set", { strengths: values, labels });
         this.base = this.wanted = values;
@@ -157,6 +161,7 @@ window.millm = window.millm || {};
             body: new URLSearchParams(fields),
           });
           this.status = `${state.done}, version ${state.version}.`;
+          this.undo = state.undo ? { token: state.undo, version: state.version } : null;
           return state;
         } catch (error) {
           this.status = "";
@@ -181,14 +186,26 @@ window.millm = window.millm || {};
         this.apply();
       },
 
+      /* True while nothing was changed since the change that can be undone. */
+      mayUndo() {
+        return this.undo?.version === this.live.version && !this.waiting;
+      },
+
       async turn(box) {
         await this.act(box.checked ? "enable" : "disable");
         box.checked = this.live.enabled;
       },
 
-      async turnDial() {
-        await this.act("intensity", () => ({ intensity: this.dial, sae: this.live.sae?.id ?? "" }));
-        this.dial = null;
+      /* Keys move the dial by many small changes: the last one is sent. */
+      turnDial() {
+        clearTimeout(this.dialTimer);
+        this.dialTimer = setTimeout(() => this.sendDial(), SETTLED_MS);
+      },
+
+      async sendDial() {
+        const intensity = this.dial;
+        await this.act("intensity", () => ({ intensity, sae: this.live.sae?.id ?? "" }));
+        if (this.dial === intensity) this.dial = null;
       },
 
       /* True where the live steering has a feature, of any SAE. */
@@ -200,11 +217,17 @@ window.millm = window.millm || {};
         this.nameError = "";
         const state = await this.act("save-as", () => ({ name: this.name, version: this.live.version }));
         if (state) {
+          this.saved = state.saved;
           this.name = "";
         } else if (this.refusedField === "name") {
           this.nameError = this.problem.replace("Not done: name: ", "");
           this.problem = "";
         }
+      },
+
+      /* Activate the saved profile, which the live steering equals. */
+      async activateSaved() {
+        if (await this.act("activate", () => ({ profile: this.saved.id }))) this.saved = null;
       },
 
       /* --- display --- */
@@ -213,7 +236,7 @@ window.millm = window.millm || {};
       },
 
       at(time) {
-        return new Date(time).toLocaleString();
+        return millm.time(time);
       },
     };
   }

@@ -69,11 +69,7 @@ window.millm = window.millm || {};
       if (this.unreachable) return null;
       const { here, reasons, sae } = await response.json();
       Object.assign(this, { here, reasons });
-      millm
-        .featureTable()
-        .dispatchEvent(
-          new CustomEvent("features-sae", { detail: { sae: sae.sae_id ?? "", d_sae: sae.d_sae ?? null } }),
-        );
+      millm.featureTable().dispatchEvent(new CustomEvent("features-sae", { detail: millm.saeOfTable(sae) }));
       return sae;
     },
 

@@ -4,7 +4,10 @@ window.millm = window.millm || {};
 ((millm) => {
   "use strict";
 
-  millm.SETTINGS = ["unit", "intensity", "positions", "positions_tokens", "skip_special_tokens", "when", "also"];
+  const FLAGS = ["special_tokens", "tools", "thinking"];
+  const fieldOf = (flag) => `skip_${flag}`;
+
+  millm.SETTINGS = ["unit", "intensity", "positions", "positions_tokens", ...FLAGS.map(fieldOf), "when", "also"];
 
   function parsed(name, label, text) {
     if (!text.trim()) return {};
@@ -38,7 +41,9 @@ window.millm = window.millm || {};
         ...(value("unit") === "raw" ? {} : { unit: value("unit") }),
         ...intensity(value("intensity")),
         ...positions(value("positions"), value("positions_tokens")),
-        ...(fields.namedItem("skip_special_tokens").checked ? { special_tokens: false } : {}),
+        ...Object.fromEntries(
+          FLAGS.filter((flag) => fields.namedItem(fieldOf(flag)).checked).map((flag) => [flag, false]),
+        ),
         ...parsed("when", "Condition", value("when")),
       };
       return { settings, settingsProblem: "" };

@@ -18,7 +18,8 @@ window.millm = window.millm || {};
     if (!isSame) {
       old.replaceWith(fresh);
     } else if (old.nodeType === Node.ELEMENT_NODE) {
-      for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+      for (const { name } of [...old.attributes])
+        if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name); // what a user opened stays open
       for (const { name, value } of fresh.attributes)
         if (old.getAttribute(name) !== value) old.setAttribute(name, value);
       const children = [...fresh.childNodes];

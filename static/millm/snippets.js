@@ -4,8 +4,6 @@ window.millm = window.millm || {};
 ((millm) => {
   "use strict";
 
-  const ARGUMENTS = 4; // spaces before an argument in Python
-
   /* The body is a quoted here-document, so that the shell expands nothing in it. No line of indented JSON can equal the
    * word that ends it. */
   millm.asCurl = (body, origin) =>
@@ -19,8 +17,21 @@ window.millm = window.millm || {};
       "",
     ].join("\n");
 
-  /* JSON of strings, numbers, lists and objects is valid Python. */
-  const literal = (value) => JSON.stringify(value, null, 4).replaceAll("\n", `\n${" ".repeat(ARGUMENTS)}`);
+  const indent = (depth) => " ".repeat(4 * depth);
+
+  /* A value of JSON in Python, where it stands in lines that are indented `depth` times. */
+  function literal(value, depth = 1) {
+    if (value === null) return "None";
+    if (typeof value === "boolean") return value ? "True" : "False";
+    if (typeof value !== "object") return JSON.stringify(value);
+    const isList = Array.isArray(value);
+    const [open, close] = isList ? "[]" : "{}";
+    const parts = Object.entries(value).map(([name, part]) => {
+      const written = literal(part, depth + 1);
+      return `${indent(depth + 1)}${isList ? "" : `${JSON.stringify(name)}: `}${written}`;
+    });
+    return parts.length ? `${open}\n${parts.join(",\n")}\n${indent(depth)}${close}` : open + close;
+  }
 
   millm.asPython = (body, origin) => {
     const { steering, intensity, ...known } = body; // the client takes unknown fields in extra_body
@@ -33,9 +44,11 @@ window.millm = window.millm || {};
       "",
       `client = OpenAI(base_url=${literal(`${origin}/v1`)}, api_key=os.environ["MILLM_API_KEY"])`,
       "completion = client.chat.completions.create(",
-      ...named.map(([name, value]) => `${" ".repeat(ARGUMENTS)}${name}=${literal(value)},`),
+      ...named.map(([name, value]) => `${indent(1)}${name}=${literal(value)},`),
       ")",
-      "print(completion.choices[0].message.content)",
+      ...(body.tools
+        ? ["message = completion.choices[0].message", "print(message.tool_calls or message.content)"]
+        : ["print(completion.choices[0].message.content)"]),
       "",
     ].join("\n");
   };

@@ -1,5 +1,7 @@
-/* The choice of a steering: a combobox (combobox.js) in the scope of a page that has
- *   choices: the chosen steerings {kind: "live", "none" or "profile", name}; label(choice): its text; keep(): store it
+/* The choice of a steering: a combobox (combobox.js) of `steered`, which has
+ *   id: a number in the ids of elements; choice: {kind: "live", "none", "own" or "profile", name}
+ * in the scope of a page that has
+ *   label(choice): its text; keep(): store it
  *   refresh(search): requests and returns `now`, with the profiles that have `search` in their name
  */
 window.millm = window.millm || {};
@@ -20,25 +22,31 @@ window.millm = window.millm || {};
     return response.json();
   };
 
-  const steeringChoice = (index, kinds = ["live", "none"]) => ({
+  /* The steerings that the link of the playground names: ?left=unsteered&right=live, or &profile=ocean on the right. */
+  millm.linkedSteerings = () => {
+    const query = new URLSearchParams(location.search);
+    const fixed = { unsteered: { kind: "none", name: "" }, live: { kind: "live", name: "" } };
+    const profile = query.get("profile");
+    const right = profile ? { kind: "profile", name: profile } : fixed[query.get("right")];
+    return { left: fixed[query.get("left")], right };
+  };
+
+  const steeringChoice = (steered, kinds) => ({
     ...millm.combobox(),
     typed: "",
 
-    init() {
-      this.typed = this.label(this.choices[index]);
-    },
-
-    id(option) {
-      return `steering-${index}-${option}`;
+    id(part) {
+      return `steering-${steered.id}-${part}`;
     },
 
     isChosen({ kind, name }) {
-      return kind === this.choices[index].kind && name === this.choices[index].name;
+      return kind === steered.choice.kind && name === steered.choice.name;
     },
 
     about(option) {
       if (option.kind === "live") return this.now.live;
       if (option.kind === "none") return "the model alone";
+      if (option.kind === "own") return "set in this pane";
       return option.name === this.now.active ? "active profile" : "profile";
     },
 
@@ -71,20 +79,25 @@ window.millm = window.millm || {};
     },
 
     choose({ kind, name }) {
-      this.choices[index] = { kind, name };
+      steered.choice = { kind, name };
       this.close();
       this.keep();
     },
 
-    /* Also without a choice: the typed text is not a steering. */
     close() {
       this.closeList();
-      this.typed = this.label(this.choices[index]);
+      this.showChoice();
+    },
+
+    /* An Alpine effect: the text is that of the choice, but while the user types. A typed text is no steering. */
+    showChoice() {
+      if (!this.isOpen) this.typed = this.label(steered.choice);
     },
 
     escape(event) {
       if (!this.isOpen) return;
       event.stopPropagation(); // else Escape would stop the answers
+      event.target.setSelectionRange(0, 0); // a click on selected text would undo the select() of open()
       this.close();
     },
   });

@@ -6,12 +6,18 @@ window.millm = window.millm || {};
 
   const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
   const LINE =
-    /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)(?:(ablate)|(?:(clamp|scale|project)\s+(?:(?:to|by)\s+)?)?["']?([^\s"',;]+)["']?)\s*,?\s*(?:[—#].*)?$/;
+    /^["']?(\d+)["']?\s*(?:[:=,;]\s*|\s+)(?:(ablate)|(?:(clamp|scale|project)\s+(?:(?:to|by)\s+)?)?["']?([-+−]?\d*,\d+|[^\s"',;]+)["']?)\s*,?\s*(?:[—#].*)?$/;
 
   millm.parseNumber = (text) => {
-    const plain = String(text).trim().replace("−", "-");
+    const plain = String(text)
+      .trim()
+      .replace("−", "-")
+      .replace(/^([-+]?\d*),(\d+)$/, "$1.$2"); // a decimal comma
     return NUMBER.test(plain) && Number.isFinite(Number(plain)) ? Number(plain) : NaN;
   };
+
+  /* An SAE of a page's state in the form of `features-sae`; null is an unknown one. */
+  millm.saeOfTable = (sae) => ({ sae: sae?.id ?? "", d_sae: sae?.d_sae ?? null, norm: sae?.norm ?? null });
 
   /* The smallest of 10, 20, 50, 100, … that holds `value`. */
   millm.roundUp = (value) => {
@@ -35,10 +41,10 @@ window.millm = window.millm || {};
 
   /* Lines like `123: 4.0`, `123 4.0`, `123=4`, `123: clamp to 4`, or a JSON object.
    *
-   * Returns {entries: [[index, text, mode]], problems: [{line, message}]}. */
+   * Returns {entries: [[index, text, mode]], problems: [{line, message}], lines: Map(index, line)}. */
   millm.parseStrengths = (pasted) => {
     const withModes = ofModes(pasted);
-    if (withModes) return { entries: withModes, problems: [] };
+    if (withModes) return { entries: withModes, problems: [], lines: new Map(withModes.map(([index]) => [index, 1])) };
     const object = /^\s*\{([\s\S]*)\}\s*$/.exec(pasted);
     const entries = [];
     const problems = [];
@@ -63,6 +69,6 @@ window.millm = window.millm || {};
           entries.push([key, String(millm.parseNumber(text)), mode]);
         }
       });
-    return { entries, problems };
+    return { entries, problems, lines };
   };
 })(window.millm);

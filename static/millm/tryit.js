@@ -27,12 +27,27 @@ window.millm = window.millm || {};
 
       init() {
         Object.assign(this, JSON.parse(sessionStorage.getItem(KEPT) || "{}"));
+        this.keepAnswers();
         this.$watch("[prompt, seed, maxTokens, again]", () => {
           const { prompt, seed, maxTokens, again } = this;
           sessionStorage.setItem(KEPT, JSON.stringify({ prompt, seed, maxTokens, again }));
         });
         this.$watch("JSON.stringify($store.profile.settings)", () => this.changed());
         this.$nextTick(() => Object.assign(this, Alpine.$data(millm.featureTable()).detail()));
+      },
+
+      /* A refused form shows the answers that stood there when it was sent. */
+      keepAnswers() {
+        const key = `${KEPT}.${location.pathname}`;
+        const kept = JSON.parse(sessionStorage.getItem(key) || "{}");
+        if (document.querySelector(".errornote")) {
+          Object.assign(this.plain, kept.plain);
+          Object.assign(this.steered, kept.steered);
+        }
+        addEventListener("pagehide", () => {
+          const [plain, steered] = [this.plain, this.steered].map((one) => (one.state === "done" ? one : side()));
+          sessionStorage.setItem(key, JSON.stringify({ plain, steered }));
+        });
       },
 
       /* The reasons why nothing can be sent; empty if it can. */
@@ -62,6 +77,12 @@ window.millm = window.millm || {};
           max_tokens: Number(this.maxTokens),
           steering,
         };
+      },
+
+      /* True where the steering changes nothing in the answer. */
+      isSame() {
+        const [plain, steered] = [this.plain, this.steered];
+        return plain.state === "done" && steered.state === "done" && plain.text === steered.text;
       },
 
       stale(one, steering) {

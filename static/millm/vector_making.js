@@ -37,8 +37,8 @@ window.millm = window.millm || {};
           ...(isUnpaired && {
             negative: `Got ${other.length} sentences for ${first.length}, expected pairs, line by line: or choose another method.`,
           }),
-          ...(!first.length && { positive: "Type sentences of the kind that you want, one a line." }),
-          ...(!other.length && { negative: "Type sentences of another kind, one a line." }),
+          ...(!first.length && { positive: "Type sentences of the kind that you want, one per line." }),
+          ...(!other.length && { negative: "Type sentences of another kind, one per line." }),
           ...(!isLayer && { layer: `Got ${layer || "nothing"}, expected a layer ${range}.` }),
         };
       },
@@ -89,7 +89,7 @@ window.millm = window.millm || {};
         const { id } = this.made.sae;
         const answer = await this.ask(`/api/saes/${encodeURIComponent(id)}/attach`, { also: true }, "Attaching …");
         if (!answer) return;
-        Object.assign(this, { isAttached: true, status: `${id} is attached: nothing is steered by it yet.` });
+        Object.assign(this, { isAttached: true, status: `${id} is attached: it steers nothing yet.` });
         this.$nextTick(() => document.getElementById("vector-strength").focus()); // the pressed button is gone
       },
 

@@ -19,15 +19,18 @@ from steering.labels.models import FeatureLabel
 from steering.models import SAE
 
 
+def sae_choice() -> RowChoice:
+    """The field of an SAE, with a search."""
+    relation = FeatureLabel._meta.get_field("sae")
+    widget = RowSelect(relation, admin.site, attrs={"class": "unfold-admin-autocomplete"})
+    return RowChoice(SAE.objects.all(), label="SAE", widget=widget)
+
+
 class ImportForm(forms.Form):
     """The SAE and the file. A subclass has `file_help` and may have more fields."""
 
     file_help: str
-    sae = RowChoice(
-        SAE.objects.all(),
-        label="SAE",
-        widget=RowSelect(FeatureLabel._meta.get_field("sae"), admin.site, attrs={"class": "unfold-admin-autocomplete"}),
-    )
+    sae = sae_choice()
     file = forms.FileField(widget=UnfoldAdminFileFieldWidget)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

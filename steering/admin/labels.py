@@ -16,16 +16,37 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from steering.admin.imports import ImportAdmin, ImportForm
+from steering.admin.imports import ImportAdmin, ImportForm, sae_choice
 from steering.admin.links import feature_link
 from steering.admin.search import BoundedSearch, Found
 from steering.admin.selections import ChecksSelection
+from steering.errors import Refused
 from steering.labels.files import SOURCE_LENGTH, LabelFile
-from steering.labels.models import FeatureLabel, ImportedLabels
+from steering.labels.models import EditedLabel, FeatureLabel, ImportedLabels
 from steering.labels.pagination import BoundedPaginator
 from steering.models import SAE
 
 DELETED_SHOWN = 100
+
+
+class AddLabelForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A label of the user's own, for a feature that has none yet."""
+
+    sae = sae_choice()
+
+    class Meta:
+        model = FeatureLabel
+        fields = ("sae", "index", "label")
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        values = self.cleaned_data
+        if not self.errors:
+            try:
+                EditedLabel.objects.check_new(values["sae"], values["index"], values["label"])
+            except Refused as error:
+                self.add_error("label" if getattr(error, "field", "") == "label" else "index", str(error))
+        return values
 
 
 class ImportLabelsForm(ImportForm):
@@ -39,7 +60,7 @@ class ImportLabelsForm(ImportForm):
     replace = forms.BooleanField(
         required=False,
         label="Replace",
-        help_text="Deletes all earlier labels of the same sources first.",
+        help_text="Delete existing labels from the same sources before importing.",
         widget=UnfoldBooleanSwitchWidget,
     )
 
@@ -87,9 +108,20 @@ class FeatureLabelAdmin(ChecksSelection, BoundedSearch, ImportAdmin):
         found: Any = queryset
         return (found.search(search_term) if search_term.strip() else queryset), False
 
+    def get_form(
+        self, request: HttpRequest, obj: FeatureLabel | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return super().get_form(request, obj, change, **(kwargs if change else {**kwargs, "form": AddLabelForm}))
+
+    def get_fields(self, request: HttpRequest, obj: FeatureLabel | None = None) -> list[str]:
+        return list(self.fields if obj else AddLabelForm.Meta.fields)
+
+    def save_model(self, request: HttpRequest, obj: FeatureLabel, form: Any, change: bool) -> None:
+        obj.pk = EditedLabel.objects.write(obj.sae_id, obj.index, obj.label).pk
+
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Labels are imported from files only."""
-        return False
+        """Return True for those who may write a label elsewhere too: it may replace one that was written meanwhile."""
+        return self.has_import_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: FeatureLabel | None = None) -> bool:
         return False

@@ -18,17 +18,27 @@ from steering.admin.links import feature_url_pattern
 from steering.document.places import RAW
 from steering.errors import InvalidSteering, Refused
 from steering.labels.models import FeatureLabel
+from steering.models import SAE
 from steering.strengths import INDEX, MODES, Strength, parse_strengths
 
-SCRIPTS = ("combobox", "strengths", "feature_modes", "feature_lists", "feature_labels", "feature_rows", "features")
+SCRIPTS = (
+    "combobox",
+    "strengths",
+    "feature_modes",
+    "feature_lists",
+    "feature_labels",
+    "feature_rows",
+    "feature_steps",
+    "features",
+)
 
 
 @dataclass
 class FeatureTable:
     """The table's options beside the strengths, for templates/millm/features.html."""
 
-    sae_id: str | None = None
-    d_sae: int | None = None
+    sae: SAE | None = None
+    """The SAE of the features; None if it is unknown."""
     user: Any = None
     """The user of the page. Users who may view labels may search them, and have links to the pages of features."""
     read_only: bool = False
@@ -39,14 +49,15 @@ class FeatureTable:
 
     def context(self, strengths: Mapping[int, Strength], errors: Mapping[str, str] | None = None) -> dict[str, Any]:
         """`features` of the template."""
-        is_known = self.d_sae is not None
+        sae = self.sae.for_table() if self.sae else {"id": "", "d_sae": None, "norm": None}
         may_view = bool(self.user and self.user.has_perm("steering.view_featurelabel"))
         options = {
             "strengths": dict(strengths),
-            "labels": FeatureLabel.objects.of(self.sae_id, strengths) if is_known else {},
+            "labels": FeatureLabel.objects.of(self.sae.pk, strengths) if self.sae else {},
             "errors": dict(errors or {}),
-            "sae": self.sae_id if is_known else "",
-            "d_sae": self.d_sae,
+            "sae": sae["id"],
+            "d_sae": sae["d_sae"],
+            "norm": sae["norm"],
             "search": may_view,
             "page_url": feature_url_pattern() if may_view else "",
             "read_only": self.read_only,

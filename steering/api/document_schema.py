@@ -43,7 +43,12 @@ LISTED_STRENGTHS: dict[str, Any] = {
     },
 }
 STRENGTHS: dict[str, Any] = {"oneOf": [SINGLE_STRENGTHS, LISTED_STRENGTHS], "example": {"123": 5.0, "456": -2.5}}
-UNIT = {"enum": list(UNITS), "default": "raw", "description": "The unit of the values of add and clamp."}
+UNIT = {
+    "type": "string",
+    "enum": list(UNITS),
+    "default": "raw",
+    "description": "The unit of the values of add and clamp.",
+}
 INTENSITY = {"type": "number", "minimum": 0, "maximum": MAX_INTENSITY, "default": 1}
 TOKENS = {"type": "integer", "minimum": 1}
 POSITIONS = {
@@ -59,6 +64,8 @@ POSITIONS = {
     "default": "all",
 }
 SPECIAL_TOKENS = {"type": "boolean", "default": True, "description": "False: special tokens are not steered."}
+TOOLS = {"type": "boolean", "default": True, "description": "False: the tokens of tool calls are not steered."}
+THINKING = {"type": "boolean", "default": True, "description": "False: the tokens of the reasoning are not steered."}
 SAE_ID = {"type": "string", "minLength": 1, "maxLength": 200}
 WHEN: dict[str, Any] = {
     "type": "object",
@@ -86,6 +93,8 @@ ALSO: dict[str, Any] = {
             "unit": UNIT,
             "positions": POSITIONS,
             "special_tokens": SPECIAL_TOKENS,
+            "tools": TOOLS,
+            "thinking": THINKING,
             "when": WHEN,
         },
         "required": ["sae", "features"],
@@ -98,6 +107,8 @@ SETTING_SCHEMAS: dict[str, dict[str, Any]] = {
     "intensity": INTENSITY,
     "positions": POSITIONS,
     "special_tokens": SPECIAL_TOKENS,
+    "tools": TOOLS,
+    "thinking": THINKING,
     "when": WHEN,
 }
 """The schemas of the keys beside `features`."""
@@ -123,6 +134,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "intensity": 0.5,
         "positions": {"of": "answer", "first": 20},
     },
+    "all but tool calls and the reasoning": {"features": {"123": 5.0}, "tools": False, "thinking": False},
     "several SAEs, on a condition": {
         "features": {"123": 5.0},
         "also": [{"sae": "other-sae", "layer": 20, "features": {"7": 2.0}, "when": {"feature": 12, "above": 3.0}}],

@@ -27,7 +27,9 @@ class Setting(serializers.JSONField):
 
 
 def _setting(name: str) -> Setting:
-    return extend_schema_field(SETTING_SCHEMAS[name])(Setting)()
+    own = type(f"{name.title()}Setting", (Setting,), {})  # the schema belongs to a class
+    field: Setting = extend_schema_field(SETTING_SCHEMAS[name])(own)()
+    return field
 
 
 class DocumentSettings(serializers.Serializer[Any]):
@@ -38,6 +40,8 @@ class DocumentSettings(serializers.Serializer[Any]):
     intensity = _setting("intensity")
     positions = _setting("positions")
     special_tokens = _setting("special_tokens")
+    tools = _setting("tools")
+    thinking = _setting("thinking")
     when = _setting("when")
 
     def to_internal_value(self, data: Any) -> Any:
@@ -64,6 +68,8 @@ class OwnSteeringSerializer(StrictMixin):
     intensity = _setting("intensity")
     positions = _setting("positions")
     special_tokens = _setting("special_tokens")
+    tools = _setting("tools")
+    thinking = _setting("thinking")
     when = _setting("when")
     profiles = serializers.DictField(
         required=False, child=serializers.JSONField(), help_text="Profile name: weight, 0 to 2."

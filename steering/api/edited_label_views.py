@@ -3,17 +3,18 @@
 from typing import Any
 
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from steering.api import examples
 from steering.api.label_serializers import FeatureLabelSerializer
 from steering.api.pagination import Pages
 from steering.api.parameters import sae_of
 from steering.api.permissions import FeaturePermissions
-from steering.api.schema import errors
+from steering.api.schema import answer_example, errors, request_example
 from steering.api.serializers import StrictMixin
 from steering.labels.files import LABEL_LENGTH
 from steering.labels.models import EditedLabel
@@ -21,10 +22,12 @@ from steering.labels.models import EditedLabel
 INDEX = OpenApiParameter("index", int, "path", description="The feature.")
 
 
+@extend_schema_serializer(examples=request_example({"label": "whales and the sea"}, "whales"))
 class EditSerializer(StrictMixin):
     label = serializers.CharField(max_length=LABEL_LENGTH)  # type: ignore[assignment]
 
 
+@extend_schema_serializer(examples=answer_example(examples.LABEL_VERSION))
 class LabelVersionSerializer(serializers.Serializer[Any]):
     """A version of an edited label: who wrote or deleted it, when and how."""
 

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from steering.api import examples
+from steering.api.schema import answer_example
 
+
+@extend_schema_serializer(examples=answer_example(examples.FEATURE))
 class ListedFeatureSerializer(serializers.Serializer[Any]):
     """A feature in a list. Statistics that are not known are null."""
 
@@ -15,6 +20,7 @@ class ListedFeatureSerializer(serializers.Serializer[Any]):
     mean = serializers.FloatField(allow_null=True, help_text="The mean activation where it fires.")
 
 
+@extend_schema_serializer(examples=answer_example(examples.IMPORTED_FEATURES))
 class ImportedFeaturesSerializer(serializers.Serializer[Any]):
     """The result of an import."""
 

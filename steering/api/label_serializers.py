@@ -2,18 +2,22 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from steering.api import examples
+from steering.api.schema import answer_example
 from steering.labels.models import FeatureLabel
 
 
+@extend_schema_serializer(examples=answer_example(examples.LABEL))
 class FeatureLabelSerializer(serializers.ModelSerializer[FeatureLabel]):
     class Meta:
         model = FeatureLabel
         fields = ["index", "label", "source"]
 
 
+@extend_schema_serializer(examples=answer_example(examples.IMPORTED_LABELS))
 class ImportedLabelsSerializer(serializers.Serializer[Any]):
     """The result of an import."""
 
@@ -23,6 +27,7 @@ class ImportedLabelsSerializer(serializers.Serializer[Any]):
     sources = serializers.ListField(child=serializers.CharField())
 
 
+@extend_schema_serializer(examples=answer_example({"deleted": 16372}, "a source"))
 class DeletedLabelsSerializer(serializers.Serializer[Any]):
     deleted = serializers.IntegerField()
 

@@ -1,5 +1,6 @@
 """The OpenAPI schema: adds the shapes of errors to every endpoint."""
 
+import re
 from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
@@ -7,7 +8,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 ERROR = {
     "type": "object",
-    "description": "An error. Fields beside `detail` and `code` name the place, the value got and the value expected.",
+    "description": "An error. Further fields name the field, the value got and the value expected.",
     "properties": {"detail": {"type": "string"}, "code": {"type": "string"}},
     "required": ["detail"],
     "additionalProperties": True,
@@ -34,7 +35,7 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
     409: (
         "The request conflicts with the current state; nothing was changed",
         {
-            "detail": "profile 'ocean' does not fit: layer is 7, expected 2",
+            "detail": "profile 'ocean' does not fit: the attached SAE is at layer 2, and it is for layer 7",
             "code": "profile_incompatible",
             "differences": [{"field": "layer", "got": 7, "expected": 2}],
         },
@@ -60,6 +61,16 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
 }
 
 
+def answer_example(value: Any, name: str = "example") -> list[OpenApiExample]:
+    """An example of an answer."""
+    return [OpenApiExample(name, value, response_only=True, status_codes=["200", "201", "202"])]
+
+
+def request_example(value: Any, name: str = "example") -> list[OpenApiExample]:
+    """An example of a request."""
+    return [OpenApiExample(name, value, request_only=True)]
+
+
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
     """The error answers of these statuses, for `extend_schema(responses=…)`."""
     return {status: _error(status) for status in statuses}
@@ -72,7 +83,12 @@ def _error(status: int) -> OpenApiResponse:
 
 
 class Schema(AutoSchema):
-    """Adds the errors that every endpoint can answer with."""
+    """Adds a summary from the description, and the errors that every endpoint can answer with."""
+
+    def get_summary(self) -> str | None:
+        """The summary of `extend_schema`, else the first sentence of the description, up to its first colon."""
+        given: str | None = super().get_summary()
+        return given or re.split(r"[.:;]\s", f"{self.get_description()} ")[0].strip() or None
 
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         bodies = super()._get_response_bodies(direction)

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from steering.document.part import Part
+from steering.document.part import TOKEN_FLAGS, Part
 from steering.document.places import may_overlap, parse_flag
 from steering.document.steering import MAX_PARTS, SETTINGS, Steering, check_parts, parse_intensity
 from steering.errors import InvalidSteering
 from steering.spec import EVERYWHERE
 from steering.strengths import Value, check_keys, check_number, effective, finite_number
+from steering.validation import name_of
 
+SHARED = ("unit", "positions", *TOKEN_FLAGS)
+"""The settings of a document that its parts share."""
 Weighted = tuple[Steering, float]
 """A document and the weight by which its intensity is multiplied."""
 
@@ -33,7 +36,7 @@ class Composition:
         """Parse a document that may have `profiles`, such as `{"ocean": 0.5}`, and `on_top`. Raises InvalidSteering."""
         if not isinstance(data, Mapping):
             expected = 'expected an object such as {"features": {"123": 5.0}}'
-            raise InvalidSteering(f"got {type(data).__name__}, {expected}", field)
+            raise InvalidSteering(f"got {name_of(data)}, {expected}", field)
         check_keys(data, ("features", *SETTINGS, "profiles", "on_top"), field)
         document = {name: value for name, value in data.items() if name not in {"profiles", "on_top"}}
         return cls(
@@ -81,7 +84,7 @@ def _refuse_clamps(sae: str, index: int, one: tuple[Part, Value], other: tuple[P
 
 def _place(part: Part) -> tuple[Any, ...]:
     """Equal for parts that can be summed."""
-    return part.sae, part.layer, part.unit, part.positions, part.special_tokens, part.when
+    return part.sae, part.layer, part.unit, part.positions, *part.flags.values(), part.when
 
 
 def _summed(parts: list[Part], field: str) -> Iterator[Part]:
@@ -117,8 +120,8 @@ def _document(parts: list[Part], sae: str, field: str) -> Steering:
     own = next((part for part in parts if part.sae == sae and part.layer is None), None)
     check_parts(len(parts), field)
     if own is None:
-        own = Part(sae, {}, unit="raw", positions=EVERYWHERE, special_tokens=True)
-    settings = {"unit": own.unit, "positions": own.positions, "special_tokens": own.special_tokens}
+        own = Part(sae, {}, unit="raw", positions=EVERYWHERE, special_tokens=True, tools=True, thinking=True)
+    settings = {name: getattr(own, name) for name in SHARED}
     also = tuple(_shortened(part, own) for part in parts if part is not own)
     when = own.when and replace(own.when, sae="" if own.when.sae == sae else own.when.sae)
     document: dict[str, Any] = {**settings, "features": own.features, "also": also, "when": when}
@@ -128,8 +131,7 @@ def _document(parts: list[Part], sae: str, field: str) -> Steering:
 def _shortened(part: Part, own: Part) -> Part:
     """`part` without the settings that it shares with `own`."""
     settings: dict[str, Any] = {
-        name: None if getattr(part, name) == getattr(own, name) else getattr(part, name)
-        for name in ("unit", "positions", "special_tokens")
+        name: None if getattr(part, name) == getattr(own, name) else getattr(part, name) for name in SHARED
     }
     when = part.when and replace(part.when, sae="" if part.when.sae == part.sae else part.when.sae)
     return replace(part, when=when, **settings)

@@ -21,11 +21,13 @@ from steering.strengths import Value, as_strengths
 Features = Callable[[Any, str], dict[int, Value]]
 """A parser of features, which gets their JSON and its path."""
 FINGERPRINT_LENGTH = 64
+TOKEN_FLAGS = ("special_tokens", "tools", "thinking")
+"""The keys that are true where special tokens, tool calls and the reasoning are steered."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of `also`. `unit`, `positions` and `special_tokens` are those of the document where they are None.
+    """A part of `also`. `unit`, `positions` and TOKEN_FLAGS are those of the document where they are None.
 
     `layer` is the layer of the SAE, or the one layer of a vector set; None is any, and all layers of a set.
     """
@@ -37,6 +39,8 @@ class Part:
     unit: Unit | None = None
     positions: Positions | None = None
     special_tokens: bool | None = None
+    tools: bool | None = None
+    thinking: bool | None = None
     when: When | None = None
 
     @classmethod
@@ -56,9 +60,14 @@ class Part:
         }
         return cls(**{**parsed, "features": features(data["features"], f"{field}.features")})
 
+    @property
+    def flags(self) -> dict[str, bool | None]:
+        """The values of TOKEN_FLAGS."""
+        return {name: getattr(self, name) for name in TOKEN_FLAGS}
+
     def as_json(self) -> dict[str, Any]:
         """The part without what it takes from the document."""
-        places = place_as_json(self.unit, self.positions, self.special_tokens, self.when)
+        places = place_as_json(self.unit, self.positions, self.flags, self.when)
         return {
             "sae": self.sae,
             **({} if self.layer is None else {"layer": self.layer}),
@@ -69,13 +78,13 @@ class Part:
 
 
 def place_as_json(
-    unit: Unit | None, positions: Positions | None, special_tokens: bool | None, when: When | None
+    unit: Unit | None, positions: Positions | None, flags: Mapping[str, bool | None], when: When | None
 ) -> dict[str, Any]:
     """Those that are not None."""
     forms: dict[str, Any] = {
         "unit": unit,
         "positions": positions and positions_as_json(positions),
-        "special_tokens": special_tokens,
+        **flags,
         "when": when and when.as_json(),
     }
     return {name: form for name, form in forms.items() if form is not None}
@@ -98,7 +107,7 @@ PARSERS: dict[str, Callable[[object, str], object]] = {
     "features": _nothing,
     "unit": parse_unit,
     "positions": parse_positions,
-    "special_tokens": parse_flag,
+    **dict.fromkeys(TOKEN_FLAGS, parse_flag),
     "when": When.parse,
 }
 """The keys of a part, with their parsers."""

@@ -86,6 +86,8 @@ class _Resolution:
                 part.positions or EVERYWHERE,
                 part.special_tokens is not False,
                 self._condition(part.when, hook_name, f"{place}when") if part.when else None,
+                part.tools is not False,
+                part.thinking is not False,
             )
 
     def _sae(self, sae_id: str, field: str) -> SAE:

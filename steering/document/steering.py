@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from steering.document.part import Features, Part, place_as_json
+from steering.document.part import TOKEN_FLAGS, Features, Part, place_as_json
 from steering.document.places import RAW, Unit, When, parse_flag, parse_positions, parse_unit
 from steering.errors import InvalidSteering
 from steering.spec import EVERYWHERE, Positions
@@ -19,11 +19,12 @@ from steering.strengths import (
     parse_values,
     stored_values,
 )
+from steering.validation import name_of
 
 MAX_INTENSITY = 2.0
 MAX_PARTS = 16
 """Parts of a steering, the own features being one."""
-SETTINGS = ("also", "unit", "intensity", "positions", "special_tokens", "when")
+SETTINGS = ("also", "unit", "intensity", "positions", *TOKEN_FLAGS, "when")
 """The keys of a document beside `features`, which the column `more` keeps."""
 
 
@@ -41,6 +42,8 @@ class Steering:
     intensity: float = 1.0
     positions: Positions = EVERYWHERE
     special_tokens: bool = True
+    tools: bool = True
+    thinking: bool = True
     when: When | None = None
 
     @classmethod
@@ -51,7 +54,7 @@ class Steering:
         """
         if not isinstance(data, Mapping):
             expected = 'expected an object such as {"features": {"123": 5.0}}'
-            raise InvalidSteering(f"got {type(data).__name__}, {expected}", field)
+            raise InvalidSteering(f"got {name_of(data)}, {expected}", field)
         check_keys(data, ("features", *SETTINGS), field)
         more = {name: value for name, value in data.items() if name != "features"}
         return cls.of_columns(data.get("features", {}), more, d_sae=d_sae, field=field)
@@ -89,7 +92,7 @@ class Steering:
             "unit": parse_unit,
             "intensity": parse_intensity,
             "positions": parse_positions,
-            "special_tokens": parse_flag,
+            **dict.fromkeys(TOKEN_FLAGS, parse_flag),
             "when": When.parse,
         }
         settings = {name: parse(more[name], _path(field, name)) for name, parse in parsers.items() if name in more}
@@ -100,7 +103,7 @@ class Steering:
         changed = place_as_json(
             None if self.unit == RAW else self.unit,
             None if self.positions == EVERYWHERE else self.positions,
-            None if self.special_tokens else False,
+            {name: None if getattr(self, name) else False for name in TOKEN_FLAGS},
             self.when,
         )
         also = {"also": [part.as_json() for part in self.also]} if self.also else {}
@@ -156,13 +159,14 @@ class Steering:
 
     def _whole(self, part: Part) -> Part:
         values = {index: value.scaled(self.intensity) for index, value in part.features.items()}
+        flags: dict[str, Any] = {name: getattr(self, name) if own is None else own for name, own in part.flags.items()}
         return replace(
             part,
             features=effective(values),
             unit=part.unit or self.unit,
             positions=part.positions or self.positions,
-            special_tokens=self.special_tokens if part.special_tokens is None else part.special_tokens,
             when=part.when and replace(part.when, sae=part.when.sae or part.sae),
+            **flags,
         )
 
 
@@ -180,7 +184,7 @@ def check_parts(parts: int, field: str) -> None:
 def _parts(data: object, field: str, features: Features) -> Iterator[Part]:
     """The parts of `also` that have features. Raises InvalidSteering."""
     if not isinstance(data, list):
-        raise InvalidSteering(f"got {type(data).__name__}, expected a list of parts", field)
+        raise InvalidSteering(f"got {name_of(data)}, expected a list of parts", field)
     check_parts(len(data), field)
     parts = (Part.of(one, f"{field}.{at}", features) for at, one in enumerate(data))
     yield from (part for part in parts if part.features)

@@ -76,10 +76,10 @@ def _why_not(folder: Path) -> str:
     for layout in LAYOUTS:  # half of the files of a layout
         if layout.config and (folder / layout.weights).is_file():
             configs = " or ".join(dict.fromkeys(one.config for one in LAYOUTS if one.weights == layout.weights))
-            return f"{folder} has {layout.weights}, and {configs} is missing beside it"
+            return f"{folder} has {layout.weights}, and {configs} is missing in the same folder"
     for config in ("cfg.json", llama_scope.CONFIG_FILE):
         if (folder / config).is_file():
             weights = " or ".join(one.weights for one in LAYOUTS if one.config == config)
-            return f"{folder} has {config}, and {weights} is missing beside it"
+            return f"{folder} has {config}, and {weights} is missing in the same folder"
     known = ", ".join(dict.fromkeys(layout.weights for layout in LAYOUTS))
     return f"{folder} holds no SAE of a known format: expected one of {known}"

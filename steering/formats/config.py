@@ -9,6 +9,7 @@ from typing import Any
 from steering.architectures import UnsupportedHookPoint, parse_hook_name
 from steering.errors import Refused
 from steering.json_files import UnreadableJSON, read_json
+from steering.validation import name_of
 
 SAE_ARCHITECTURES = ("standard", "jumprelu", "topk", "batchtopk", "gated", "groupmax")
 VECTORS = "vectors"
@@ -148,5 +149,5 @@ class Values:
 
     def _expect(self, key: str, value: Any, types: Any, expected: str) -> Any:
         if not isinstance(value, types):
-            raise UnreadableSAE(f"{self.source}: {key} is {type(value).__name__}: expected {expected}")
+            raise UnreadableSAE(f"{self.source}: {key} is {name_of(value)}: expected {expected}")
         return value

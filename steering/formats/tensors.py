@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steering.formats.config import BrokenDecoder, UnreadableSAE
+from steering.validation import name_of
 
 Float32 = NDArray[np.float32]
 
@@ -132,7 +133,7 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
     except (ValueError, RecursionError) as error:
         raise UnreadableSAE(f"{path}: the safetensors header is not JSON: {error}") from error
     if not isinstance(header, dict):
-        raise UnreadableSAE(f"{path}: the safetensors header is {type(header).__name__}: expected an object")
+        raise UnreadableSAE(f"{path}: the safetensors header is {name_of(header)}: expected an object")
     return header, 8 + length
 
 

@@ -25,6 +25,7 @@ from steering.formats.config import (
     read_config_file,
 )
 from steering.formats.tensors import safetensors_metadata, stored_tensors
+from steering.validation import name_of
 
 FORMAT, TENSOR, CONFIG_FILE = "vectors", "vectors", "cfg.json"
 WEIGHTS_FILES = ("vectors.safetensors", "vectors.npz")
@@ -62,7 +63,7 @@ def _values(folder: Path, weights: Path) -> Values:
     if (folder / CONFIG_FILE).is_file():
         return Values(read_config_file(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     if weights.suffix != ".safetensors":
-        raise UnreadableSAE(f"{folder} has {weights.name}, and {CONFIG_FILE} is missing beside it")
+        raise UnreadableSAE(f"{folder} has {weights.name}, and {CONFIG_FILE} is missing in the same folder")
     metadata: dict[str, Any] = safetensors_metadata(weights)
     metadata.pop("format", None)  # which library wrote the file
     try:
@@ -88,7 +89,7 @@ def _labels(values: Values, count: int) -> tuple[str, ...]:
     if labels is None:
         return ()
     if not isinstance(labels, list) or len(labels) != count:
-        got = f"{len(labels)} labels" if isinstance(labels, list) else type(labels).__name__
+        got = f"{len(labels)} labels" if isinstance(labels, list) else name_of(labels)
         raise UnreadableSAE(f"{values.source}: labels are {got}: expected a list of {count} strings")
     for index, label in enumerate(labels):
         if not isinstance(label, str) or UNSTORABLE.search(label):

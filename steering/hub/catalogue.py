@@ -1,4 +1,6 @@
-"""The catalogue of SAEs and vector sets in a repository or a folder. It is made from paths alone; no file is read.
+"""The catalogue of SAEs and vector sets in a repository or a folder, made from paths.
+
+No file is downloaded. In a folder on disk the configuration of an SAE has what its path does not name.
 
 Known layouts: SAELens' list of pretrained SAEs (https://github.com/decoderesearch/SAELens, pretrained_saes.yaml),
 Gemma Scope (https://huggingface.co/google/gemma-scope), Llama Scope (https://huggingface.co/fnlp/Llama-Scope),
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from steering.architectures import RESID_POST
 from steering.errors import Refused
-from steering.formats import LAYOUTS
+from steering.formats import LAYOUTS, read_config
 from steering.formats.control_vector import FORMAT, SUFFIX
 from steering.hub import client
 
@@ -22,6 +24,8 @@ LARGEST_CONTROL_VECTOR = 2**25
 """Bytes. A larger GGUF file is a model: 125 layers of 16,384 values have 2**23."""
 MAX_DEPTH = 8
 MAX_FILES = 20_000
+MOST_READ = 200
+"""SAEs of a folder whose files are read for what their paths do not name."""
 
 # Patterns that find layer and hook point in a path, or else in the repository's name; the first match counts.
 # `hook` is a name of TransformerLens without its block, or a key of HOOK_NAMES.
@@ -143,7 +147,20 @@ def list_folder(folder: Path) -> list[FoundSAE]:
         paths.append(path.relative_to(root).as_posix())
         if len(paths) > MAX_FILES:
             raise TooManyFiles(f"{folder} holds more than {MAX_FILES:,} files: name the folder of the SAE itself")
-    return _sized(find_saes(paths, root.name), lambda path: (root / path).stat().st_size)
+    found = _sized(find_saes(paths, root.name), lambda path: (root / path).stat().st_size)
+    return sorted((_completed(root, one) if at < MOST_READ else one for at, one in enumerate(found)), key=_order)
+
+
+def _completed(root: Path, one: FoundSAE) -> FoundSAE:
+    """`one` with the layer, hook point and width of its files, where they can be read."""
+    if one.format == FORMAT or None not in (one.layer, one.hook_point, one.width):
+        return one
+    try:
+        config = read_config(root / one.path, path=one.path)
+    except Refused:
+        return one  # registering it gives the reason
+    hook_point = config.hook_name.removeprefix(f"blocks.{config.layer}.")
+    return replace(one, layer=config.layer, hook_point=hook_point, width=config.d_sae)
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -17,6 +17,8 @@ from typing import IO, Any, ClassVar, TypeVar
 from django.conf import settings
 
 from steering.errors import Refused
+from steering.strict_json import told
+from steering.validation import name_of
 
 ROW_BYTES = 2**20  # bounds the memory that a row takes; the longest real rows, which hold an embedding, have 50 kB
 READ_BYTES = 2**16
@@ -137,7 +139,7 @@ class RowFile:
     def _check_origin(self, row: Any) -> None:
         """Refuse a row that names another SAE than the rows before: they would overwrite each other."""
         if not isinstance(row, Mapping):
-            raise InvalidFile(f"got {type(row).__name__}, expected an object: {self.expected}")
+            raise InvalidFile(f"got {name_of(row)}, expected an object: {self.expected}")
         origin = (row.get("modelId"), row.get("layer"))
         if self._origin not in (None, origin):
             raise InvalidFile(
@@ -191,7 +193,7 @@ def _element(text: str, position: int) -> tuple[Any, int, bool] | None:
     except json.JSONDecodeError as error:
         # An error well before the end of the buffer cannot be cured by more input.
         if not error.msg.startswith("Unterminated") and error.pos < len(text) - 16:
-            raise ValueError(f"{error.msg} at {text[error.pos : error.pos + 20]!r}") from error
+            raise ValueError(f"{told(error)} at {text[error.pos : error.pos + 20]!r}") from error
         return None
     delimiter = BLANKS.match(text, end).end()  # type: ignore[union-attr]
     if delimiter == len(text):

@@ -31,6 +31,12 @@ class InvalidLabel(Refused):
     code = "invalid_label"
 
 
+class EditedLabelExists(Refused):
+    """Error: a feature has an edited label already."""
+
+    code = "label_exists"
+
+
 class NoEditedLabel(Refused):
     """Error: a feature has no edited label."""
 
@@ -148,6 +154,17 @@ def search_query(words: Sequence[str]) -> Any:
     return SearchQuery(" ".join(before), config="english") & query if before else query
 
 
+def checked(label: str) -> str:
+    """The label on one line. Raises InvalidLabel where it is empty or too long."""
+    label = clean(label)
+    if not label:
+        raise InvalidLabel("label: got no text, expected a label; delete the label to have none", field="label")
+    if len(label) > LABEL_LENGTH:
+        message = f"label: got {len(label)} characters, expected at most {LABEL_LENGTH}: shorten it"
+        raise InvalidLabel(message, field="label")
+    return label
+
+
 class FeatureLabel(models.Model):
     """A text that says what a feature stands for, according to `source`. A feature may have one label per source."""
 
@@ -183,12 +200,7 @@ class EditedLabelManager(models.Manager["EditedLabel"]):
 
         Raises InvalidLabel, NoSuchSAE, NoSuchFeature or FeaturesUnknown.
         """
-        label = clean(label)
-        if not label:
-            raise InvalidLabel("label: got no text, expected a label; delete the label to have none", field="label")
-        if len(label) > LABEL_LENGTH:
-            message = f"label: got {len(label)} characters, expected at most {LABEL_LENGTH}: shorten it"
-            raise InvalidLabel(message, field="label")
+        label = checked(label)
         # The lock keeps the SAE from being deleted, and others from writing labels, until this transaction ends.
         sae = SAE.objects.select_for_update(no_key=True).filter(pk=sae_id).first()
         if sae is None:
@@ -199,6 +211,14 @@ class EditedLabelManager(models.Manager["EditedLabel"]):
             written.label = label
             written.save()
         return written
+
+    def check_new(self, sae: SAE, index: int, label: str) -> None:
+        """Check a label for a feature that has no edited one. Raises what `write` raises, and EditedLabelExists."""
+        checked(label)
+        sae.check_feature(index)
+        if old := self.filter(sae=sae, index=index).first():
+            message = f"index: feature {index} has the label {old.label!r}: change it on the page of the feature"
+            raise EditedLabelExists(message, field="index")
 
     @transaction.atomic
     def remove(self, sae_id: str, index: int) -> None:

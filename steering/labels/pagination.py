@@ -44,7 +44,7 @@ class BoundedPages(Pages):
     def get_paginated_response_schema(self, schema: Any) -> Any:
         page = super().get_paginated_response_schema(schema)
         description = f"False if `count` is a limit: {self.limits}."
-        page["properties"]["count_is_exact"] = {"type": "boolean", "description": description}
+        page["properties"]["count_is_exact"] = {"type": "boolean", "description": description, "example": True}
         return page
 
 

@@ -53,6 +53,7 @@ class Hub:
     also_listed: list[str] = field(default_factory=list)  # paths that are listed, and are nowhere
     break_after: int | None = None  # bytes of a file, after which every connection breaks
     bytes_per_s: int | None = None
+    holds_after: int | None = None  # bytes of a large file, after which no more are sent until this is None again
     silent: str = ""  # requests whose path starts so get no answer
     nonsense: bool = False  # the API answers as a web page of a hotel does
     ignores_ranges: bool = False
@@ -154,9 +155,9 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(302, b"", {**headers, "Location": address})
 
     def _bytes(self, repo: str, path: str, token: str) -> None:
-        self._send_file(repo, path, {})
+        self._send_file(repo, path, {}, holds=True)
 
-    def _send_file(self, repo: str, path: str, headers: dict[str, str]) -> None:
+    def _send_file(self, repo: str, path: str, headers: dict[str, str], holds: bool = False) -> None:
         data = (self.hub.folder / repo / path).read_bytes()
         data = bytes(len(data)) if self.hub.spoils else data
         match = None if self.hub.ignores_ranges else re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
@@ -165,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(416, "")
         if match:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        return self._answer(206 if match else 200, data[start:], headers)
+        return self._answer(206 if match else 200, data[start:], headers, held=self._held(start) if holds else None)
 
     def _json(self, answer: Any) -> None:
         body = b"<html>Welcome</html>" if self.hub.nonsense else json.dumps(answer).encode()
@@ -174,13 +175,25 @@ class Handler(BaseHTTPRequestHandler):
     def _error(self, status: int, code: str) -> None:
         self._answer(status, b"", {"X-Error-Code": code, "X-Error-Message": code}, plain=True)
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str], plain: bool = False) -> None:
+    def _held(self, start: int) -> int | None:
+        """The bytes after `start` that are sent before the hub holds on."""
+        return None if self.hub.holds_after is None else max(0, self.hub.holds_after - start)
+
+    def _answer(
+        self, status: int, body: bytes, headers: dict[str, str], plain: bool = False, held: int | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
+        if held is not None:
+            self.wfile.write(body[:held])
+            body = body[held:]
+            while self.hub.holds_after is not None:
+                if self.hub.stopping.wait(0.02):
+                    return
         limit = None if plain else self.hub.break_after
         self._write(body[:limit], None if plain else self.hub.bytes_per_s)
         if limit is not None and len(body) > limit:

@@ -116,7 +116,7 @@ def test_a_composition_is_a_document_with_profiles() -> None:
         ({"on_top": 1}, "steering.on_top", "got 1, expected true or false"),
         ({"profile": "ocean"}, "steering.profile", "this key is unknown"),
         ({"features": {"x": 1}}, "steering.features", "got index 'x'"),
-        (3, "steering", "got int, expected an object"),
+        (3, "steering", "got a number, expected an object"),
     ],
 )
 def test_a_wrong_composition_is_named_by_its_path(data: Any, field: str, told: str) -> None:

@@ -27,6 +27,8 @@ FULL: dict[str, Any] = {
             "unit": "residual",
             "positions": {"of": "answer", "first": 10},
             "special_tokens": True,
+            "tools": False,
+            "thinking": True,
             "when": {"feature": 12, "above": 3.0, "sae": "third", "so_far": True},
         }
     ],
@@ -34,6 +36,8 @@ FULL: dict[str, Any] = {
     "intensity": 0.5,
     "positions": {"of": "prompt", "last": 4},
     "special_tokens": False,
+    "tools": False,
+    "thinking": False,
     "when": {"feature": 3, "above": 0.0},
 }
 
@@ -69,9 +73,9 @@ def test_features_may_be_a_list_as_upstream_writes_them() -> None:
 @pytest.mark.parametrize(
     ("data", "field", "told"),
     [
-        ([], "steering", "got list, expected an object"),
+        ([], "steering", "got a list, expected an object"),
         ({"featurse": {}}, "steering.featurse", "this key is unknown: expected features, also, unit"),
-        ({"features": 3}, "steering.features", "got int, expected an object of feature index: strength"),
+        ({"features": 3}, "steering.features", "got a number, expected an object of feature index: strength"),
         ({"features": {"x": 1}}, "steering.features", "got index 'x', expected an integer >= 0"),
         ({"features": {"100": 1}}, "steering.features.100", "out of range: the SAE has 100 features"),
         ({"features": {"3": {"mode": "set", "value": 1}}}, "steering.features.3.mode", "got 'set', expected one of"),
@@ -91,10 +95,12 @@ def test_features_may_be_a_list_as_upstream_writes_them() -> None:
         ({"positions": {"of": "prompt", "last": 0}}, "steering.positions.last", "got 0, expected a number of tokens"),
         ({"positions": {"of": "prompt", "first": 1, "last": 1}}, "steering.positions", "got first and last"),
         ({"special_tokens": 1}, "steering.special_tokens", "got 1, expected true or false"),
+        ({"tools": "no"}, "steering.tools", "got 'no', expected true or false"),
+        ({"thinking": None}, "steering.thinking", "got None, expected true or false"),
         ({"when": {"feature": 3}}, "steering.when.above", "this key is required"),
         ({"when": {"feature": -3, "above": 1}}, "steering.when.feature", "got index -3"),
         ({"when": {"feature": 3, "above": 1, "below": 2}}, "steering.when.below", "this key is unknown"),
-        ({"also": {}}, "steering.also", "got dict, expected a list of parts"),
+        ({"also": {}}, "steering.also", "got an object, expected a list of parts"),
         ({"also": [{}] * 17}, "steering.also", "got 17 parts, expected at most 16"),
         (
             {"features": {"1": 1}, "also": [{"sae": "s", "features": {"1": 1}}] * 16},
@@ -158,6 +164,9 @@ def test_the_parts_of_a_document_name_all_their_settings() -> None:
         unit="max_activation",
         positions=Positions("prompt", last=4),
         special_tokens=False,
+        tools=False,
+        thinking=False,
         when=When(3, 0.0, "own"),
     )
     assert (also.unit, also.special_tokens, also.when) == ("residual", True, When(12, 3.0, "third", True))
+    assert (also.tools, also.thinking) == (False, True)

@@ -152,3 +152,44 @@ def test_old_versions_are_cleaned_but_the_newest(sae: SAE, client: APIClient) ->
         client.put(URL, {"label": label})
     call_command("clean_old_history", "--auto", "--days", "0")
     assert history(client) == [("Changed", "two")]
+
+
+def test_the_list_of_labels_adds_one(sae: SAE, admin_client: Client) -> None:
+    page = "/admin/steering/featurelabel/add/"
+    assert page in admin_client.get("/admin/steering/featurelabel/").content.decode()
+    assert 'name="source"' not in admin_client.get(page).content.decode()
+    added = admin_client.post(page, {"sae": "s", "index": 3, "label": " whales\nand ships "}, follow=True)
+    assert added.redirect_chain[-1][0] == "/admin/steering/featurelabel/"
+    written = EditedLabel.objects.get()
+    assert (written.index, written.label, written.source) == (3, "whales and ships", "edited")
+    assert [one.history_type for one in EditedLabel.objects.versions("s", 3)] == ["+"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"index": 100}, "feature 100 is out of range"),
+        ({"label": "\x01"}, "expected a label"),
+        ({"label": "x" * 20_000}, "shorten it"),
+        ({"index": 4}, "change it on the page of the feature"),
+        ({"sae": "other"}, "Expected one of the offered choices"),
+    ],
+)
+def test_a_label_that_cannot_be_added_is_refused_with_the_reason(
+    sae: SAE, admin_client: Client, fields: dict[str, Any], error: str
+) -> None:
+    EditedLabel.objects.write("s", 4, "here before")
+    page = "/admin/steering/featurelabel/add/"
+    refused = admin_client.post(page, {"sae": "s", "index": 3, "label": "sea"} | fields)
+    assert refused.status_code == 200
+    [errors] = refused.context["adminform"].errors.values()
+    assert error in str(errors)
+    assert EditedLabel.objects.get().label == "here before"
+
+
+def test_only_those_add_a_label_who_may_change_one(sae: SAE, client: APIClient) -> None:
+    user = get_user_model().objects.create_user("adder", password="x", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="add_featurelabel"))
+    browser = Client()
+    browser.force_login(user)
+    assert browser.get("/admin/steering/featurelabel/add/").status_code == 403

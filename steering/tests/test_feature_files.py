@@ -92,7 +92,7 @@ def test_of_a_long_example_the_tokens_around_the_strongest_are_kept(strongest: i
             "row 2: this row has none of .*; labels are imported as labels",
         ),
         (feature(1, modelId="other"), r"row 2: this row is of \('other', '20-res'\)"),
-        ([1], "row 2: got list, expected an object"),
+        ([1], "row 2: got a list, expected an object"),
     ],
 )
 def test_a_bad_row_is_reported_by_its_number(row: Any, message: str) -> None:

@@ -17,7 +17,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from inference.demo import register
-from inference.demo.grammar import TOPICS
+from inference.demo.tiny.grammar import TOPICS
 from inference.models import LanguageModel
 from profiles.models import Profile
 from steering.labels.files import InvalidLabelFile, LabelFile

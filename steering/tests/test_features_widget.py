@@ -64,9 +64,17 @@ def test_an_error_of_the_whole_is_beside_no_row(db: None) -> None:
 
 def test_the_labels_of_known_features_are_there_also_beside_a_bad_strength(sae: SAE) -> None:
     form = StrengthsForm({"steering": '{"3": "x", "4": 1, "y": 2}'})
-    form.fields["steering"].widget.table = FeatureTable(sae.id, sae.d_sae)
+    form.fields["steering"].widget.table = FeatureTable(sae)
     assert form.table()["labels"] == {"3": "whales"}
     assert form.table()["d_sae"] == 100
+
+
+def test_the_table_knows_the_norm_that_its_sliders_reach_by(sae: SAE) -> None:
+    """Of an SAE that was not measured, and of an unknown one, there is none."""
+    norms = [FeatureTable(shown).context({})["options"]["norm"] for shown in (sae, None)]
+    assert norms == [None, None]
+    sae.residual_norm = 63.3
+    assert FeatureTable(sae).context({})["options"]["norm"] == 63.3
 
 
 def test_order_and_notation_are_no_change() -> None:
@@ -79,12 +87,12 @@ def test_order_and_notation_are_no_change() -> None:
 def test_only_who_may_read_labels_searches_them(sae: SAE) -> None:
     nobody = get_user_model().objects.create_user("nobody")
     root = get_user_model().objects.create_superuser("root", password="x")
-    searches = [FeatureTable("sae", 100, user).context({})["options"]["search"] for user in (nobody, root, None)]
+    searches = [FeatureTable(sae, user).context({})["options"]["search"] for user in (nobody, root, None)]
     assert searches == [False, True, False]
 
 
 def test_a_table_that_is_read_has_no_controls(sae: SAE) -> None:
-    html = FeatureTable(sae.id, sae.d_sae, read_only=True).render({3: 4.0})
+    html = FeatureTable(sae, read_only=True).render({3: 4.0})
     assert "<input" not in html
     assert "Paste a list" not in html
     assert "whales" in html

@@ -116,7 +116,7 @@ DATA = bytes(4 * D_SAE * D_IN)
         (safetensors({}, length=0), "its header would have 0 bytes"),
         (safetensors(b"[" * 100_000), "the safetensors header is not JSON"),
         (safetensors(b"\xff" * 100), "the safetensors header is not JSON"),
-        (safetensors([1]), "the safetensors header is list"),
+        (safetensors([1]), "the safetensors header is a list"),
         (safetensors({}), "has no decoder"),
         (safetensors({"W_dec": 5}), "is malformed"),
         (safetensors({"W_dec": {}}), "is malformed"),

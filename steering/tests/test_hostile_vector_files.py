@@ -129,7 +129,7 @@ def test_a_model_hint_of_another_type_is_refused(tmp_path: Path) -> None:
     keys = packed_keys([("general.architecture", "controlvector"), ("controlvector.model_hint", 5)])
     content = packed_file(keys, 2, [("direction.1", np.ones(WIDTH, np.float32))], 32)
     (tmp_path / "a.gguf").write_bytes(content)
-    assert "controlvector.model_hint is int: expected a string" in refused(tmp_path)
+    assert "controlvector.model_hint is a number: expected a string" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("labels", ["[" * 100_000, "{", '["a"]', "[1, 2]", '["\\u0000", "b"]', '["\\ud800", "b"]'])

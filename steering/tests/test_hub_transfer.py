@@ -36,7 +36,7 @@ def test_progress_starts_with_the_total_reaches_it_and_never_goes_back(server: H
     assert done[0] == 0
     assert done[-1] == total
     assert done == sorted(set(done))
-    assert len(done) > 3
+    assert len(done) > 2
 
 
 def test_callbacks_come_in_the_thread_of_the_caller(server: Hub) -> None:
@@ -93,7 +93,7 @@ def test_a_hub_that_breaks_every_connection_at_once_is_given_up(server: Hub) -> 
 
 def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub, tmp_path: Path) -> None:
     blobs = tmp_path / "cache/models--owner--model/blobs"
-    server.bytes_per_s = 1_000_000
+    server.holds_after = 250_000
     script = (
         "import django; from django.conf import settings;"
         f"settings.configure(HF_ENDPOINT={server.url!r}, HF_HUB_CACHE={str(tmp_path / 'cache')!r});"
@@ -107,7 +107,7 @@ def test_a_process_that_was_killed_leaves_a_download_that_continues(server: Hub,
         time.sleep(0.02)
     process.kill()
     process.wait()
-    server.bytes_per_s = None
+    server.holds_after = None
     server.log.clear()
     assert (download(patterns=("*.safetensors",)) / "model.safetensors").read_bytes() == WEIGHTS
     [(start)] = [asked.range for asked in server.log if asked.path.startswith("/bytes/")]

@@ -100,11 +100,11 @@ def test_a_label_is_brought_onto_one_line_of_text_that_postgresql_can_hold() -> 
         (as_lines([explanation(1, ["x"])]), r"row 1: got \['x'\] for a label, expected text"),
         (as_lines([explanation(1, "x" * 10_001)]), "row 1: the label has 10001 characters, expected at most 10000"),
         (as_lines([EXPLANATIONS[0], explanation(4, "x", layer="21-res")]), "row 2: this row is of .*21-res.*one SAE"),
-        (as_array([EXPLANATIONS[0], 5]), "row 2: got int, expected an object"),
+        (as_array([EXPLANATIONS[0], 5]), "row 2: got a number, expected an object"),
         (as_array(EXPLANATIONS)[:-30], "row 3: .*expected Neuronpedia"),
         (as_array(EXPLANATIONS) + b"\n{}", "something follows the end of the array"),
         (as_array(EXPLANATIONS[:1])[:-1] + b"; 5]", "row 1: got ';' after an element"),
-        (b'[{"index": 1, "label": "a"}, {"index": 1; "label": "a"}' + b" " * 99 + b"]", "row 2: Expecting"),
+        (b'[{"index": 1, "label": "a"}, {"index": 1; "label": "a"}' + b" " * 99 + b"]", "row 2: expected a comma"),
         (as_lines(EXPLANATIONS[:1]) + b'\n\n{"index": 4', "row 4: .*expected Neuronpedia"),
         (b'{\n  "index": 4,\n  "description": "x"\n}', "row 1: .*JSON lines"),
         (as_lines(EXPLANATIONS[:1]) + b'{"index": 4, "description": "\xff"}\n', "row 2: this is not UTF-8"),
@@ -185,7 +185,7 @@ def test_an_empty_array_has_no_rows_and_is_no_error(file: bytes) -> None:
     assert (list(labels.labels(D_SAE)), labels.rows) == ([], 0)
 
 
-@pytest.mark.parametrize(("file", "said"), [(b"[", "no end"), (b"[] 5", "something follows"), (b"[1,]", "got int")])
+@pytest.mark.parametrize(("file", "said"), [(b"[", "no end"), (b"[] 5", "something follows"), (b"[1,]", "a number")])
 def test_what_only_looks_like_an_empty_array_is_refused(file: bytes, said: str) -> None:
     with pytest.raises(InvalidLabelFile, match=said):
         list(LabelFile(io.BytesIO(file)).labels(D_SAE))

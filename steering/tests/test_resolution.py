@@ -62,8 +62,9 @@ def test_modes_and_intensity_become_changes(sae: SAE) -> None:
         "4": {"mode": "project"},
         "5": 8,
     }
-    [part] = spec(sae, features=features, intensity=0.5, positions="answer", special_tokens=False).parts
+    [part] = spec(sae, features=features, intensity=0.5, positions="answer", special_tokens=False, tools=False).parts
     assert (part.positions, part.special_tokens) == (Positions("answer"), False)
+    assert (part.tools, part.thinking) == (False, True)
     assert part.changes == (
         Change(1, 3.0, "clamp", 0.5),
         Change(2, 0.0, "clamp", 0.5),

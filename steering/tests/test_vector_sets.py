@@ -137,7 +137,7 @@ def test_the_metadata_of_a_safetensors_file_say_the_same(tmp_path: Path) -> None
         ({"hook_name": "blocks.1.hook_z"}, "hook point 'blocks.1.hook_z' is not supported"),
         ({"format": "sae"}, "format is 'sae': expected 'vectors'"),
         ({"labels": ["one"]}, "labels are 1 labels: expected a list of 3 strings"),
-        ({"labels": "abc"}, "labels are str: expected a list of 3 strings"),
+        ({"labels": "abc"}, "labels are a string: expected a list of 3 strings"),
         ({"labels": ["a", 2, "c"]}, "label 1 is 2: expected text"),
     ],
 )
@@ -155,7 +155,7 @@ def test_tensors_of_another_shape_or_type_are_refused(tmp_path: Path, values: An
 
 def test_npz_without_a_configuration_is_refused(tmp_path: Path) -> None:
     (write_vectors(tmp_path, VALUES, npz=True) / "cfg.json").unlink()
-    with pytest.raises(UnreadableSAE, match=r"has vectors.npz, and cfg.json is missing beside it"):
+    with pytest.raises(UnreadableSAE, match=r"has vectors.npz, and cfg.json is missing in the same folder"):
         read_config(tmp_path)
 
 
@@ -199,6 +199,6 @@ def test_the_catalogue_lists_each_control_vector_by_its_file_and_no_model(tmp_pa
     assert found == {
         "vectors/honesty.gguf": ("control_vector", "hook_resid_post", ("vectors/honesty.gguf",)),
         "vectors/joy.gguf": ("control_vector", "hook_resid_post", ("vectors/joy.gguf",)),
-        "made": ("vectors", None, ("made/vectors.safetensors",)),
+        "made": ("vectors", "hook_resid_post", ("made/vectors.safetensors",)),
     }
     assert [one.format for one in find_saes(["a/sae_weights.safetensors", "a/cfg.json", "a/x.bin"])] == ["saelens"]

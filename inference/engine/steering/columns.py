@@ -50,8 +50,27 @@ class _Gathered:
     """The columns, as a mask, of each normalisation of the stream but none."""
     whole: list[tuple[Encoder, Tensor, Tensor]]
     """Encoders whose features compete: the encoder, its columns, the features of these."""
-    deciding: tuple[Tensor, Tensor, Tensor] | None
-    """The columns that decide conditions, the conditions, and their thresholds."""
+    deciding: "_Deciding | None"
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """The `columns` that decide conditions, (n,), with their `thresholds`, and the `conditions`, (m,), each once.
+
+    The rows of one request decide the same condition, each at its own tokens: `groups`, (n, m) float32, is 1 where a
+    column decides a condition.
+    """
+
+    columns: Tensor
+    thresholds: Tensor
+    conditions: Tensor
+    groups: Tensor
+
+    def are_above(self, activations: Tensor, mine: Tensor) -> Tensor:
+        """True where a condition's feature is above its threshold at a token of its request, (tokens, m)."""
+        now = (activations[:, self.columns] > self.thresholds) & mine[:, self.columns]
+        above: Tensor = now.float() @ self.groups > 0
+        return above
 
 
 @dataclass
@@ -105,8 +124,7 @@ class Columns:
         h = stream.float()
         activations = self._activations(gathered, h, mine)
         if gathered.deciding is not None:
-            columns, conditions, thresholds = gathered.deciding
-            held.decide(conditions, mine[:, columns], activations[:, columns] > thresholds)
+            held.decide(gathered.deciding.conditions, gathered.deciding.are_above(activations, mine))
         constant, slope = gathered.parameters[8:]
         amounts = (constant + slope * activations) * mine
         if gathered.gates is not None:
@@ -184,12 +202,15 @@ class Columns:
                 features.append(own.index)
         return [(encoder, self._indices(at), self._indices(features)) for encoder, at, features in found.values()]
 
-    def _deciding(self, columns: list[Column]) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _deciding(self, columns: list[Column]) -> _Deciding | None:
         at = [position for position, column in enumerate(columns) if column.decides]
         if not at:
             return None
         thresholds = torch.tensor([columns[position].above for position in at], device=self.device)
-        return self._indices(at), self._indices([columns[position].decides for position in at]), thresholds
+        decided = torch.tensor([columns[position].decides for position in at])
+        conditions, group = decided.unique(return_inverse=True)
+        groups = torch.nn.functional.one_hot(group, len(conditions)).float()
+        return _Deciding(self._indices(at), thresholds, conditions.to(self.device), groups.to(self.device))
 
     def _indices(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self.device)

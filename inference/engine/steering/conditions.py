@@ -51,13 +51,13 @@ class Held:
     positions: Tensor
     _held: Tensor | None = None
 
-    def decide(self, numbers: Tensor, mine: Tensor, is_above: Tensor) -> None:
-        """Decide the conditions `numbers`, (n,), by `is_above`, (tokens, n).
+    def decide(self, numbers: Tensor, now: Tensor) -> None:
+        """Decide the conditions `numbers`, (n,), none of them twice, by `now`, (tokens, n).
 
-        `mine`, (tokens, n), are the tokens of each condition's request, which come in the order of the text.
+        True are tokens of a condition's request at which its feature is above the threshold. The tokens of a request
+        come in the order of the text.
         """
         state = self.conditions
-        now = is_above & mine
         so_far = (now.cumsum(dim=0) > 0) | state._has_held[numbers]
         state._has_held[numbers] |= now.any(dim=0)
         where = torch.where(now, self.positions.unsqueeze(1).to(torch.int32), NEVER).amin(dim=0)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,10 @@ from inference.engine.steering.columns import Columns
 from inference.engine.steering.conditions import Conditions, Held
 from inference.engine.steering.placement import Parts, Placement
 from inference.engine.steering.program import HookPlace, Program, program_of
+from inference.engine.steering.regions import Regions
 from inference.engine.steering.seat import UNSTEERED, Seat
 from inference.engine.steering.weights import SteeringWeights
-from inference.interface import EngineBusy
+from inference.interface import EngineBusy, GenerationError
 from steering.spec import Condition, SteeringSpec
 
 ROWS = "steering_rows"
@@ -36,6 +37,18 @@ class TokenRows:
     rows: Tensor
     positions: Tensor
     used: frozenset[int] | None
+
+
+class TooManySets(GenerationError):
+    """A steering by more sets of parts, each at some tokens, than there are rows for."""
+
+    param = "steering"
+
+    def __init__(self, got: int, most: int) -> None:
+        super().__init__(
+            f"the steering has {got} different sets of parts along a text, expected at most {most}: "
+            "give more of its parts the same positions, special_tokens, tools and thinking"
+        )
 
 
 Key = tuple[Parts, str]
@@ -96,13 +109,28 @@ class SteeringHooks:
 
     # --- the rows of requests ---
 
-    def acquire(self, spec: SteeringSpec | None, prompt_tokens: int, request_id: str) -> Seat:
-        """The rows of a request. Raises EngineBusy where none is free, and what reading the weights raises."""
+    def acquire(
+        self,
+        spec: SteeringSpec | None,
+        prompt_tokens: int,
+        request_id: str,
+        regions: Regions | None = None,
+        prompt: Sequence[int] = (),
+    ) -> Seat:
+        """The rows of a request; `regions` finds calls and the reasoning in its text, if the model has them.
+
+        The tokens `prompt` are read for them here: the batch's thread has less to do then.
+        Raises EngineBusy where none is free, TooManySets, and what reading the weights raises.
+        """
         if spec is None:
             return UNSTEERED
-        placement = Placement(spec, prompt_tokens, self._special)
+        placement = Placement(spec, prompt_tokens, self._special, regions)
+        placement.read(0, prompt)
         whens = [part.when for part in spec.parts if part.when]
         private = request_id if whens else ""
+        needed = sum(bool(parts or private) for parts in placement.sets)
+        if needed >= self._max_rows:
+            raise TooManySets(needed, self._max_rows - 1)
         with ExitStack() as undo:
             conditions = {condition: self._take_condition(condition, undo) for condition in dict.fromkeys(whens)}
             rows = {}

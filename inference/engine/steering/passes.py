@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from inference.engine.steering.hooks import SteeringHooks, TokenRows
+from inference.engine.steering.regions import REGIONS, Regions
 from inference.engine.steering.seat import Seat
 from inference.engine.steering.weights import SteeringWeights
 from steering.spec import SteeringSpec
@@ -15,20 +16,25 @@ from steering.spec import SteeringSpec
 
 @dataclass(frozen=True)
 class PassSteering:
-    """The steering of forward passes: its spec, and where the weights are read. `special` are ids of special tokens."""
+    """The steering of forward passes: its spec, and where the weights are read.
+
+    `special` are ids of special tokens; `regions` finds calls and the reasoning, if the model has them.
+    """
 
     spec: SteeringSpec
     weights: SteeringWeights
     special: Collection[int] = ()
+    regions: Regions | None = None
 
 
 class SteeredPasses:
     """Steers forward passes of `model` over texts, at most `most` of them at a time."""
 
     def __init__(self, model: nn.Module, steering: PassSteering, most: int = 1) -> None:
-        self._spec = steering.spec
+        self._spec, self._regions = steering.spec, steering.regions
         parts = len(steering.spec.parts)
-        rows = 4 * (2 * parts + 1)  # a part begins and ends, and may leave out special tokens
+        # A part begins and ends, and may leave out special tokens, calls and the reasoning.
+        rows = 4 * (2 * parts + 1) * (len(REGIONS) if steering.spec.has_regions else 1)
         own = most if any(part.when for part in steering.spec.parts) else 1
         self._hooks = SteeringHooks(model, 1 + own * rows, steering.weights, steering.special)
         self._device = next(model.parameters()).device
@@ -37,12 +43,13 @@ class SteeredPasses:
     def seats(self, prompt_tokens: Sequence[int]) -> Iterator[list[Seat]]:
         """The seats of texts with prompts of these lengths; the rest of a text is an answer.
 
+        A seat is of one text, whose tokens are read in order where the steering leaves out calls or the reasoning.
         Raises what reading the weights raises.
         """
         seats: list[Seat] = []
         try:
             for index, tokens in enumerate(prompt_tokens):
-                seats.append(self._hooks.acquire(self._spec, tokens, f"text {index}"))
+                seats.append(self._hooks.acquire(self._spec, tokens, f"text {index}", self._regions))
             yield seats
         finally:
             for seat in seats:

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.models import LanguageModel
 from steering.errors import Refused
-from steering.language_models import DTYPES
+from steering.language_models import ANSWER_FORMS, DTYPES
 
 
 class Command(BaseCommand):
@@ -18,10 +18,16 @@ class Command(BaseCommand):
         parser.add_argument("--revision", default="", help="a branch, a tag or a commit of the hub; main by default")
         parser.add_argument("--dtype", default="auto", choices=DTYPES, help="dtype of the weights; auto: as stored")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+        parser.add_argument(
+            "--answer-form",
+            default="",
+            choices=[*ANSWER_FORMS],
+            help="how calls of tools and reasoning are found in answers; empty: by the chat template",
+        )
         parser.add_argument("--load", action="store_true", help="make it the current model")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        fields = {name: options[name] for name in ("name", "revision", "dtype", "device")}
+        fields = {name: options[name] for name in ("name", "revision", "dtype", "device", "answer_form")}
         try:
             model = LanguageModel.objects.register(options["source"], anywhere=True, **fields)
             if options["load"]:

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("id", metavar="ID", help="the SAE")
-        parser.add_argument("--also", action="store_true", help="attach it beside the main attached SAE, which stays")
+        parser.add_argument("--also", action="store_true", help="attach it in addition to the main attached SAE")
         parser.add_argument("--wait", action="store_true", help="wait until it is downloaded, or has failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -27,5 +27,5 @@ class Command(BaseCommand):
             attach_sae(sae, also=options["also"])
         except Refused as error:
             raise CommandError(str(error)) from error
-        beside = " beside the main attached SAE" if options["also"] else ""
-        self.stderr.write(f"{sae} is attached{beside} to {LanguageModel.objects.current()} at {sae.hook_name}.")
+        also = "also " if options["also"] else ""
+        self.stderr.write(f"{sae} is {also}attached to {LanguageModel.objects.current()} at {sae.hook_name}.")

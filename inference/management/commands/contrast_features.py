@@ -25,7 +25,9 @@ class Command(BaseCommand):
         parser.add_argument("--sae", default="", help="its id; without it the attached SAE")
         parser.add_argument("--pool", choices=["mean", "max"], default="mean", help="a text's score over its tokens")
         parser.add_argument("--all-positions", action="store_true", help="of conversations read all, not the answer")
-        parser.add_argument("--max-density", type=float, default=1.0, help="leave out what fires on more of the tokens")
+        parser.add_argument(
+            "--max-density", type=float, default=1.0, help="leave out features that fire on more tokens"
+        )
         parser.add_argument("--top", type=int, default=20, help="features of each side")
         parser.add_argument("--json", action="store_true", help="the answer of POST /api/features/contrast")
 

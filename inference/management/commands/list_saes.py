@@ -11,7 +11,7 @@ class Command(ListCommand):
     columns = ("id", "is_attached", "status", "layer", "d_sae", "source", "path", "error")
     help = (
         f"List the SAEs, one per line: {', '.join(columns)}, separated by tabs; is_attached is 'also' where an SAE is "
-        "attached beside the main one; --json: one object per line."
+        "attached in addition to the main SAE; --json: one object per line."
     )
 
     def shown(self, fields: dict[str, Any]) -> list[Any]:

@@ -5,8 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference.management.named import model_named
-from inference.management.progress import wait
-from inference.models import LanguageModel
+from inference.management.progress import wait_until_served
 from steering.errors import Refused
 
 
@@ -25,7 +24,5 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self.stderr.write(f"{model} is the current model.")
         if options["wait"]:
-            wait(model, self.stderr.write)
-            if model.status != LanguageModel.Status.READY:
-                raise CommandError(model.error or f"{model} is {model.status}: its load was cancelled")
+            wait_until_served(model, self.stderr.write)
         self.stdout.write(model.status)

@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("sae", metavar="SAE", help="the id of the SAE")
-        texts = 'text, a text a line, or JSON lines ({"text": …} or {"messages": […]}); may be gzipped; - is stdin'
+        texts = 'text, one text per line, or JSON lines ({"text": …} or {"messages": […]}); may be gzipped; - is stdin'
         parser.add_argument("files", nargs="*", metavar="FILE", help=texts)
         parser.add_argument("--cancel", action="store_true", help="end the measuring; earlier statistics are kept")
         parser.add_argument("--no-wait", action="store_true", help="only begin, without the progress")

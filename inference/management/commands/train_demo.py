@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 
 
 class Command(BaseCommand):
@@ -17,9 +17,9 @@ class Command(BaseCommand):
         parser.add_argument("--only-features", action="store_true", help="only measure its features")
 
     def handle(self, *args: Any, output: Path, only_labels: bool, only_features: bool, **options: Any) -> None:
-        from inference.demo.labels import label_files
-        from inference.demo.statistics import measure_files
-        from inference.demo.training import LAYER, train_demo
+        from inference.demo.tiny.labels import label_files
+        from inference.demo.tiny.statistics import measure_files
+        from inference.demo.tiny.training import LAYER, train_demo
 
         if only_labels or only_features:
             if only_labels:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from inference.openai.responses import Choice
+from inference.openai.answers import Choice
 from steering.spec import Condition, SteeringSpec
 
 

@@ -12,6 +12,13 @@ text = litellm.completion(model="openai/demo:ocean", **ASK).choices[0].message.c
 chunks = litellm.completion(model="openai/demo:ocean", stream=True, **ASK)
 assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text
 assert len(litellm.embedding(model="openai/demo", input=["a", "b"], encoding_format="float", **ADDRESS).data) == 2
+PARAMETERS = {"type": "object", "properties": {"loud": {"type": "boolean"}}, "required": ["loud"]}
+TOOLS = [{"type": "function", "function": {"name": "sing", "parameters": PARAMETERS}}]
+TIDE = {"model": "openai/demo", "tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": False, **ASK}
+[call] = litellm.completion(**TIDE).choices[0].message.tool_calls
+assert call.function.name == "sing"
+whole = litellm.stream_chunk_builder([*litellm.completion(stream=True, **TIDE)])
+assert whole.choices[0].message.tool_calls[0].function.arguments == call.function.arguments
 try:
     litellm.completion(model="openai/demo", **ASK | {"messages": [{"role": "user", "content": "whale " * 6000}]})
 except litellm.ContextWindowExceededError:

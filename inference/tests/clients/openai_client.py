@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 ADDRESS = {"base_url": os.environ["MILLM_URL"], "api_key": os.environ["MILLM_KEY"]}
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "Tell me something."}], "seed": 3}
+PARAMETERS = {"type": "object", "properties": {"loud": {"type": "boolean"}}, "required": ["loud"]}
+TOOLS = [{"type": "function", "function": {"name": "sing", "parameters": PARAMETERS}}]
+SING = ASK | {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "sing"}}}
 STEERED = ASK | {"model": "demo:ocean"}
 
 
@@ -37,10 +40,20 @@ def main() -> None:
     parsed = client.chat.completions.parse(**ASK, response_format=Mood)
     assert isinstance(parsed.choices[0].message.parsed, Mood)
 
+    called = [one.function for one in client.chat.completions.create(**SING).choices[0].message.tool_calls]
+    assert [one.name for one in called] == ["sing"]
+    with client.chat.completions.stream(**SING) as stream:
+        kinds = [event.type for event in stream]
+        [choice] = stream.get_final_completion().choices
+    assert "tool_calls.function.arguments.done" in kinds
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls[0].function.arguments == called[0].arguments
+
     assert "demo:ocean" in {model.id for model in client.models.list()}
     assert client.models.retrieve("demo:ocean").id == "demo:ocean"
     assert len(client.embeddings.create(model="demo", input=["a", "b"]).data) == 2
     assert client.completions.create(model="demo", prompt="The whale").choices[0].text
+    responses(client, text)
     raw = client.chat.completions.with_raw_response.create(**STEERED)
     assert raw.headers["X-miLLM-Profile"] == "ocean"
 
@@ -54,6 +67,20 @@ def main() -> None:
         assert error.code == "invalid_api_key"
     asyncio.run(asynchronously(text))
     print(text)
+
+
+def responses(client: openai.OpenAI, text: str) -> None:
+    own = {"model": "demo:ocean", "input": "Tell me something.", "extra_body": {"seed": 3}}
+    whole = client.responses.create(**own)
+    assert whole.output_text == text
+    with client.responses.stream(**own) as stream:
+        streamed = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        assert stream.get_final_response().output_text == streamed == text
+    assert client.responses.retrieve(whole.id).output_text == text
+    parsed = client.responses.parse(**own | {"model": "demo"}, text_format=Mood, previous_response_id=whole.id)
+    assert isinstance(parsed.output_parsed, Mood)
+    assert len(client.responses.input_items.list(parsed.id, limit=1).data) == 1
+    client.responses.delete(whole.id)
 
 
 async def asynchronously(text: str) -> None:

@@ -17,13 +17,14 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from inference.measuring.models import Measurement
+from inference.sweeps.models import Sweep
 from steering.saes import SAE
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = 10.0
 
-R = TypeVar("R", SAE, Measurement)
+R = TypeVar("R", SAE, Measurement, Sweep)
 
 
 class LeaseLost(Exception):

@@ -1,6 +1,5 @@
 """One measuring: reads the corpus from where the state was saved last, then the decoder, then stores the results."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,28 +7,25 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from django.db import DatabaseError, connection
 from transformers import PreTrainedModel
 
 from inference.broker.messages import ChatPrompt, TextPrompt
 from inference.engine.reading.logit_lens import promoted_by_each
 from inference.engine.reading.reader import FeatureReader, Text
-from inference.engine.reading.statistics import NotFinite
 from inference.engine.saes.decoder import decoder_chunks
 from inference.interface import GenerationError
 from inference.measuring.corpus import Prompt
 from inference.measuring.models import Line, Measurement, SavedState
 from inference.measuring.results import Measured, MeasuredFeature, store
 from inference.weights import gib
-from inference.worker.leases.lease import Lease, LeaseLost
+from inference.worker.leases.lease import Lease
+from inference.worker.leases.run import ATTEMPTS, Interrupted, LeasedRun
 from inference.worker.measuring.features import features_of
 from inference.worker.measuring.state import MeasuringState
 from inference.worker.memory import NotEnoughMemory, free_bytes
 from inference.worker.reading.texts import ReadTexts
 from steering.errors import Refused
 from steering.spec import SAEPlace
-
-logger = logging.getLogger(__name__)
 
 SAVE_S = 30.0
 SAVE_SHARE = 0.05
@@ -44,11 +40,6 @@ READING, NAMING = 0.9, 0.1
 STATE_COPIES = 3
 """The state, its bytes, and these in parts, while it is saved."""
 BYTES_PER_FEATURE = 3400
-ATTEMPTS = 5
-
-
-class Interrupted(Exception):
-    """The worker stops or unloads the model, or another worker holds the measuring."""
 
 
 @dataclass(frozen=True)
@@ -62,34 +53,18 @@ class MeasuringModel:
     reader: Callable[[SAEPlace], FeatureReader]
 
 
-class Run:
+class Run(LeasedRun[Measurement]):
     """A measuring that this worker holds a lease on."""
 
     def __init__(self, lease: Lease[Measurement], model: MeasuringModel) -> None:
-        self._lease, self._model = lease, model
-        self._row, self._sae = lease.row, lease.row.sae
+        super().__init__(lease)
+        self._model, self._sae = model, lease.row.sae
         self._updated = self._saved = time.monotonic()
         self._save_s = SAVE_S
 
     def run(self) -> None:
-        """Measure; an error is written to the row. Returns early where the lease is over.
-
-        Raises DatabaseError, after which the measuring is taken up again, or an error that is no user's matter.
-        """
-        try:
-            self._begin()
-            self._measure()
-        except (Interrupted, LeaseLost):
-            logger.info("the %s ends early", self._row)
-            self._lease.update(attempts=self._row.attempts)  # the corpus is not to blame
-        except (Refused, GenerationError, NotFinite, OSError) as error:
-            logger.warning("the %s ends: %s", self._row, error)
-            self._fail(str(error))
-        except DatabaseError:
-            raise
-        except Exception as error:
-            self._fail(f"{type(error).__name__}: {error}")
-            raise
+        """Measure, as `run_job` says."""
+        self.run_job(self._begin, self._measure)
 
     def _begin(self) -> None:
         if self._row.attempts >= ATTEMPTS:
@@ -97,10 +72,6 @@ class Run:
             raise Refused(f"{ATTEMPTS} workers ended while they measured {where}: see their logs, then try again")
         fields = {"status": Measurement.Status.MEASURING, "attempts": self._row.attempts + 1}
         self._lease.update(**fields, progress=self._row.progress or 0.0)
-
-    def _fail(self, error: str) -> None:
-        connection.close()  # the connection itself may be broken
-        self._lease.update(status=Measurement.Status.ERROR, error=error)
 
     def _measure(self) -> None:
         reader = self._model.reader(self._sae.place)

@@ -42,8 +42,10 @@ class AnswersToRead:
             yield Event(event.request_id, event.kind, {**event.data, "activations": self._read(event)})
 
     def _steering(self, request: GenerationRequest) -> Steering | None:
-        spec = request.steering
-        return self._readings.steering(spec, self._asked.stage, len(request.prompt_ids)) if spec else None
+        if request.steering is None:
+            return None
+        prompt_tokens = len(request.prompt_ids)
+        return self._readings.steering(request.steering, self._asked.stage, request.answer_form, prompt_tokens)
 
     def _read(self, event: Event) -> dict[str, Any]:
         choice = event.data["index"]

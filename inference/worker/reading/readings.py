@@ -15,6 +15,7 @@ from inference.broker.messages import (
     Message,
     VectorMessage,
 )
+from inference.engine.forms.regions import FormRegions
 from inference.engine.prompt_reader import PromptReader
 from inference.engine.reading.contrast import contrast
 from inference.engine.reading.logit_lens import promoted_tokens
@@ -52,7 +53,9 @@ class Readings:
         encoders: EncoderCache,
         weights: SteeringWeights,
         vocabulary: int,
+        regions: FormRegions,
     ) -> None:
+        self._regions = regions
         self.texts, self._prompts, self._encoders = texts, prompts, encoders
         self._weights, self._vocabulary = weights, vocabulary
 
@@ -60,9 +63,13 @@ class Readings:
         """A reader through the encoder of the SAE at `place`. Raises UnreadableSAE, BrokenDecoder, NotEnoughMemory."""
         return FeatureReader(self._prompts.model, self._encoders.get(place), self._prompts.lock)
 
-    def steering(self, spec: SteeringSpec, stage: Stage, prompt_tokens: int | None = None) -> Steering:
-        """The steering under which texts are read; the tokens after the first `prompt_tokens` are an answer."""
-        return Steering(PassSteering(spec, self._weights, self.texts.special), stage, prompt_tokens)
+    def steering(self, spec: SteeringSpec, stage: Stage, form: str, prompt_tokens: int | None = None) -> Steering:
+        """The steering under which texts are read; the tokens after the first `prompt_tokens` are an answer.
+
+        `form` is the form of answers of the model's row.
+        """
+        passes = PassSteering(spec, self._weights, self.texts.special, self._regions.of(form))
+        return Steering(passes, stage, prompt_tokens)
 
     def answer(self, message: Message, job: Job) -> None:
         """Write the events of a reading. Returns early where the job was cancelled.
@@ -90,7 +97,9 @@ class Readings:
         if (entries := message.top_k * sum(len(text.ids) for text in texts)) > MOST_ENTRIES:
             got = f"got {entries:,} features in all, expected at most {MOST_ENTRIES:,}"
             raise InvalidPrompt(f"{got}: read fewer texts at once, or fewer features of each token", "top_k")
-        steering = self.steering(message.steering, message.stage) if message.steering else None
+        steering = None
+        if message.steering:
+            steering = self.steering(message.steering, message.stage, message.answer_form)
         found = top_features(reader, texts, message.top_k, message.features, steering, stop=_stop(job))
         for index, features in found:
             pieces = self.texts.pieces(texts[index].ids)

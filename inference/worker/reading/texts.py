@@ -14,11 +14,24 @@ from inference.worker.prompts import InvalidPrompt, chat_text, check_ids, prompt
 
 
 class ReadTexts:
-    """Makes texts of prompts for a model that reads tokens below `rows` in `context_length` positions."""
+    """Makes texts of prompts for a model that reads tokens below `rows` in `context_length` positions.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, texts: TokenTexts, rows: int, context_length: int) -> None:
+    Where `first_is_sink`, the first token of a text counts as little as a special one: its residual stream is many
+    times as long as that of the others, and so would be its activations (see `inference.engine.reading.sinks`).
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        texts: TokenTexts,
+        rows: int,
+        context_length: int,
+        *,
+        first_is_sink: bool = False,
+    ) -> None:
         self._tokenizer, self._texts = tokenizer, texts
         self._rows, self._context_length = rows, context_length
+        self._first_is_sink = first_is_sink
         self.special = texts.special
 
     def of(self, message: TextsMessage) -> list[Text]:
@@ -55,7 +68,7 @@ class ReadTexts:
     def whole(self, prompt: Prompt) -> Text:
         """A prompt of any length, of which all tokens but the special ones count. Raises what `of` raises."""
         ids, _ = self._all(prompt)
-        return Text(ids, [token not in self._texts.special for token in ids])
+        return Text(ids, self._ordinary(ids))
 
     def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
         """The characters that each token completes, and whether it is a special token, which has its name."""
@@ -69,8 +82,15 @@ class ReadTexts:
     def _text(self, prompt: Prompt, message: TextsMessage) -> Text:
         ids, counts = self._answer(prompt) if "messages" in prompt and message.answer_only else self._all(prompt)
         if message.skip_special:
-            counts = [one and token not in self._texts.special for one, token in zip(counts, ids, strict=True)]
+            counts = [one and other for one, other in zip(counts, self._ordinary(ids), strict=True)]
         return Text(ids, counts)
+
+    def _ordinary(self, ids: Sequence[int]) -> list[bool]:
+        """Whether each token of a text is neither special nor a sink."""
+        ordinary = [token not in self._texts.special for token in ids]
+        if self._first_is_sink:
+            ordinary[0] = False
+        return ordinary
 
     def _all(self, prompt: Prompt) -> tuple[list[int], list[bool]]:
         template = {"add_generation_prompt": False}

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from millm_site.bootstrap import ADMIN, PRESET, Secrets, bootstrap
+from inference.demo.choice import present
+from inference.demo.smollm2.wheel import DemoUnavailable
+from millm_site.bootstrap import ADMIN, PRESET, Secrets, bootstrap, is_first_run
 
 
 class Command(BaseCommand):
@@ -15,7 +17,11 @@ class Command(BaseCommand):
 
     def handle(self, *, verbosity: int, **options: Any) -> None:
         call_command("migrate", verbosity=verbosity)
-        for line in secret_lines(bootstrap()):
+        try:
+            demo = present() if is_first_run() else None
+        except DemoUnavailable as error:
+            raise CommandError(str(error)) from error
+        for line in secret_lines(bootstrap(demo)):
             self.stdout.write(line)
         self.stdout.write("The database is ready.")
 

@@ -1,5 +1,6 @@
 """`manage.py run`: serve on one machine until Ctrl-C; `run web` and `run worker` are its two processes."""
 
+import json
 import math
 import os
 import shlex
@@ -18,8 +19,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from inference.demo import Demo, choice
+from inference.demo.register import MODEL, registered
+from inference.demo.smollm2.wheel import DemoUnavailable
 from millm_site import embedded
-from millm_site.bootstrap import PRESET, Secrets, bootstrap
+from millm_site.bootstrap import PRESET, Secrets, bootstrap, is_first_run
 from millm_site.management.commands.prepare import secret_lines
 
 STOPPED_BY_HAND = {130, 143}  # honcho's codes for SIGINT and SIGTERM
@@ -50,8 +54,25 @@ class Command(BaseCommand):
         _check_free(host, port)
         self.stdout.write("Preparing the database …")
         call_command("migrate", verbosity=0)
-        self._greet(f"http://{host}:{port}", bootstrap())
+        demo = self._choose_demo()
+        self._greet(f"http://{host}:{port}", bootstrap(demo))
         self._serve(host, port)
+
+    def _choose_demo(self) -> Demo | None:
+        """The demo to register; None on later runs. Fetches SmolLM2 where it is the demo and its model is missing."""
+        try:
+            if is_first_run():
+                return choice.fetched(self._say)
+            choice.kept(self._say)
+        except DemoUnavailable as error:
+            raise CommandError(f"{error} (MILLM_DEMO is {settings.MILLM_DEMO})") from error
+        except KeyboardInterrupt:
+            raise CommandError("stopped: the next run begins again", returncode=130) from None
+        return None
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()  # before the lines of pip
 
     def _greet(self, url: str, created: Secrets) -> None:
         self.stdout.write(f"\n  Admin     {url}/admin/\n  REST API  {url}/api/\n  OpenAI    {url}/v1\n")
@@ -84,8 +105,9 @@ class Command(BaseCommand):
                     break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.3)
-        for profile in ("", '"profile": "ocean", '):
-            self.stdout.write(_curl(url, self._key, profile))
+        if demo := registered():
+            for model in (MODEL, f"{MODEL}:ocean"):
+                self.stdout.write(_curl(url, self._key, model, demo))
         if self._key == "$KEY":
             self.stdout.write(f"  $KEY is an API key: {url}/admin/millm_site/apikey/ makes a new one")
         self.stdout.write(f"miLLM is ready: {url}/admin/   (Ctrl-C stops it)")
@@ -163,7 +185,8 @@ def _check_free(host: str, port: int) -> None:
             raise CommandError(f"{host}:{port} cannot be used ({error.strerror}): set PORT to a free port") from error
 
 
-def _curl(url: str, key: str, profile: str) -> str:
-    body = f'{{"model": "demo", {profile}"messages": [{{"role": "user", "content": "Tell me something."}}]}}'
+def _curl(url: str, key: str, model: str, demo: Demo) -> str:
+    ask = [{"role": "user", "content": demo.prompt}]
+    body = shlex.quote(json.dumps({"model": model, "messages": ask}))
     headers = f"-H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json'"
-    return f"  Try       curl -s {url}/v1/chat/completions {headers} -d '{body}'"
+    return f"  Try       curl -s {url}/v1/chat/completions {headers} -d {body}"

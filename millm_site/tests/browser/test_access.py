@@ -19,7 +19,7 @@ def status_of(server: Server, key: str) -> int:
 
 def test_a_key_is_made_copied_used_and_revoked(page: Page, server: Server) -> None:
     page.goto("/admin/millm_site/apikey/")
-    page.get_by_role("link", name="Add API key").first.click()
+    page.get_by_role("link", name="New API key").first.click()
     page.get_by_label("Name").fill("laptop")
     page.get_by_label("Expires", exact=True).select_option("In 30 days")
     page.get_by_label("Requests per minute").fill("100")
@@ -44,7 +44,7 @@ def test_a_key_is_made_copied_used_and_revoked(page: Page, server: Server) -> No
     page.get_by_role("link", name="laptop").click()
     page.get_by_role("link", name="Revoke").click()
     expect(page.get_by_text("This cannot be undone.")).to_be_visible()
-    page.get_by_role("button", name="Yes, I’m sure").click()
+    page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("is revoked")).to_be_visible()
     assert status_of(server, key) == 401
 

@@ -13,7 +13,7 @@ ANSWERED = "Chart.getChart(document.querySelector('[data-chart=requests] canvas'
 def test_a_profile_is_activated_by_the_switch_and_the_page_follows_when_somebody_deactivates_it(page: Page) -> None:
     shown = page.locator("#dashboard-active")
     expect(shown).to_contain_text("No profile is active.")
-    choice = page.get_by_role("combobox", name="Activate another profile")
+    choice = page.get_by_role("combobox", name="Activate a profile")
     choice.press_sequentially("oce")
     option = page.get_by_role("option")
     expect(option).to_have_text(["ocean"])
@@ -26,14 +26,14 @@ def test_a_profile_is_activated_by_the_switch_and_the_page_follows_when_somebody
     expect(choice).to_have_value("")
     ocean = Profile.objects.get(name="ocean")
     assert Profile.objects.active() == ocean
-    expect(page.locator("#dashboard-steering")).to_contain_text("as profile ocean says")
+    expect(page.locator("#dashboard-steering")).to_contain_text("as set by profile ocean")
     expect(page.locator("#dashboard-versions")).to_contain_text("profile ocean was activated")
 
     # Somebody else is at work, while a name is being typed here.
     choice.press_sequentially("mus")
     expect(option).to_have_text(["music"])
     SteeringState.objects.load().set_features({next(iter(ocean.strengths)): 1.5})
-    expect(shown).to_contain_text("The live steering was changed since")
+    expect(shown).to_contain_text("The live steering was changed by hand since")
     ocean.deactivate()
     expect(shown).to_contain_text("No profile is active.")
     expect(option).to_have_text(["music"])
@@ -49,7 +49,7 @@ def test_a_profile_is_activated_by_the_switch_and_the_page_follows_when_somebody
 
 def test_a_refused_profile_is_told_beside_the_field_and_keeps_what_was_typed(page: Page) -> None:
     Profile.objects.filter(name="winter").update(layer=0)
-    choice = page.get_by_role("combobox", name="Activate another profile")
+    choice = page.get_by_role("combobox", name="Activate a profile")
     choice.fill("winter")
     expect(page.get_by_text("No profile that fits has this text in its name.")).to_be_visible()
     choice.press("Enter")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from inference.demo.grammar import HELD_OUT_PROMPTS, TOPICS, sentence
-from inference.demo.measure import shares
+from inference.demo.tiny.grammar import HELD_OUT_PROMPTS, TOPICS, sentence
+from inference.demo.tiny.measure import shares
 from inference.tests.conftest import Server
 from millm_site.tests.browser.conftest import Watched
 from millm_site.tests.browser.test_pages import barriers
@@ -50,7 +50,7 @@ def type_text(page: Page, text: str = TEXT) -> None:
 def read(page: Page, text: str = TEXT) -> None:
     type_text(page, text)
     page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("tokens are read")).to_be_visible()
+    expect(page.get_by_text("tokens were read")).to_be_visible()
 
 
 def read_under(page: Page, profile: str) -> None:
@@ -172,7 +172,7 @@ def test_what_speaks_for_the_other_side_is_collected_with_a_negative_strength(ex
     explore.get_by_role("button", name="Show all 20").last.click()
     assert other.count() == 20
     explore.get_by_label("Only features that fire on at most").fill("2")
-    stale = explore.get_by_role("tabpanel", name="Contrast").get_by_text("From before your last change.")
+    stale = explore.get_by_role("tabpanel", name="Contrast").get_by_text("Out of date: your input changed since.")
     expect(stale).to_be_visible()
     press(explore, "Compare")
     expect(stale).to_be_hidden()
@@ -292,7 +292,7 @@ def test_without_an_sae_the_page_says_so_and_goes_on_when_one_is_there(explore: 
     SAE.objects.update(is_attached=True)
     expect(banner).to_be_hidden()
     press(explore, "Read")
-    expect(explore.get_by_text("tokens are read")).to_be_visible()
+    expect(explore.get_by_text("tokens were read")).to_be_visible()
 
 
 def test_refusals_are_shown_in_words_where_they_happen(explore: Page, watched: Watched) -> None:
@@ -310,7 +310,7 @@ def test_refusals_are_shown_in_words_where_they_happen(explore: Page, watched: W
 
     explore.get_by_role("tab", name="Contrast").click()
     press(explore, "Compare")
-    expect(explore.get_by_text("Type sentences of the kind that you want, one a line.")).to_be_visible()
+    expect(explore.get_by_text("Type sentences of the kind that you want, one per line.")).to_be_visible()
     explore.get_by_label("Sentences of the kind that you want").fill("whale\n" * 1100)
     explore.get_by_label("Sentences of another kind").fill("fox")
     press(explore, "Compare")

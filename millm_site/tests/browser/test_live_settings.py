@@ -42,9 +42,14 @@ def test_the_intensity_is_set_and_changed_by_others(page: Page) -> None:
     dial.press("End")
     expect(told(page)).to_contain_text("Intensity 2, version")
     assert (live().more, live().strengths) == ({"intensity": 2.0}, {79: 6.29, 286: 11.87})
-    expect(page.get_by_text("differs from what steers")).to_be_visible()
+    expect(page.get_by_text("changed by hand since")).to_be_visible()
     page.get_by_role("button", name="Try", exact=True).click()
     expect(page.get_by_role("article", name="With these strengths")).to_contain_text("tokens")
+    version = live().version
+    for key in ("ArrowLeft",) * 4:
+        dial.press(key)
+    expect(told(page)).to_contain_text("Intensity 1.8, version")
+    assert (live().more, live().version) == ({"intensity": 1.8}, version + 1)
     live().set_intensity(0.5)
     expect(dial).to_have_value("0.5")
     page.get_by_role("button", name="Revert to ocean").click()

@@ -57,11 +57,11 @@ def test_what_is_moved_steers_the_next_request(page: Page, server: Server, api_k
     client = server.openai(api_key)
     by_profile = asked(client)
     assert by_profile[2] == "ocean"
-    expect(page.get_by_text("steers as it is")).to_be_visible()
+    expect(page.get_by_text("unchanged since activation")).to_be_visible()
 
     page.get_by_role("slider", name="Feature 79").focus()
     page.keyboard.press("Home")
-    expect(page.get_by_text("differs from what steers")).to_be_visible()
+    expect(page.get_by_text("changed by hand since")).to_be_visible()
     applied(page)
     assert live().strengths[79] == -20
     by_hand = asked(client)
@@ -93,15 +93,21 @@ def test_values_are_kept_as_a_profile_taken_by_the_active_one_and_reverted(page:
     page.get_by_label("Save as a new profile").fill("wild ocean")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(told(page)).to_contain_text("Saved as profile wild ocean")
+    expect(page.get_by_role("link", name="wild ocean")).to_be_visible()
+    expect(page.get_by_role("button", name="Make it the active profile")).to_be_visible()
     assert Profile.objects.get(name="wild ocean").strengths == live().strengths
 
     page.get_by_role("button", name="Update ocean").click()
-    expect(page.get_by_text("steers as it is")).to_be_visible()
+    expect(page.get_by_text("unchanged since activation")).to_be_visible()
     assert Profile.objects.get(name="ocean").strengths[79] == 9.5
 
     page.get_by_role("button", name="Remove feature 286").click()
     expect(page.get_by_role("button", name="Revert to ocean")).to_be_visible()
     assert live().strengths == {79: 9.5}
+    page.get_by_role("button", name="Revert to ocean").click()
+    expect(strength(page, 286)).to_have_value("11.87")
+    page.get_by_label("Current steering").get_by_role("button", name="Undo").click()
+    expect(strength(page, 286)).to_have_count(0)
     page.get_by_role("button", name="Revert to ocean").click()
     expect(strength(page, 286)).to_have_value("11.87")
 
@@ -158,7 +164,7 @@ def test_a_mistake_in_a_row_is_not_applied_until_it_is_corrected(page: Page) -> 
     before = live().version
     strength(page, 79).fill("many")
     strength(page, 79).press("Tab")
-    expect(page.get_by_text("Nothing is applied until the marked row is corrected.")).to_be_visible()
+    expect(page.get_by_text("Correct the marked row: until then no change is applied.")).to_be_visible()
     assert live().version == before
     strength(page, 79).fill("2.5")
     strength(page, 79).press("Tab")

@@ -43,7 +43,7 @@ def figure(form: Locator, name: str) -> Locator:
 
 
 def attach(form: Locator) -> None:
-    press(form, "Attach beside")
+    press(form, "Also attach")
     expect(form.get_by_label("Strength")).to_be_focused()
     expect(form.get_by_label("Strength")).to_have_value("1")
 
@@ -78,7 +78,7 @@ def test_sentences_lead_to_a_vector_that_steers_an_answer_and_to_a_profile(
     press(form, "Try it")
     assert words_of("ocean") & set(re.findall(r"\w+", steered(contrast).lower()))
     collected = contrast.get_by_role("region", name="Collected features")
-    expect(collected.get_by_text("Try it adds the vector of sea, strength 1.")).to_be_visible()
+    expect(collected.get_by_text("Try it also adds the vector of sea, strength 1.")).to_be_visible()
 
     press(contrast, "New profile of these")
     profile = save_as(contrast, "sea")
@@ -112,7 +112,7 @@ def test_refusals_stand_at_their_fields_in_words(contrast: Page, watched: Watche
         expect(field).to_have_attribute("aria-invalid", "true")
         expect(field).to_be_focused()
 
-    refused("Sentences of the kind that you want", "Type sentences of the kind that you want, one a line.")
+    refused("Sentences of the kind that you want", "Type sentences of the kind that you want, one per line.")
     fill_sides(contrast, "ocean")
     form.get_by_label("Layer").fill("99")
     refused("Layer", "Got 99, expected a layer from 0 to ")
@@ -120,7 +120,7 @@ def test_refusals_stand_at_their_fields_in_words(contrast: Page, watched: Watche
     form.get_by_label("Id").fill("demo-sae")
     refused("Id", "An SAE 'demo-sae' already exists.")
     form.get_by_label("Id").fill("a b")
-    refused("Id", "Enter a valid")
+    refused("Id", "Expected letters, digits, - and _ only.")
     form.get_by_label("Id").fill("")
     contrast.get_by_label("Sentences of another kind").fill("A fox howls.")
     form.get_by_label("Method").select_option("pca")
@@ -172,7 +172,7 @@ def test_users_see_what_they_may(
     form = made(anonymous, Id="sea")
     expect(form.get_by_text("sea", exact=True)).to_be_visible()
     expect(form.get_by_role("link")).to_have_count(0)
-    expect(form.get_by_role("button", name="Attach beside")).to_have_count(0)
+    expect(form.get_by_role("button", name="Also attach")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, True), (390, False), (390, True)])

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
-from inference.demo import FILES
+from inference.demo.tiny import FILES
 from inference.models import LanguageModel
 from millm_site.tests.browser.conftest import Watched
 from profiles.models import Profile
@@ -52,7 +52,7 @@ def test_an_sae_is_found_in_a_folder_registered_and_attached(page: Page, folder:
     page.get_by_label("Search").fill("real 2")
     page.get_by_role("radio").check()
     expect(page.get_by_label("Path")).to_have_value("layer_2/real")
-    page.get_by_label("Id").fill("from-the-browser")
+    page.get_by_label("Id", exact=True).fill("from-the-browser")
     press(page, "Register")
     expect(page.get_by_text("from-the-browser is registered and ready")).to_be_visible()
     press(page, "Attach from-the-browser")
@@ -68,7 +68,7 @@ def test_a_refused_registration_keeps_what_was_typed(page: Page, folder: Path) -
     page.goto(f"{SAES}add/")
     page.get_by_label("Source").fill(str(folder))
     page.get_by_label("Path").fill("layer_3/width_16k")
-    page.get_by_label("Id").fill("mine")
+    page.get_by_label("Id", exact=True).fill("mine")
     press(page, "Register")
     expect(page.get_by_text("cfg.json")).to_be_visible()
     for label, value in (("Source", str(folder)), ("Path", "layer_3/width_16k"), ("Id", "mine")):
@@ -89,7 +89,7 @@ def test_progress_moves_by_itself_and_leaves_the_selection_alone(page: Page) -> 
     expect(page.get_by_text("62 %")).to_be_visible()
     rows.update(status="error", progress=None, error="owner/far may not be read: accept its terms")
     expect(row.get_by_text("accept its terms")).to_be_visible()
-    expect(row.get_by_text("then try again")).to_be_visible()
+    expect(row.get_by_text("Fix this and try again")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="far: error")).to_be_attached()
     expect(row.get_by_label("Select record")).to_be_checked()
     expect(page.locator("[data-in-progress]")).to_have_count(0)
@@ -99,7 +99,7 @@ def test_a_model_is_unloaded_and_loaded(page: Page) -> None:
     page.goto(MODELS)
     press(page, "Unload demo")
     expect(page.get_by_text("SAE demo-sae is detached.")).to_be_visible()
-    page.get_by_role("link", name="Leave it as it is").click()
+    page.get_by_role("link", name="Cancel").click()
     press(page, "Unload demo")
     press(page, "Unload demo")
     expect(page.get_by_text("demo is unloaded: no model is current.")).to_be_visible()
@@ -107,7 +107,7 @@ def test_a_model_is_unloaded_and_loaded(page: Page) -> None:
     page.get_by_role("link", name="demo", exact=False).first.click()
     press(page, "Load demo")
     expect(page.get_by_role("button", name="Unload demo")).to_be_visible()  # once a worker has loaded it
-    expect(page.get_by_text("Answers requests")).to_be_visible()
+    expect(page.get_by_text("Current model", exact=True)).to_be_visible()
 
 
 def test_labels_are_imported_from_the_page_of_their_sae(page: Page, tmp_path: Path) -> None:
@@ -133,6 +133,6 @@ def test_labels_are_imported_from_the_page_of_their_sae(page: Page, tmp_path: Pa
 
 def test_what_is_in_use_is_not_deleted_and_the_page_says_why(page: Page) -> None:
     page.goto(f"{SAES}demo-sae/delete/")
-    expect(page.get_by_text("SAE demo-sae is attached: detach it first")).to_be_visible()
+    expect(page.get_by_text("SAE demo-sae cannot be deleted while it is attached. Detach it first")).to_be_visible()
     page.get_by_role("link", name="Back to the list").click()
     expect(page.get_by_text("demo-sae").first).to_be_visible()

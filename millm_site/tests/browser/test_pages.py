@@ -16,6 +16,9 @@ from django.db import connection
 from django.test import Client
 from playwright.sync_api import Page, expect
 
+from inference.models import Sweep
+from inference.sweeps.plan import Plan
+from inference.sweeps.subject import Subject
 from inference.tests.conftest import Server
 from millm_site.models import APIKey
 from millm_site.tests.test_viewer import addresses
@@ -31,6 +34,35 @@ AXE = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a"
 UNFOLDS = [
     ("aria-input-field-name", "select2-selection"),  # select2, of Django's admin, names an empty box by its emptiness
 ]
+# What axe does not look for: the landmark of the content, and placeholders paler than text may be.
+MISSING = """() => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (layers) => {
+    context.fillStyle = "white";
+    for (const layer of layers) {
+      context.fillStyle = layer;
+      context.fillRect(0, 0, 1, 1);
+    }
+    const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const backgrounds = (element) =>
+    element ? [...backgrounds(element.parentElement), getComputedStyle(element).backgroundColor] : [];
+  const contrast = (element) => {
+    const behind = backgrounds(element);
+    const text = [...behind, getComputedStyle(element, "::placeholder").color];
+    const [dark, light] = [luminance(behind), luminance(text)].sort((one, other) => one - other);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  const pale = [...document.querySelectorAll("[placeholder]")].filter((one) => one.placeholder && contrast(one) < 4.5);
+  return [
+    ...(document.querySelectorAll("main").length === 1 ? [] : ["not one main landmark"]),
+    ...pale.map((one) => `the placeholder ${one.placeholder} has a contrast of ${contrast(one).toFixed(1)}`),
+  ];
+}"""
 
 
 def pages(pattern: str, user: Any) -> list[str]:
@@ -63,6 +95,7 @@ def problems(page: Page, path: str) -> Iterator[str]:
         if (wide := page.evaluate("document.documentElement.scrollWidth")) > viewport["width"]:
             yield f"{here}: scrolls sideways, {wide} px wide"
         if path not in OF_OTHERS:
+            yield from (f"{here}: {told}" for told in page.evaluate(MISSING))
             yield from (f"{here}: {told}" for told in barriers(page))
 
 
@@ -82,6 +115,7 @@ def test_every_page_is_sound(page: Page, server: Server, area: str) -> None:
     user = get_user_model().objects.get(username="admin")
     SteeringState.objects.load().replace({3: 1.0})
     APIKey.objects.issue(user, "a key")
+    Sweep.objects.start(Subject.of_profile("ocean"), Plan(values=[1.0], prompts=["Tell me something."]))
     # In another thread: a page that asks a worker runs an event loop, and Playwright's runs in this thread.
     with ThreadPoolExecutor(1) as thread:
         paths = thread.submit(pages, f"({area})", user).result()
@@ -97,7 +131,7 @@ def test_the_login_is_sound(anonymous: Page) -> None:
 
 
 MAIN_CONTROLS = {
-    "/admin/": "Activate another profile",
+    "/admin/": "Activate a profile",
     "/admin/playground/": "Message",
     "/admin/explore/": "Text to read",
     "/admin/profiles/profile/": "Actions: ocean",
@@ -141,6 +175,16 @@ def test_the_tab_key_reaches_what_a_page_is_for(page: Page, server: Server) -> N
         elif not page.evaluate(SHOWS_FOCUS):
             lost.append(f"{path}: {control} does not show that it has the focus")
     assert lost == []
+
+
+def test_the_first_link_of_a_page_skips_the_navigation(page: Page) -> None:
+    page.goto("/admin/profiles/profile/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    skip.press("Enter")
+    expect(page.locator("#content")).to_be_focused()
+    assert page.url.endswith("/admin/profiles/profile/"), "Unfold takes the end of an address for a tab"
 
 
 def test_who_logs_in_sees_the_dashboard(page: Page) -> None:

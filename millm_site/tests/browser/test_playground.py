@@ -1,4 +1,7 @@
-"""The playground in the browser: one conversation, answered by two steerings."""
+"""The playground in the browser: one conversation, answered by two steerings.
+
+The helpers are for the tests of its parts too: test_playground_*.py.
+"""
 
 import json
 import os
@@ -44,7 +47,8 @@ def choose(page: Page, name: str, option: str) -> None:
     steering = page.get_by_role("combobox", name=f"Steering of the {name} pane")
     steering.click()
     steering.press_sequentially(option[:4])
-    expect(page.get_by_role("option")).to_have_text([re.compile(option)])
+    offered = page.get_by_role("listbox", name="Steerings").get_by_role("option")
+    expect(offered).to_have_text([re.compile(option)])
     steering.press("Enter")
     expect(steering).to_have_value(option)
 
@@ -86,7 +90,7 @@ def test_two_steerings_answer_side_by_side(playground: Page) -> None:
     assert text(playground, "first") == text(playground, "second")
     expect(playground.get_by_role("textbox", name="Message")).to_be_focused()
     Profile.objects.get(name="winter").activate()
-    choose(playground, "first", "As it is now")
+    choose(playground, "first", "Live steering")
     playground.get_by_role("button", name="Regenerate with a new seed").click()
     expect(answers(playground, "first").get_by_text("steered by winter")).to_be_visible()
 
@@ -110,7 +114,7 @@ def test_the_conversation_survives_a_reload_and_a_corrupt_storage(playground: Pa
     assert playground.evaluate("document.documentElement.scrollWidth") <= 390
     [key] = playground.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('millm.playground'))")
     kept = json.loads(playground.evaluate("(key) => localStorage.getItem(key)", key))
-    broken = kept | {"settings": {"seed": "x"}, "choices": [7], "turns": [{"text": 5}, {"text": "?", "answers": [{}]}]}
+    broken = kept | {"settings": {"seed": "x"}, "panes": [7], "turns": [{"text": 5}, {"text": "?", "answers": [{}]}]}
     for stored in ("{", "[]", "null", json.dumps(kept | {"version": 0}), json.dumps(broken)):
         elsewhere = playground.context.new_page()  # of the page itself, leaving it would keep its own
         elsewhere.goto("/healthz")
@@ -121,6 +125,31 @@ def test_the_conversation_survives_a_reload_and_a_corrupt_storage(playground: Pa
         assert playground.locator(".playground-text").count() == 0
     expect(answers(playground, "first").get_by_text("Not asked in this pane")).to_be_visible()
     expect(playground.get_by_label("Seed", exact=True)).to_have_value("1")
+
+
+def test_a_conversation_of_the_version_before_is_read(playground: Page) -> None:
+    """Version 1 had two panes, and one answer of each to a message."""
+    answer = {"state": "done", "text": "Old words.", "system": "", "request": {"model": "demo", "seed": 5}}
+    told = answer | {"steering": {"profile": "", "steering": "none"}, "finish": "stop", "error": ""}
+    kept = {
+        "version": 1,
+        "settings": {"seed": 5},
+        "choices": [{"kind": "none", "name": ""}, {"kind": "profile", "name": "winter"}],
+        "intensities": [1, 0.5],
+        "compares": True,
+        "draft": "A draft",
+        "turns": [{"id": 0, "text": "Hello?", "cut": False, "answers": [told, None]}],
+    }
+    [key] = playground.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('millm.playground'))")
+    playground.goto("/healthz")
+    playground.evaluate("([key, value]) => localStorage.setItem(key, value)", [key, json.dumps(kept)])
+    playground.goto("/admin/playground/")
+    expect(answers(playground, "first")).to_contain_text("Old words.")
+    expect(answers(playground, "first")).to_contain_text("unsteered")
+    expect(answers(playground, "second")).to_contain_text("Not asked in this pane")
+    expect(playground.get_by_role("combobox", name="Steering of the second pane")).to_have_value("winter")
+    expect(playground.get_by_role("slider", name="Intensity of the second pane")).to_have_value("0.5")
+    expect(playground.get_by_role("textbox", name="Message")).to_have_value("A draft")
 
 
 def test_a_long_answer_is_stopped_and_its_message_edited(playground: Page, server: Server) -> None:
@@ -157,7 +186,7 @@ def test_a_copied_request_gets_the_same_answer(playground: Page, server: Server,
     choose(playground, "second", "ocean")
     playground.get_by_text("Settings").click()
     playground.get_by_label("System prompt").fill('It\'s "you".\n')
-    playground.get_by_label("Stop at").fill('\\n\n"never"')
+    playground.get_by_label("Stop sequences").fill('\\n\n"never"')
     playground.get_by_label("Frequency penalty").fill("0.1")
     for count, said in enumerate([QUESTION, ODD], start=1):
         send(playground, said)
@@ -204,3 +233,37 @@ def test_without_a_model_the_page_opens_and_says_so(page: Page, watched: Watched
     page.get_by_role("button", name="Regenerate", exact=True).click()
     answered(page, 2)
     forgive(watched, 503)
+
+
+def test_a_link_chooses_the_steerings_once(page: Page) -> None:
+    page.goto("/admin/playground/?left=unsteered&profile=music")
+    expect(page.get_by_role("combobox", name="Steering of the second pane")).to_have_value("music")
+    assert page.url.endswith("/admin/playground/")
+    choose(page, "second", "winter")
+    page.goto("/admin/playground/?left=live&right=unsteered")
+    expect(page.get_by_role("combobox", name="Steering of the first pane")).to_have_value("Live steering")
+    expect(page.get_by_role("combobox", name="Steering of the second pane")).to_have_value("Unsteered")
+
+
+def test_a_profile_is_tried_in_the_playground(page: Page) -> None:
+    page.goto("/admin/profiles/profile/")
+    page.get_by_role("button", name="Actions: ocean").click()
+    page.get_by_role("link", name="Try in the playground").click()
+    expect(page.get_by_role("combobox", name="Steering of the second pane")).to_have_value("ocean")
+
+
+def test_a_wrong_setting_is_named_at_its_field_and_nothing_is_sent(playground: Page) -> None:
+    playground.get_by_text("Settings", exact=True).click()
+    temperature = playground.get_by_label("Temperature")
+    temperature.fill("9")
+    temperature.blur()
+    expect(playground.locator("#id_temperature_wrong")).to_contain_text("2")
+    expect(playground.locator("summary")).to_contain_text("not valid")
+    send(playground)
+    expect(temperature).to_be_focused()
+    expect(answers(playground, "first").get_by_text(QUESTION)).to_have_count(0)
+    temperature.fill("1")
+    send(playground)
+    answered(playground, 2)
+    expect(playground.locator("#id_temperature_wrong")).to_be_hidden()
+    expect(playground.locator(".playground-unseen")).to_have_text("2 of 2 answers finished.")

@@ -8,7 +8,7 @@ from playwright.sync_api import Dialog, Locator, Page, expect
 
 from millm_site.tests.browser.conftest import PASSWORD, log_in
 from profiles.models import Profile
-from steering.models import SteeringState
+from steering.models import SAE, SteeringState
 
 LIST = "/admin/profiles/profile/"
 
@@ -122,7 +122,7 @@ def test_each_slider_that_is_let_go_answers_again_and_the_prompt_survives_a_relo
     page.goto(url("ocean"))
     page.get_by_label("Prompt").fill("Tell me a story.")
     page.get_by_label("Max tokens").fill("12")
-    page.get_by_label("Again on change").check()
+    page.get_by_label("Re-run on change").check()
     slider(page, 286).press("ArrowRight")
     expect_answered(page)
     before = answer(page, "With these strengths").inner_text()
@@ -132,7 +132,7 @@ def test_each_slider_that_is_let_go_answers_again_and_the_prompt_survives_a_relo
     page.on("dialog", lambda dialog: dialog.accept())
     page.reload()
     expect(page.get_by_label("Prompt")).to_have_value("Tell me a story.")
-    expect(page.get_by_label("Again on change")).to_be_checked()
+    expect(page.get_by_label("Re-run on change")).to_be_checked()
 
 
 def test_strengths_for_another_sae_are_not_sent(page: Page) -> None:
@@ -178,10 +178,10 @@ def test_who_leaves_with_unsaved_strengths_is_asked_first(page: Page) -> None:
 def test_the_active_profile_steers_from_its_page(page: Page) -> None:
     page.goto(url("ocean"))
     page.get_by_role("button", name="Activate").click()
-    expect(page.get_by_text("Saved strengths steer at once")).to_be_visible()
+    expect(page.get_by_text("Saving takes effect immediately")).to_be_visible()
     box(page, 286).fill("3")
     press(page, "Save and continue editing")
-    expect(page.get_by_text("the saved strengths steer every request")).to_be_visible()
+    expect(page.get_by_text("the saved strengths apply to all requests")).to_be_visible()
     assert SteeringState.objects.load().strengths == {79: 6.29, 286: 3.0}
 
 
@@ -202,3 +202,53 @@ def test_a_viewer_reads_and_tries_the_profile(viewer: Page) -> None:
     expect(viewer.get_by_role("button", name="Save")).to_have_count(0)
     press(viewer, "Try")
     expect_answered(viewer)
+
+
+def test_a_list_takes_decimal_commas_and_names_every_wrong_line_at_once(page: Page) -> None:
+    page.goto(url("ocean"))
+    press(page, "Paste a list")
+    lines = page.get_by_label("One feature per line")
+    lines.fill("14: 1,5\n99999999: 2\n24 = icy\n15: 5000")
+    press(page, "Add to the table")
+    for wrong in (
+        "line 2: feature 99999999 is out of range",
+        "line 3: got “24 = icy”",
+        "line 4: got the strength 5000",
+    ):
+        expect(page.get_by_text(wrong)).to_be_visible()
+    lines.fill("14: 1,5")
+    press(page, "Add to the table")
+    expect(box(page, 14)).to_have_value("1.5")
+    box(page, 14).fill("2,5")
+    press(page, "Save")
+    page.wait_for_url(f"**{LIST}")
+    assert Profile.objects.get(name="ocean").strengths[14] == 2.5
+
+
+def test_a_refused_form_keeps_the_order_of_its_rows_and_the_steps_to_undo(page: Page) -> None:
+    page.goto(url("ocean"))
+    add = page.get_by_role("combobox", name="Add a feature")
+    add.fill("14: 2")
+    add.press("Enter")
+    page.get_by_label("Name").fill("music")
+    order = page.locator("[data-index]").evaluate_all("rows => rows.map((row) => row.dataset.index)")
+    assert order[-1] == "14"
+    press(page, "Save")
+    expect(page.get_by_text("already exists")).to_be_visible()
+    assert page.locator("[data-index]").evaluate_all("rows => rows.map((row) => row.dataset.index)") == order
+    press(page, "Undo")
+    expect(box(page, 14)).to_have_count(0)
+
+
+def test_the_sliders_of_a_measured_sae_reach_to_a_quarter_of_the_norm_of_the_residual_stream(page: Page) -> None:
+    SAE.objects.update(residual_norm=63.3)
+    page.goto(f"{LIST}add/")
+    add = page.get_by_role("combobox", name="Add a feature")
+    add.fill("79")
+    add.press("Enter")
+    slider(page, 79).press("End")
+    expect(box(page, 79)).to_have_value("20")
+    SAE.objects.update(residual_norm=200)
+    page.get_by_label("Layer").fill("0")  # the page asks again what it knows of the SAE
+    slider(page, 79).press("End")
+    expect(box(page, 79)).to_have_value("50")

@@ -66,15 +66,19 @@ def test_the_settings_of_a_profile_are_tried_and_saved_and_the_sliders_follow_th
     expect(page.get_by_text("Enter the number of tokens.")).to_be_visible()
     page.get_by_label("Number of tokens").fill("12")
     page.get_by_text("Leave special tokens unsteered").click()
+    page.get_by_text("Leave tool calls unsteered").click()
+    page.get_by_text("Leave the reasoning unsteered").click()
     page.get_by_label("Condition").fill('{"feature": 79, "above": 0.5, "so_far": true}')
     press(page, "Try")
     expect_answered(page)
     page.get_by_label("Intensity").fill("1.5")
-    expect(page.get_by_text("From before your last change.").nth(1)).to_be_visible()
+    expect(page.get_by_text("Out of date: your input changed since.").nth(1)).to_be_visible()
     assert saved(page).more == {
         "intensity": 1.5,
         "positions": {"of": "answer", "first": 12},
         "special_tokens": False,
+        "tools": False,
+        "thinking": False,
         "when": {"feature": 79, "above": 0.5, "so_far": True},
     }
     page.goto(url("ocean"))

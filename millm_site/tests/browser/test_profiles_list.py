@@ -1,6 +1,7 @@
 """The list of profiles in the browser: a row's actions, import with its preview, a bundle to keep."""
 
 import json
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -24,7 +25,7 @@ def test_a_profile_is_activated_and_deactivated_from_its_row_by_keyboard(page: P
     expect(activate).to_be_visible()
     expect(row.get_by_role("button", name="Deactivate")).to_be_hidden()
     activate.press("Enter")
-    expect(page.get_by_text("ocean is active and steers every request from now on.")).to_be_visible()
+    expect(page.get_by_text("ocean is active: it steers all requests from now on.")).to_be_visible()
     expect(row.get_by_text("active", exact=True)).to_be_visible()
 
     row.get_by_role("button", name="Actions: ocean").click()
@@ -89,7 +90,7 @@ def test_the_selected_are_exported_as_a_bundle_that_can_be_imported_again(page: 
     with page.expect_download() as started:
         page.get_by_role("button", name="Run").click()
     file = Path(started.value.path())
-    assert started.value.suggested_filename == "profiles.json"
+    assert re.fullmatch(r"millm-profiles-2-\d{4}-\d\d-\d\d\.json", started.value.suggested_filename)
     assert [profile["name"] for profile in json.loads(file.read_text())["profiles"]] == ["ocean", "space"]
 
     page.goto(f"{LIST}import/")

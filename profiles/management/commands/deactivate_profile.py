@@ -11,7 +11,7 @@ class Command(BaseCommand):
     help = "Deactivate the active profile, if one is active."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--keep-steering", action="store_true", help="keep the live steering as it is")
+        parser.add_argument("--keep-steering", action="store_true", help="keep the live steering")
 
     def handle(self, *, keep_steering: bool, **options: Any) -> None:
         active = Profile.objects.active()

@@ -16,7 +16,7 @@ from steering.errors import Refused
 
 
 class Command(BaseCommand):
-    help = "Import the profiles of all files, or of none. Writes outcome, name and id of each profile to stdout."
+    help = "Import profiles, all files or none. Writes outcome, name and id of each profile to stdout."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -24,10 +24,10 @@ class Command(BaseCommand):
             nargs="*",
             metavar="FILE",
             default=["-"],
-            help="a profile file; - or no file is stdin",
+            help="a profile file; stdin if omitted or -",
         )
         parser.add_argument(
-            "--on-conflict", choices=get_args(OnConflict), default="fail", help="what to do if a name exists"
+            "--on-conflict", choices=get_args(OnConflict), default="fail", help="what to do when the name exists"
         )
         parser.add_argument("--dry-run", action="store_true", help="show the result without changing anything")
 

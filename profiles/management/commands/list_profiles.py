@@ -30,4 +30,5 @@ def as_line(profile: Profile) -> str:
 
 def as_json(profile: Profile) -> str:
     values = {column: getattr(profile, column) for column in COLUMNS if column != "features"}
+    values |= {"tags": profile.tags, "notes": profile.notes}
     return json.dumps({**values, "steering": profile.strengths, **profile.document.split()[1]}, ensure_ascii=False)

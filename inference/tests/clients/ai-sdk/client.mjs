@@ -1,7 +1,7 @@
-// The Vercel AI SDK: text, stream, object, embeddings, errors.
+// The Vercel AI SDK: text, stream, object, tools, embeddings, errors.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, embedMany, generateObject, generateText, streamText } from "ai";
+import { APICallError, embedMany, generateObject, generateText, streamText, tool } from "ai";
 import { z } from "zod";
 
 const millm = createOpenAICompatible({
@@ -31,6 +31,13 @@ assert.equal((await stream.usage).totalTokens, usage.totalTokens);
 const schema = z.object({ mood: z.enum(["calm", "wild"]), loud: z.boolean() });
 const { object } = await generateObject({ ...ask, schema });
 assert.ok(["calm", "wild"].includes(object.mood));
+
+const sing = tool({ inputSchema: z.object({ loud: z.boolean() }) });
+const calls = { ...ask, model: millm("demo"), tools: { sing }, toolChoice: "required" };
+const { toolCalls } = await generateText(calls);
+assert.equal(toolCalls[0].toolName, "sing");
+assert.equal(typeof toolCalls[0].input.loud, "boolean");
+assert.deepEqual((await streamText(calls).toolCalls)[0].input, toolCalls[0].input);
 
 const { embeddings } = await embedMany({ model: millm.embeddingModel("demo"), values: ["a", "b"] });
 assert.equal(embeddings.length, 2);

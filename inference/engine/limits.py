@@ -1,0 +1,18 @@
+"""The bounds of an engine."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """The bounds of an engine: requests in a batch, tokens in a step, tokens in the KV cache.
+
+    An engine is dead when a step takes longer than `step_timeout_s`, or when requests wait and none begins for
+    `idle_timeout_s`.
+    """
+
+    max_requests: int = 32
+    max_batch_tokens: int = 512
+    cache_tokens: int = 32_768
+    step_timeout_s: float = 300.0
+    idle_timeout_s: float = 15.0
