@@ -1,10 +1,11 @@
 """The demo's SmolLM2-135M-Instruct on a CPU, by dtype, in-process: the first token, and tokens/s of 1 and 16 streams.
 
-int8 is torch's dynamic quantisation of the linear layers. miLLM does not offer it: the figure says what it would give.
-Run `manage.py fetch_demo` first.
+int8 is torch's dynamic quantisation of the linear layers of the blocks. miLLM does not offer it: the figure says what
+it would give. Run `manage.py fetch_demo` first.
 """
 
 import statistics
+import sys
 import time
 import warnings
 from functools import partial
@@ -27,12 +28,15 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
     if dtype == "int8":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+            # Without the output layer, whose weights are those of the embedding.
+            model.model = torch.ao.quantization.quantize_dynamic(model.model, {nn.Linear}, dtype=torch.qint8)
     return model
 
 
 def main() -> None:
     folder = home() / "demo" / "smollm2"
+    if not folder.is_dir():
+        sys.exit(f"{folder} is missing: run `manage.py fetch_demo`")
     start_django()
     from inference.demo.smollm2.answers import Answerer, Ask, answerer
     from inference.engine.loading import load as load_model
