@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from inference.openai.tools import CHOICES, MAX_TOOLS, NAMED, Function, Tool, ToolFields
+from inference.openai.fields.tools import CHOICES, MAX_TOOLS, NAMED, Function, Tool, ToolFields
 
 CHOICE_SCHEMA = {
     "anyOf": [
@@ -33,7 +33,7 @@ class FunctionTool(Function):
         return self
 
     def for_worker(self) -> dict[str, Any]:
-        """The tool as a chat has it: see `inference.openai.tools.Tool`."""
+        """The tool as a chat has it: see `inference.openai.fields.tools.Tool`."""
         function = Function.model_construct(**self.model_dump(include={*Function.model_fields}))
         return Tool(type="function", function=function).for_worker()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference.openai.tools import MAX_TOOLS
+from inference.openai.fields.tools import MAX_TOOLS
 from inference.tests.test_request_fields import chat, refused
 
 TIDE: dict[str, Any] = {"type": "function", "function": {"name": "tide"}}

@@ -25,12 +25,12 @@ from inference.worker.job import Job
 from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
 from inference.worker.measuring.run import MeasuringModel
-from inference.worker.prompts import answer_beginning
 from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
-from inference.worker.request_builder import RequestBuilder
+from inference.worker.requests.builder import RequestBuilder
+from inference.worker.requests.prompts import answer_beginning
 from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
 from inference.worker.sweeping.answers import BackgroundAnswers

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from inference.openai.depth import MAX_DEPTH, depth_of
+from inference.openai.fields.depth import MAX_DEPTH, depth_of
 
 MAX_TOOLS = 128
 CACHED_CHARACTERS, SHOWN = 20_000, 200
