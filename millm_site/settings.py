@@ -9,11 +9,11 @@ from pathlib import Path
 import django_stubs_ext
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
-from django.templatetags.static import static
 from django_guid.integrations import CeleryIntegration
 
 from millm_site import addresses, environment, logs
 from millm_site.environment import boolean, positive_float, positive_int
+from millm_site.pages.unfold import UNFOLD as UNFOLD
 
 django_stubs_ext.monkeypatch()  # makes `ModelAdmin[Profile]` work at run time
 
@@ -137,19 +137,6 @@ TEMPLATES = [
     }
 ]
 
-UNFOLD = {
-    "SITE_TITLE": "miLLM",
-    "SITE_HEADER": "miLLM",
-    "SITE_SYMBOL": "tune",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("millm/favicon.svg")}],
-    "SITE_URL": "/admin/",
-    "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("millm/admin.css")],
-    "SCRIPTS": [lambda request: static("millm/admin.js")],
-    "SIDEBAR": {"navigation": "millm_site.pages.navigation.sidebar"},
-    "DASHBOARD_CALLBACK": "millm_site.pages.dashboard.dashboard",
-    "LOGIN": {"form": "millm_site.accounts.login.LoginForm"},
-}
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from inference.api import examples
 from inference.broker.messages import ChatPrompt, Prompt, TextPrompt, TokensPrompt
-from inference.openai.messages import Message
+from inference.openai.fields.messages import Message
 from inference.openai.validation import as_openai_error
 from steering.api.document_serializers import OwnSteeringSerializer
 from steering.api.schema import answer_example, request_example

@@ -18,7 +18,7 @@ from steering.spec import SAEPlace, SteeringSpec
 
 @final
 class ChatPrompt(TypedDict):
-    """Messages for the chat template of the model: see `inference.openai.messages`."""
+    """Messages for the chat template of the model: see `inference.openai.fields.messages`."""
 
     messages: list[dict[str, Any]]
 

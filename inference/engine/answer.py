@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
-from inference.engine.constraints import Constraint
 from inference.engine.detokenizer import AnswerText, GrowingText, TokenRecord, TokenTexts
 from inference.engine.forms.parser import AnswerParser, Part, joined, tokens_in_use
+from inference.engine.sampling.constraints import Constraint
 from inference.engine.steering.seat import UNSTEERED, Seat
 from inference.interface import EngineClosed, Event, GenerationRequest
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers.generation.continuous_batching.requests import RequestState
 
-from inference.engine.constraints import Constraint
+from inference.engine.sampling.constraints import Constraint
 from inference.engine.steering.seat import UNSTEERED, Seat
 from inference.interface import SamplingParams
 

@@ -1,7 +1,7 @@
 """The one module that replaces parts of transformers' continuous batching.
 
 `steered_manager` makes a manager of transformers and replaces its inputs and outputs (`inference.engine.inputs`), its
-sampler (`inference.engine.sampling`), and methods for three purposes:
+sampler (`inference.engine.sampling.sampler`), and methods for three purposes:
 
 - The hashes by which requests share the KV blocks of a common prefix are seeded with the steering. So no request reads
   a block that another steering wrote.
@@ -38,9 +38,9 @@ from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 from inference.engine import attention
 from inference.engine.batch_entry import entry_of
 from inference.engine.inputs import OUTPUT_LINES, PlannedInputs, SteeredInputs, write_outputs
-from inference.engine.sampling import BatchSampler
+from inference.engine.sampling.sampler import BatchSampler
+from inference.engine.sampling.token_tables import TokenTables
 from inference.engine.steering.seat import seeded
-from inference.engine.token_tables import TokenTables
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ from inference.engine import background
 from inference.engine.answer import Answer
 from inference.engine.batch_entry import ENTRY_KEYWORD, BatchEntry
 from inference.engine.batching import forget_graphs, max_request_tokens, steered_manager
-from inference.engine.constraints import Grammars
 from inference.engine.detokenizer import TokenTexts
 from inference.engine.forms.regions import FormRegions
 from inference.engine.limits import EngineLimits as EngineLimits
 from inference.engine.loading import eos_token_ids, vocabulary
+from inference.engine.sampling.constraints import Grammars
+from inference.engine.sampling.token_tables import TokenTables
 from inference.engine.steering.hooks import SteeringHooks
 from inference.engine.steering.weights import SteeringWeights
-from inference.engine.token_tables import TokenTables
 from inference.interface import (
     ContextLengthExceeded,
     EngineBusy,

@@ -14,7 +14,7 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 
 from inference.engine.attention import PLAN_ATTRIBUTE, Plan, Share
 from inference.engine.batch_entry import entry_of
-from inference.engine.sampling import MAX_LOGPROBS, BatchSampler, log_probabilities
+from inference.engine.sampling.sampler import MAX_LOGPROBS, BatchSampler, log_probabilities
 from inference.engine.steering.hooks import ROWS, TokenRows
 
 NO_MASK = torch.empty(1, 1, 1, 1)

@@ -22,7 +22,7 @@ from inference.broker.messages import EmbedMessage
 from inference.models import LanguageModel
 from inference.openai.endpoint import in_database, is_strict, json_body, openai_view
 from inference.openai.errors import OpenAIError
-from inference.openai.prompts import Prompts, as_prompts, check_number
+from inference.openai.fields.prompts import Prompts, as_prompts, check_number
 from inference.openai.requests import Body
 from inference.openai.selection import Selection, served_model
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, f
 from inference.broker.messages import ChatPrompt, Prompt
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
-from inference.openai.messages import Message
-from inference.openai.options import AnswerActivations, OwnSteering, StreamOptions, TemplateVariables
-from inference.openai.parameters import HARMLESS, NEUTRAL, unsupported
-from inference.openai.prompts import Prompts, Several, as_prompts, check_number
-from inference.openai.response_format import ResponseFormat
-from inference.openai.tools import ToolFields
+from inference.openai.fields.messages import Message
+from inference.openai.fields.options import AnswerActivations, OwnSteering, StreamOptions, TemplateVariables
+from inference.openai.fields.parameters import HARMLESS, NEUTRAL, unsupported
+from inference.openai.fields.prompts import Prompts, Several, as_prompts, check_number
+from inference.openai.fields.response_format import ResponseFormat
+from inference.openai.fields.tools import ToolFields
 from inference.openai.validation import as_openai_error
 from steering import strict_json
 from steering.document.steering import MAX_INTENSITY
@@ -129,7 +129,7 @@ class AnswerRequest(Body):
 
     @property
     def template(self) -> dict[str, Any]:
-        """Options of the chat template: see `inference.worker.prompts.prompt_ids`."""
+        """Options of the chat template: see `inference.worker.requests.prompts.prompt_ids`."""
         return {}
 
     @property

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from inference.openai.messages import FunctionCall, RefusalPart
+from inference.openai.fields.messages import FunctionCall, RefusalPart
 from inference.responses.ids import item_id
 from steering.validation import name_of
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inference.openai.response_format import JSONSchema
+from inference.openai.fields.response_format import JSONSchema
 
 Include = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
 """The reasoning is never encrypted: its items have it in full, for a client that sends them again."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inference.openai import parameters
+from inference.openai.fields import parameters
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     **parameters.NEUTRAL,

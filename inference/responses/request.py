@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PrivateAttr, StrictInt, field_validator
 
 from inference.broker.messages import ChatPrompt
-from inference.openai.options import TemplateVariables
-from inference.openai.prompts import Several
+from inference.openai.fields.options import TemplateVariables
+from inference.openai.fields.prompts import Several
 from inference.openai.requests import AnswerRequest
 from inference.responses.conversation import messages_of
 from inference.responses.items import InputItem, ItemReference, MessageItem, listed

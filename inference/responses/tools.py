@@ -1,21 +1,12 @@
 """The tools of a request, in the flat form of this API; the rules are those of a chat's tools."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from inference.openai.tools import CHOICES, MAX_TOOLS, NAMED, Function, Tool, ToolFields
-
-CHOICE_SCHEMA = {
-    "anyOf": [
-        {"enum": [*CHOICES, None]},
-        {
-            "type": "object",
-            "properties": {"type": {"const": "function"}, "name": {"type": "string"}},
-            "required": ["type", "name"],
-        },
-    ]
-}
+from inference.openai.fields.tool_choice import AllowedTools, choice_schema, flat_choice, read_choice
+from inference.openai.fields.tools import MAX_TOOLS, Function, Tool, ToolFields
 
 
 class FunctionTool(Function):
@@ -33,7 +24,7 @@ class FunctionTool(Function):
         return self
 
     def for_worker(self) -> dict[str, Any]:
-        """The tool as a chat has it: see `inference.openai.tools.Tool`."""
+        """The tool as a chat has it: see `inference.openai.fields.tools.Tool`."""
         function = Function.model_construct(**self.model_dump(include={*Function.model_fields}))
         return Tool(type="function", function=function).for_worker()
 
@@ -52,28 +43,23 @@ def _check_type(value: Any) -> Any:
 FlatTool = Annotated[FunctionTool, BeforeValidator(_check_type)]
 
 
-def _choice(value: Any) -> str | None:
-    """`none`, `auto`, `required` or `function:NAME`. Raises ValueError."""
-    if value is None or value in CHOICES:
-        return value  # type: ignore[no-any-return]
-    is_function = isinstance(value, dict) and value.get("type") == "function"
-    if not is_function or not isinstance(value.get("name"), str):
-        raise ValueError(f'expected one of {", ".join(CHOICES)}, or {{"type": "function", "name": …}}')
-    return NAMED + str(value["name"])
+FlatChoice = Annotated[
+    str | AllowedTools | None,
+    BeforeValidator(partial(read_choice, flat=True)),
+    WithJsonSchema(choice_schema(flat=True)),
+]
 
 
 class FlatToolFields(ToolFields):
     """The fields of a request that are about tools."""
 
     tools: Annotated[list[FlatTool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None  # type: ignore[assignment]
-    tool_choice: Annotated[str | None, BeforeValidator(_choice), WithJsonSchema(CHOICE_SCHEMA)] = None
+    tool_choice: FlatChoice = None
 
     def tools_as_json(self) -> dict[str, Any]:
         """The fields as a response shows them."""
-        choice = self.tool_choice or "auto"
-        is_named = choice.startswith(NAMED)
         return {
             "tools": [tool.as_json() for tool in self.tools or []],
-            "tool_choice": {"type": "function", "name": choice.removeprefix(NAMED)} if is_named else choice,
+            "tool_choice": flat_choice(self.tool_choice),
             "parallel_tool_calls": self.parallel_tool_calls is not False,
         }

@@ -28,7 +28,7 @@ def break_engine() -> None:
 
 def break_steps() -> None:
     from inference.engine.batch_entry import entry_of
-    from inference.engine.sampling import BatchSampler
+    from inference.engine.sampling.sampler import BatchSampler
 
     prepare, sample = BatchSampler.prepare_tensor_args, BatchSampler.__call__
     blocks: list[bool] = []

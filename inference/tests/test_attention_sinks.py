@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from inference.broker.messages import ReadingMessage, TextPrompt
 from inference.demo.tiny import FILES
 from inference.engine.detokenizer import TokenTexts
-from inference.engine.reading.sinks import first_is_sink
+from inference.engine.reading.sinks import first_is_sink, plain_text_has_sink
 from inference.worker.reading.texts import ReadTexts
 from steering.spec import SAEPlace
 
@@ -44,6 +44,7 @@ def test_the_grammar_model_has_none() -> None:
     model = AutoModelForCausalLM.from_pretrained(FILES / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(FILES / "model")
     assert not first_is_sink(model, tokenizer("The whale dives. The fox runs in the snow.")["input_ids"])
+    assert not plain_text_has_sink(model, tokenizer, len(tokenizer), 512)
 
 
 @pytest.mark.parametrize("sink", [True, False])

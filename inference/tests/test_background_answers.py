@@ -11,7 +11,7 @@ import pytest
 from django.db.models.functions import Now
 
 from inference.engine.engine import ContinuousEngine, EngineLimits
-from inference.engine.sampling import BatchSampler
+from inference.engine.sampling.sampler import BatchSampler
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, InvalidSampling
 from inference.sweeps.models import Place, Sweep, SweepCell
 from inference.tests.engines import GREEDY, Collected, run_engine

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from inference.tests.scripted import CHATML, byte_level
-from inference.worker import prompts
-from inference.worker.prompts import UnusableTemplate, prompt_ids
+from inference.worker.requests import prompts
+from inference.worker.requests.prompts import UnusableTemplate, prompt_ids
 
 # The branch for called functions of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B: arguments are a string.
 DEEPSEEK = (

@@ -15,19 +15,20 @@ from inference.broker import claims, connections
 from inference.broker.messages import EmbedMessage, GenerateMessage, Message
 from inference.interface import EngineClosed, SamplingParams
 from inference.tests.test_load import wait_for
-from inference.worker import job_table, request_builder
+from inference.worker import job_table
 from inference.worker.embedder import Embedder
 from inference.worker.job_table import JobTable
 from inference.worker.model_server import ModelServer
-from inference.worker.request_builder import RequestBuilder
+from inference.worker.requests import builder
+from inference.worker.requests.builder import RequestBuilder
 from inference.worker.side_queue import SideQueue
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> ModelServer:
     """One with an engine that never answers."""
-    monkeypatch.setattr(request_builder, "echo_text", lambda texts, prompt, ids: "")
-    monkeypatch.setattr(request_builder, "added_before", lambda tokenizer, ids: 0)
+    monkeypatch.setattr(builder, "echo_text", lambda texts, prompt, ids: "")
+    monkeypatch.setattr(builder, "added_before", lambda tokenizer, ids: 0)
     server, no_model = object.__new__(ModelServer), cast(Any, None)
     server.jobs = JobTable("w", lambda choice: None)
     server.engine = cast(Any, SimpleNamespace(texts=None, submit=lambda request: None, context_length=30))
@@ -137,7 +138,7 @@ def test_more_log_probabilities_of_prompts_than_fit_into_the_web_are_refused(
     top: int,
     fits: bool,
 ) -> None:
-    monkeypatch.setattr(request_builder, "ECHO_ENTRIES", 100)
+    monkeypatch.setattr(builder, "ECHO_ENTRIES", 100)
     monkeypatch.setattr(server._builder, "_echo", lambda *args: {"echo": ""})
     asked = {"echo": True, "top_logprobs": top, "choices": choices, "max_tokens": 0}
     server.answer(generate(message | asked | {"prompts": [prompt(tokens)]}))
@@ -165,7 +166,7 @@ def test_an_echo_is_within_the_context(
 def test_a_prompt_is_echoed_once_however_many_choices_it_has(
     server: ModelServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_builder, "echo_text", lambda texts, prompt, ids: f"of {len(ids)}")
+    monkeypatch.setattr(builder, "echo_text", lambda texts, prompt, ids: f"of {len(ids)}")
     asked = {"echo": True, "max_tokens": 0, "choices": 3, "prompts": [prompt(1), prompt(2)]}
     server.answer(generate(message | asked))
     events = [

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engine.sampling import BatchSampler
-from inference.engine.token_tables import TokenTables
+from inference.engine.sampling.sampler import BatchSampler
+from inference.engine.sampling.token_tables import TokenTables
 from inference.interface import SamplingParams
 from inference.openai.errors import OpenAIError
 from inference.openai.requests import ChatRequest

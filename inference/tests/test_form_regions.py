@@ -12,7 +12,7 @@ from inference.engine.forms.templates import FORMS, NO_FORM
 from inference.tests.regions import read
 from inference.tests.scripted import CHATML, byte_level
 from inference.tests.test_answer_forms import KNOWS
-from inference.worker.prompts import answer_beginning
+from inference.worker.requests.prompts import answer_beginning
 
 MISTRAL = (
     "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"

@@ -7,7 +7,7 @@ import pytest
 from inference.openai.errors import OpenAIError
 from inference.openai.requests import ChatRequest
 from inference.tests.tiny import tiny_tokenizer
-from inference.worker.prompts import prompt_ids
+from inference.worker.requests.prompts import prompt_ids
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": '{"at": "noon"}'}}
 SHOWN = (

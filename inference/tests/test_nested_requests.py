@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.openai.depth import MAX_DEPTH
+from inference.openai.fields.depth import MAX_DEPTH
 from inference.tests.conftest import Server
 
 USER = {"role": "user", "content": "x"}

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from inference.engine.answer import Answer
-from inference.engine.constraints import Constraint
 from inference.engine.detokenizer import AnswerText
+from inference.engine.sampling.constraints import Constraint
 from inference.tests.engines import run_engine
 from inference.tests.tiny import tiny_model, tiny_sae, tiny_tokenizer
 

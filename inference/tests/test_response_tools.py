@@ -13,6 +13,7 @@ from inference.responses.request import ResponseRequest
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "name": "weather", "description": "of a city", "parameters": PARAMETERS, "strict": True}
+CALL = {"type": "function", "name": "weather"}
 TIME = {"type": "function", "name": "time", "parameters": None, "strict": None}
 
 
@@ -38,7 +39,21 @@ def test_tools_reach_the_worker_as_those_of_a_chat() -> None:
     assert response.parts["tool_choice"] == "function:time"
 
 
-@pytest.mark.parametrize("choice", ["none", "auto", "required", {"type": "function", "name": "weather"}])
+def allowed(mode: str, *tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": [*tools]}
+
+
+CHOICES = ["none", "auto", "required", CALL, allowed("auto", CALL), allowed("required", CALL)]
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_the_allowed_tools_alone_reach_the_worker(mode: str) -> None:
+    parts = asked(tools=[TIME, WEATHER], tool_choice=allowed(mode, CALL)).parts
+    assert [tool["function"]["name"] for tool in parts["tools"]] == ["weather"]
+    assert parts["tool_choice"] == mode
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 def test_a_response_shows_its_tools_as_they_were_given(choice: Any) -> None:
     shown = asked(tools=[WEATHER, TIME], tool_choice=choice).echo()
     assert shown["tool_choice"] == choice
@@ -67,6 +82,14 @@ def test_without_tools_a_choice_changes_nothing() -> None:
         ({"tools": [WEATHER], "tool_choice": "some"}, "tool_choice", "expected one of none, auto, required"),
         ({"tools": [WEATHER], "tool_choice": {"type": "web_search"}}, "tool_choice", "expected one of"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice", "got the function 'x'"),
+        ({"tools": [WEATHER], "tool_choice": allowed("none", CALL)}, "tool_choice", "expected one of auto, required"),
+        ({"tools": [WEATHER], "tool_choice": allowed("auto")}, "tool_choice", "expected at least one"),
+        ({"tools": [TIME], "tool_choice": allowed("auto", CALL)}, "tool_choice", "got the function 'weather'"),
+        (
+            {"tools": [WEATHER], "tool_choice": allowed("auto", CALL, {"type": "mcp", "server_label": "a"})},
+            "tool_choice",
+            'each as {"type": "function", "name": …}',
+        ),
         ({"tool_choice": "required"}, "tool_choice", "at least one tool"),
     ],
 )

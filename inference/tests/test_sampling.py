@@ -10,9 +10,9 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from inference.engine.choice import FEW, Filters, Noise, perturbed
-from inference.engine.sampling import BatchSampler
-from inference.engine.token_tables import TokenTables
+from inference.engine.sampling.choice import FEW, Filters, Noise, perturbed
+from inference.engine.sampling.sampler import BatchSampler
+from inference.engine.sampling.token_tables import TokenTables
 from inference.interface import SamplingParams
 
 VOCAB = 50

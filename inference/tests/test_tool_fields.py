@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference.openai.tools import MAX_TOOLS
+from inference.openai.fields.tools import MAX_TOOLS
 from inference.tests.test_request_fields import chat, refused
 
 TIDE: dict[str, Any] = {"type": "function", "function": {"name": "tide"}}
@@ -12,6 +12,14 @@ TIDE: dict[str, Any] = {"type": "function", "function": {"name": "tide"}}
 
 def tide(**fields: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "tide"} | fields}
+
+
+FLAT = {"type": "function", "name": "tide"}
+FLAT_ALLOWED = {"mode": "auto", "tools": [FLAT]}
+
+
+def allowed(mode: str, *tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -43,7 +51,14 @@ def nested(levels: int) -> dict[str, Any]:
         ({"tool_choice": "required", "tools": []}, "tool_choice", "tools is empty"),
         ({"tool_choice": "any", "tools": [TIDE]}, "tool_choice", "expected one of none, auto, required, or {"),
         ({"tool_choice": "function:tide", "tools": [TIDE]}, "tool_choice", "expected one of none"),
-        ({"tool_choice": {"type": "allowed_tools"}, "tools": [TIDE]}, "tool_choice", "expected one of none"),
+        ({"tool_choice": {"type": "custom"}, "tools": [TIDE]}, "tool_choice", "expected one of none"),
+        ({"tool_choice": {"type": "allowed_tools"}, "tools": [TIDE]}, "tool_choice", "expected one of auto, required"),
+        ({"tool_choice": allowed("none", TIDE), "tools": [TIDE]}, "tool_choice", "expected one of auto, required"),
+        ({"tool_choice": allowed("auto"), "tools": [TIDE]}, "tool_choice", "expected at least one, each as {"),
+        ({"tool_choice": allowed("auto", FLAT), "tools": [TIDE]}, "tool_choice", "expected at least one, each as {"),
+        ({"tool_choice": {**allowed("auto", FLAT), **FLAT_ALLOWED}, "tools": [TIDE]}, "tool_choice", "each as {"),
+        ({"tool_choice": allowed("auto", TIDE, tide(name="ebb")), "tools": [TIDE]}, "tool_choice", "'ebb', expected"),
+        ({"tool_choice": allowed("auto", TIDE), "tools": []}, "tool_choice", "tools is empty"),
         ({"tool_choice": {"type": "function", "function": 5}, "tools": [TIDE]}, "tool_choice", "expected one of none"),
         ({"tool_choice": tide(name="ebb"), "tools": [TIDE]}, "tool_choice", "'ebb', expected one of tools: tide"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "got 'no'"),
@@ -63,6 +78,14 @@ def test_tools_reach_the_worker_with_their_parameters() -> None:
         "tool_choice": "function:tide",
         "parallel_tool_calls": False,
     }
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_the_allowed_tools_alone_reach_the_worker(mode: str) -> None:
+    tools = [tide(name=name) for name in ("ebb", "tide", "flow")]
+    parts = chat(tools=tools, tool_choice=allowed(mode, tools[2], tools[0])).parts
+    assert [tool["function"]["name"] for tool in parts["tools"]] == ["ebb", "flow"]
+    assert parts["tool_choice"] == mode
 
 
 def test_what_means_no_tools_is_taken() -> None:

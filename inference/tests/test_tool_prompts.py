@@ -9,8 +9,8 @@ from inference.engine.forms.choice import AnswerForms
 from inference.interface import InvalidTools
 from inference.tests.scripted import CHATML, byte_level
 from inference.tests.test_answer_parts import TIDE
-from inference.worker.prompts import UnusableTemplate, chat_text
-from inference.worker.tool_prompts import variants
+from inference.worker.requests.prompts import UnusableTemplate, chat_text
+from inference.worker.requests.tool_prompts import variants
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "tide", "arguments": '{"at": "né"}'}}
 PAST: list[dict[str, Any]] = [

@@ -158,6 +158,22 @@ def test_without_tools_and_with_the_choice_none_a_call_is_text(client: openai.Op
     assert ask(client, "qwen").usage.prompt_tokens > plain.usage.prompt_tokens
 
 
+def test_of_allowed_tools_alone_calls_are_calls(client: openai.OpenAI) -> None:
+    tools = [TIDE, {"type": "function", "function": {"name": "ebb"}}]
+
+    def choice(mode: str, name: str) -> dict[str, Any]:
+        tool = {"type": "function", "function": {"name": name}}
+        return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [tool]}}
+
+    both = ask(client, "hermes", tools=tools, tool_choice=choice("auto", "tide"))
+    assert [call.function.name for call in both.choices[0].message.tool_calls] == ["tide", "tide"]
+    assert both.usage.prompt_tokens == ask(client, "hermes").usage.prompt_tokens  # the model is shown these alone
+    other = ask(client, "hermes", tools=tools, tool_choice=choice("auto", "ebb")).choices[0].message
+    assert (other.content, other.tool_calls) == ("".join(ANSWERS["hermes"]), None)
+    held = ask(client, "hermes", tools=tools, tool_choice=choice("required", "ebb"), max_tokens=200)
+    assert held.choices[0].message.tool_calls[0].function.name == "ebb"
+
+
 def test_reasoning_is_apart_from_the_content(client: openai.OpenAI) -> None:
     for tools in ([TIDE], openai.NOT_GIVEN):
         answer = ask(client, "thinks", tools=tools)

@@ -7,7 +7,7 @@ from inference.broker.messages import EmbedMessage, Prompt
 from inference.engine.prompt_reader import PromptReader
 from inference.interface import Event, TimedOut
 from inference.worker.job import Job
-from inference.worker.prompts import prompt_ids
+from inference.worker.requests.prompts import prompt_ids
 
 CHUNK = 64
 """Texts of one request that are in memory as tokens at a time."""

@@ -14,7 +14,7 @@ from inference.engine.continuations import Continuations
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load, vocabulary
 from inference.engine.prompt_reader import PromptReader
-from inference.engine.reading.sinks import first_is_sink
+from inference.engine.reading.sinks import plain_text_has_sink
 from inference.engine.steering.passes import PassSteering
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
@@ -25,12 +25,12 @@ from inference.worker.job import Job
 from inference.worker.job_table import JobTable
 from inference.worker.measuring.measurings import Measurings
 from inference.worker.measuring.run import MeasuringModel
-from inference.worker.prompts import answer_beginning
 from inference.worker.reading.answers import AnswersToRead
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.readings import Readings
 from inference.worker.reading.texts import ReadTexts
-from inference.worker.request_builder import RequestBuilder
+from inference.worker.requests.builder import RequestBuilder
+from inference.worker.requests.prompts import answer_beginning
 from inference.worker.saes.preparation import config_at
 from inference.worker.side_queue import SideQueue
 from inference.worker.sweeping.answers import BackgroundAnswers
@@ -38,9 +38,6 @@ from inference.worker.sweeping.run import SweepModel
 from inference.worker.sweeping.sweeps import Sweeps
 
 M = TypeVar("M", bound=Message)
-
-PLAIN_TEXT = "The meeting was moved to Friday, because two of the guests come from far away."
-"""A text that shows whether the model's first token is a sink."""
 
 
 class ModelServer:
@@ -61,8 +58,7 @@ class ModelServer:
         self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
         self._embedder = Embedder(tokenizer, rows, reader)
         self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
-        plain = [token for token in tokenizer(PLAIN_TEXT)["input_ids"] if token < rows][: reader.context_length]
-        is_sink = first_is_sink(reader.model, plain)
+        is_sink = plain_text_has_sink(reader.model, tokenizer, rows, reader.context_length)
         texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length, first_is_sink=is_sink)
         tokens = min(vocabulary(loaded), len(tokenizer))
         regions = self.engine.regions

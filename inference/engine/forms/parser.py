@@ -18,7 +18,7 @@ from transformers.utils.chat_parsing.response_templates import (
 from inference.engine.detokenizer import GrowingText, TokenTexts
 from inference.engine.forms.calls import Call, calls_in
 from inference.engine.forms.schemas import properties_of
-from inference.engine.forms.templates import CALLS, PARAMETER, REASONING, SEPARATOR, STRAY_END
+from inference.engine.forms.templates import CALLS, PARAMETER, REASONING, SEPARATOR
 from inference.interface import Parsing
 
 Part = dict[str, str]
@@ -36,7 +36,7 @@ class AnswerParser:
         self._names = {str(tool["function"]["name"]) for tool in parsing.tools}
         self._parallel, self._holds_spaces = parsing.parallel, bool(self._names)
         self._at = 0
-        self._spaces, self._is_after_region, self._has_reasoned = "", False, False
+        self._spaces, self._is_after_region = "", False
         self.region = CONTENT_PART
         """The kind of the part that the answer is in: content, reasoning or call."""
         self.calls = 0
@@ -78,7 +78,7 @@ class AnswerParser:
             field = event["field"]
             if event["type"] == "region_open":
                 self._enter(event)
-            elif event["type"] == "region_chunk" and not field.startswith((CALLS, SEPARATOR, STRAY_END)):
+            elif event["type"] == "region_chunk" and not field.startswith((CALLS, SEPARATOR)):
                 yield from self._grown(event["text"])
             elif event["type"] == "region_close":
                 yield from self._left(field, event)
@@ -86,7 +86,6 @@ class AnswerParser:
     def _enter(self, event: Mapping[str, Any]) -> None:
         field = event["field"]
         if event["type"] == "region_close":
-            self._has_reasoned = self._has_reasoned or field in REASONING
             self.region = CONTENT_PART
         elif event["type"] == "region_open":
             self._at = event.get("start", 0)
@@ -98,13 +97,8 @@ class AnswerParser:
     def _left(self, field: str, event: Mapping[str, Any]) -> Iterator[Part]:
         raw = self._regions.text(self._at, event["end"])
         if field in REASONING:
-            self._has_reasoned = True
             self._leave()
-        elif field == STRAY_END and not self._has_reasoned:
-            self._has_reasoned = True
-            yield from self._text(CONTENT_PART, self._spaces)
-            self._leave()
-        elif field == STRAY_END or (field == SEPARATOR and not (self.calls and self._is_after_region)):
+        elif field == SEPARATOR and not (self.calls and self._is_after_region):
             yield from self._as_text(raw)
         elif field.startswith(CALLS):
             calls = calls_in(event["value"])

@@ -16,8 +16,6 @@ CALLS = "tool_calls"
 """The fields of calls; a form with two ways to write a call has two fields that begin so."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """The names that templates have for the field of the reasoning."""
-STRAY_END = "reasoning_end"
-"""The field of an end of reasoning without its beginning."""
 SEPARATOR = "separator"
 """The field of a tag that belongs to the form where it follows a call, and is content elsewhere."""
 
@@ -96,7 +94,6 @@ THINK: Fields = {
         "open_pattern": r"\A\s*(?:<think>|\[THINK\]|<\|channel>thought\n)",
         "close": ["</think>", "[/THINK]", "<channel|>"],
     },
-    STRAY_END: {"open": ["</think>", "[/THINK]"], **AT_ONCE},
 }
 # Where the chat template has opened the reasoning, the prompt ends so.
 OPENED = r"(?=(?:<think>|\[THINK\]|<\|channel>thought\n)\s*\Z)"

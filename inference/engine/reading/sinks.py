@@ -8,12 +8,21 @@ Sources: Xiao et al. 2023, Efficient Streaming Language Models with Attention Si
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 TIMES = 10.0
 """A first token is a sink whose residual stream is this many times as long as the median of the others."""
 FEWEST = 4
 """Tokens of a text by which this can be told."""
+PLAIN_TEXT = "The meeting was moved to Friday, because two of the guests come from far away."
+
+
+def plain_text_has_sink(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: int, context_length: int
+) -> bool:
+    """Return True if the first token of a plain text is a sink in `model`, which reads tokens below `rows`."""
+    ids = [token for token in tokenizer(PLAIN_TEXT)["input_ids"] if token < rows]
+    return first_is_sink(model, ids[:context_length])
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 from inference.broker.messages import AnswerReading
 from inference.openai.authentication import APIUser
 from inference.openai.errors import OpenAIError
-from inference.openai.options import AnswerActivations
+from inference.openai.fields.options import AnswerActivations
 from inference.openai.selection import Selection
 from inference.reading.request import Reading, labelled_texts
 from steering.errors import Refused

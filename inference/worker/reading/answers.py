@@ -7,8 +7,8 @@ from inference.broker.messages import AnswerReading
 from inference.engine.reading.reader import Steering, Text
 from inference.engine.reading.top_features import top_features
 from inference.interface import Event, GenerationRequest
-from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.readings import MOST_ENTRIES, Readings, read_text
+from inference.worker.requests.prompts import InvalidPrompt
 
 
 class AnswersToRead:

@@ -28,11 +28,11 @@ from inference.engine.steering.passes import PassSteering
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import Event, TimedOut
 from inference.worker.job import Job
-from inference.worker.prompts import InvalidPrompt
 from inference.worker.reading.encoder_cache import EncoderCache
 from inference.worker.reading.export import file_pieces
 from inference.worker.reading.texts import ReadTexts
 from inference.worker.reading.vectors import made_vector
+from inference.worker.requests.prompts import InvalidPrompt
 from inference.worker.saes.preparation import config_at
 from steering.spec import SAEPlace, SteeringSpec
 

@@ -10,7 +10,7 @@ from inference.broker.messages import Prompt, TextsMessage
 from inference.engine.detokenizer import GrowingText, TokenTexts
 from inference.engine.reading.reader import Text
 from inference.interface import ContextLengthExceeded
-from inference.worker.prompts import InvalidPrompt, chat_text, check_ids, prompt_ids
+from inference.worker.requests.prompts import InvalidPrompt, chat_text, check_ids, prompt_ids
 
 
 class ReadTexts:

@@ -23,7 +23,7 @@ from inference.sweeps.effects import perplexity, repeats
 from inference.sweeps.models import Place, Sweep, SweepCell
 from inference.worker.leases.lease import Lease
 from inference.worker.leases.run import ATTEMPTS, Interrupted, LeasedRun
-from inference.worker.request_builder import RequestBuilder
+from inference.worker.requests.builder import RequestBuilder
 from inference.worker.sweeping.answers import BackgroundAnswer, BackgroundAnswers
 from steering.errors import Refused
 from steering.spec import SteeringSpec

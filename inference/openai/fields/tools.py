@@ -4,32 +4,17 @@ Source of the shapes: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from inference.openai.depth import MAX_DEPTH, depth_of
+from inference.openai.fields.depth import MAX_DEPTH, depth_of
+from inference.openai.fields.tool_choice import NAMED, AllowedTools, choice_schema, read_choice
 
 MAX_TOOLS = 128
 CACHED_CHARACTERS, SHOWN = 20_000, 200
-CHOICES = ("none", "auto", "required")
-NAMED = "function:"
-"""What stands before the name of a function in the `tool_choice` of the message to a worker."""
-CHOICE_SCHEMA = {
-    "anyOf": [
-        {"enum": [*CHOICES, None]},
-        {
-            "type": "object",
-            "properties": {
-                "type": {"const": "function"},
-                "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-            },
-            "required": ["type", "function"],
-        },
-    ]
-}
 
 
 def schema_fault(text: str) -> str:
@@ -87,27 +72,18 @@ class Tool(BaseModel):
         return {"type": "function", "function": function}
 
 
-def _choice(value: Any) -> str | None:
-    """`none`, `auto`, `required` or `function:NAME`. Raises ValueError."""
-    if value is None or value in CHOICES:
-        return value  # type: ignore[no-any-return]
-    name = value.get("function", {}).get("name") if _is_named(value) else None
-    if not isinstance(name, str):
-        expected = f'one of {", ".join(CHOICES)}, or {{"type": "function", "function": {{"name": …}}}}'
-        raise ValueError(f"expected {expected}")
-    return NAMED + name
-
-
-def _is_named(value: Any) -> bool:
-    is_function = isinstance(value, dict) and value.get("type") == "function"
-    return is_function and isinstance(value.get("function"), dict)
+Choice = Annotated[
+    str | AllowedTools | None,
+    BeforeValidator(partial(read_choice, flat=False)),
+    WithJsonSchema(choice_schema(flat=False)),
+]
 
 
 class ToolFields(BaseModel):
     """The fields of a request that are about tools."""
 
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
-    tool_choice: Annotated[str | None, BeforeValidator(_choice), WithJsonSchema(CHOICE_SCHEMA)] = None
+    tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
 
     @field_validator("tools")
@@ -120,22 +96,26 @@ class ToolFields(BaseModel):
 
     @field_validator("tool_choice")
     @classmethod
-    def _of_the_tools(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _of_the_tools(cls, value: str | AllowedTools | None, info: ValidationInfo) -> str | AllowedTools | None:
         if "tools" not in info.data or value in (None, "none", "auto"):
             return value
         names = [tool.function.name for tool in info.data["tools"] or []]
         if not names:
-            raise ValueError("a call is asked for and tools is empty: expected at least one tool")
-        if value != "required" and str(value).removeprefix(NAMED) not in names:
-            got = str(value).removeprefix(NAMED)
-            raise ValueError(f"got the function {got!r:.100}, expected one of tools: {', '.join(names)}"[:SHOWN])
+            raise ValueError("functions are asked for and tools is empty: expected at least one tool")
+        asked = value.names if isinstance(value, AllowedTools) else [value.removeprefix(NAMED)]
+        unknown = next((name for name in asked if name not in names), None)
+        if unknown is not None and value != "required":
+            raise ValueError(f"got the function {unknown!r:.100}, expected one of tools: {', '.join(names)}"[:SHOWN])
         return value
 
     @property
     def tool_message(self) -> dict[str, Any]:
-        """The fields of the message to a worker that are about tools."""
+        """The fields of the message to a worker that are about tools: of them the allowed ones."""
+        choice, tools = self.tool_choice, self.tools or []
+        if isinstance(choice, AllowedTools):
+            choice, tools = choice.mode, [tool for tool in tools if tool.function.name in choice.names]
         return {
-            "tools": [tool.for_worker() for tool in self.tools or []],
-            "tool_choice": self.tool_choice or "auto",
+            "tools": [tool.for_worker() for tool in tools],
+            "tool_choice": choice or "auto",
             "parallel_tool_calls": self.parallel_tool_calls is not False,
         }

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from inference.openai.depth import MAX_DEPTH, depth_of
+from inference.openai.fields.depth import MAX_DEPTH, depth_of
 
 
 class TextPart(BaseModel):

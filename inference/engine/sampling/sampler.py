@@ -14,8 +14,8 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from transformers.generation.logits_process import LogitsProcessorList
 
 from inference.engine.batch_entry import GREEDY, BatchEntry, entry_of
-from inference.engine.choice import UINT32, Filters, Noise, perturbed, perturbed_all, perturbed_few
-from inference.engine.token_tables import TokenTables
+from inference.engine.sampling.choice import UINT32, Filters, Noise, perturbed, perturbed_all, perturbed_few
+from inference.engine.sampling.token_tables import TokenTables
 from inference.interface import SamplingParams
 
 MAX_LOGPROBS = 20

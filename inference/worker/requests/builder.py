@@ -21,9 +21,9 @@ from inference.interface import (
     GenerationRequest,
     SamplingParams,
 )
-from inference.worker.chat_parts import ChatParts
 from inference.worker.job import Job, choice_id
-from inference.worker.prompts import added_before, echo_text, field_of, prompt_ids
+from inference.worker.requests.chat_parts import ChatParts
+from inference.worker.requests.prompts import added_before, echo_text, field_of, prompt_ids
 from steering.spec import SteeringSpec
 
 ECHO_ENTRIES = 2**18

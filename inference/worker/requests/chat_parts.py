@@ -11,8 +11,8 @@ from inference.engine.forms.choice import AnswerForms
 from inference.engine.forms.holding import Held
 from inference.engine.forms.parser import AnswerParser
 from inference.interface import InvalidTools, Parsing
-from inference.worker.prompts import UnusableTemplate, prompt_ids
-from inference.worker.tool_prompts import variants
+from inference.worker.requests.prompts import UnusableTemplate, prompt_ids
+from inference.worker.requests.tool_prompts import variants
 
 
 class ChatParts:

@@ -1,0 +1,1 @@
+"""The choice of the next token: the sampler, and the tables and constraints that it reads."""
