@@ -91,10 +91,18 @@ hooks: $(VENV)/.installed-dev node_modules/.installed  ## check each commit (.pr
 screenshots: $(VENV)/.installed-dev  ## write the pictures of docs/admin.md
 	$(BIN)/python -m pytest -n 0 -q millm_site/tests/browser/screenshots.py
 
-bench: $(VENV)/.installed-dev  ## write the figures of docs/performance.md
+# `transformers serve`, with which bench/peers.py compares.
+.clients/serve/.installed: bench/peers.txt
+	$(PYTHON) -m venv .clients/serve
+	.clients/serve/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench: $(VENV)/.installed-dev .clients/serve/.installed  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http
+	$(BIN)/python -m bench.stations
+	$(BIN)/python -m bench.peers
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.reading

@@ -27,23 +27,25 @@ class Served:
     """Worker and web, and a client of theirs."""
 
     @classmethod
-    def of(cls, limits: dict[str, int]) -> Self:
-        """Of the current model."""
+    def of(cls, limits: dict[str, Any], *, traced: bool = False) -> Self:
+        """Of the current model; `traced` starts them by `bench.traced`."""
         from django.contrib.auth import get_user_model
 
         from millm_site.models import APIKey
 
         owner = get_user_model().objects.create_superuser("bench")
-        return cls(str(APIKey.objects.create(owner, name="bench")[1]), limits)
+        return cls(str(APIKey.objects.create(owner, name="bench")[1]), limits, traced=traced)
 
-    def __init__(self, key: str, limits: dict[str, int]) -> None:
+    def __init__(self, key: str, limits: dict[str, Any], *, traced: bool = False) -> None:
         from inference.tests.conftest import free_port
 
         self.url = f"http://127.0.0.1:{free_port()}"
         environment = os.environ | {name: str(value) for name, value in limits.items()}
-        worker = ["celery", "-A", "millm_site", "worker", "--pool", "threads", "--concurrency", "16"]
+        worker = ["bench.traced", "worker"] if traced else ["celery", "-A", "millm_site", "worker"]
+        web = ["bench.traced", "web"] if traced else ["django", "run", "web"]
         environment |= {"PORT": self.url.rpartition(":")[2], "LOG_LEVEL": "ERROR"}
-        commands = [[*worker, "--without-gossip", "--without-mingle"], ["django", "run", "web"]]
+        threads = ["--pool", "threads", "--concurrency", str(limits.get("INFERENCE_BATCH_SIZE", 16))]
+        commands = [[*worker, *threads, "--without-gossip", "--without-mingle"], web]
         self.processes = [
             subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
             for command in commands
