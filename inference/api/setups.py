@@ -1,4 +1,4 @@
-"""GET /api/setups and POST /api/setups/{id}/restore: the setups before, and the switch back to one."""
+"""GET /api/setups and POST /api/setups/{id}/restore: the previous setups, and the switch back to one."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ class SetupViewSet(GenericViewSet[Setup]):
     permission_classes = [permissions.IsAuthenticated]
     pagination_class = None
 
-    @extend_schema(summary="List the setups before", responses={200: SetupSerializer(many=True), **errors(400)})
+    @extend_schema(summary="List the previous setups", responses={200: SetupSerializer(many=True), **errors(400)})
     def list(self, request: Request) -> Response:
         """The setups that you may view, but not the present one; the one that was left last comes first."""
         known_parameters(request)
