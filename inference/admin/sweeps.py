@@ -105,7 +105,7 @@ class SweepAdmin(DeletionAdmin, ProgressAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "original": sweep,
+            "sweep": sweep,
             "title": f"Sweep {sweep.pk}: {sweep.subject}",
             "is_fullwidth": "1",
             "panel": super().panel(request, sweep),
