@@ -60,7 +60,7 @@ def test_the_page_has_the_texts_folded_and_links_to_the_previous_response(admin_
         assert part in shown, part
     assert "none: it begins the conversation" in shown
     assert f'href="{page(first)}"' in text(admin_client.get(page(second)))
-    first.delete()
+    StoredResponse.objects.filter(pk=first.pk).delete()
     assert f"{first.pk} (deleted)" in text(admin_client.get(page(second)))
 
 

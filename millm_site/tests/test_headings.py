@@ -56,7 +56,7 @@ def heading(html: str) -> str:
         ("/admin/inference/sweep/", "Sweeps"),
         ("/admin/inference/sweep/add/", "Sweeps > New sweep"),
         ("/admin/inference/sweep/1/change/", "Sweeps > Sweep 1: intensity of ocean"),
-        ("/admin/inference/sweep/1/delete/", "Sweeps > Sweep 1 > Delete"),
+        ("/admin/inference/sweep/1/delete/", "Sweeps > sweep 1 > Delete"),
         ("/admin/steering/featurelabel/import/", "Feature labels > Import labels"),
         ("/admin/millm_site/apikey/", "API keys"),
         ("/admin/nothing/", "There is no such page"),
