@@ -118,7 +118,7 @@ class Loadable(models.Model):
         """The names of other models that workers answer for while the wanted load is not ready; sorted."""
         if not self.is_current or self.status in (Status.READY, Status.UNKNOWN):
             return []
-        assert self.workers is not None  # since the state was read
+        self.workers = self.workers or Workers()
         return sorted({one.model for one in self.workers.now or () if one.serves_any and one.model != self.name})
 
     @property

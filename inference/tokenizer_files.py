@@ -43,7 +43,7 @@ def check_tokenizer(folder: Path) -> None:
         if (folder / FAST).is_file():
             _check_fast(folder / FAST)
     except UnreadableJSON as error:
-        raise BrokenTokenizer(f"source: {error}: fetch the file again") from error
+        raise BrokenTokenizer(f"{error}: fetch the file again") from error
 
 
 def _check_fast(path: Path) -> None:

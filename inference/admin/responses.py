@@ -18,20 +18,21 @@ from steering.admin.search import BoundedSearch
 HEAVY = ("input_items", "body")
 MOST_SHOWN = 100_000
 """Characters of a text that its page shows; GET /v1/responses/{id} has the rest for the owner."""
+SHOWN_ID = 13
+"""Characters of an id in the list, with its prefix."""
 LABELS = {"completed": "success", "incomplete": "warning", "failed": "danger"}
 
 
 @admin.register(StoredResponse)
 class StoredResponseAdmin(DeletionAdmin, BoundedSearch):
-    list_display = ["id", "owner", "shown_model", "shown_state", "created_at", "expires_at", "shown_size"]
+    list_display = ["short_id", "owner", "shown_model", "shown_state", "created_at", "expires_at", "shown_size"]
     list_filter = ["status"]
     list_select_related = ["owner"]
     list_per_page = 50
     list_fullwidth = True
-    show_full_result_count = False
     search_fields = ["id", "owner__username"]
     fieldsets = [
-        (None, {"fields": ["owner", "shown_model", "shown_state", "created_at", "expires_at", "shown_size"]}),
+        (None, {"fields": ["id", "owner", "shown_model", "shown_state", "created_at", "expires_at", "shown_size"]}),
         ("Conversation", {"fields": ["shown_previous", "conversation"]}),
         ("Text", {"fields": ["shown_request", "shown_answer"]}),
     ]
@@ -47,6 +48,10 @@ class StoredResponseAdmin(DeletionAdmin, BoundedSearch):
         return super().get_queryset(request).defer(*HEAVY)  # type: ignore[no-any-return]
 
     # --- the columns and fields ---
+
+    @display(description="Id", ordering="id")
+    def short_id(self, row: StoredResponse) -> str:
+        return f"{row.pk[:SHOWN_ID]}…"
 
     @display(description="Model", ordering="model")
     def shown_model(self, row: StoredResponse) -> str:

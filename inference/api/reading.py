@@ -92,7 +92,7 @@ class ContrastView(_ReadingView):
 
     @extend_schema(request=ContrastRequestSerializer, responses={200: ContrastSerializer, **FAILURES})
     def post(self, request: Request) -> Response:
-        """Find the features that distinguish two sets of texts, ranked by the difference of mean scores.
+        """Find the features that distinguish two sets of texts. They are ranked by the difference of mean scores.
 
         Ten texts in each set are enough. Of a conversation only the last answer counts.
         """
