@@ -25,12 +25,13 @@ class EventsLost(GenerationError):
 
 
 class WorkerLost(GenerationError):
-    """The worker that had a request is gone."""
+    """The worker that had a request has sent no heartbeat for `silent_s` seconds; it may be alive."""
 
     code = "worker_lost"
 
-    def __init__(self) -> None:
-        super().__init__("The inference worker died before the answer was complete: try again.")
+    def __init__(self, silent_s: float) -> None:
+        silent = f"has not been heard of for {silent_s:g} second{'' if silent_s == 1 else 's'}"
+        super().__init__(f"The worker that had this request {silent}, so the request was ended: try again.")
 
 
 class TimedOut(GenerationError):

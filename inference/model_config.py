@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.model_files import remote_files
+from inference.tokenizer_files import check_tokenizer
 from inference.weights import check_weights
 from steering.architectures import architecture
 from steering.errors import Refused
@@ -52,7 +53,7 @@ class Description:
 def describe(source: str, revision: str, *, anywhere: bool = False) -> Description:
     """The description of the model at `source`, a hub id or a folder.
 
-    Raises BadSource, UnsupportedArchitecture, BrokenWeights, or what `steering.hub.client` raises.
+    Raises BadSource, UnsupportedArchitecture, BrokenWeights, BrokenTokenizer, or what `steering.hub.client` raises.
     """
     if is_folder(source):
         return describe_folder(local_folder(source, anywhere=anywhere))
@@ -99,13 +100,14 @@ def _sampling(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def describe_folder(folder: Path) -> Description:
-    """The description of the model in `folder`, whose weights must be whole. Raises as `describe` does."""
+    """The description of the model in `folder`; its weights and its tokenizer must be whole. Raises as `describe`."""
     try:
         config = read_json(folder / "config.json")
     except UnreadableJSON as error:
         raise BadSource(f"source: {error}") from error
     described = _described(config)
     check_weights(folder, config.get("vocab_size"), described.d_model)
+    check_tokenizer(folder)
     return described
 
 

@@ -65,7 +65,9 @@ class LanguageModel(rows.LanguageModel, Loadable):
     def why_unserved(self) -> str:
         """The reason why no worker answers for the model, as a sentence."""
         if self.status == self.Status.ERROR:
-            return f"{self} failed to load: {self.error}"
+            others = self.still_served
+            instead = f" {' and '.join(others)} still answer{'' if others[1:] else 's'} requests." if others else ""
+            return f"{self} failed to load: {self.error.removesuffix('.')}.{instead}"
         share = "" if self.progress is None else f", {self.progress:.0%}"
         is_gone = self.status == self.Status.READY
         return f"No worker has {self} ready: " + ("start one." if is_gone else f"it is {self.status}{share}.")
@@ -99,7 +101,8 @@ class LanguageModel(rows.LanguageModel, Loadable):
     def check_files(self) -> None:
         """Refuse files on this machine that no worker could load; a worker downloads missing files of the hub.
 
-        Raises BrokenWeights, BadSource, or ModelChanged where the files are of another model than the registered one.
+        Raises BrokenWeights, BrokenTokenizer, BadSource, or ModelChanged where the files are of another model than the
+        registered one.
         """
         if folder := model_folder(self):
             known = Description(self.model_type, self.d_model, self.num_layers, self.context_length)

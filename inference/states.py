@@ -114,6 +114,14 @@ class Loadable(models.Model):
         return str(self.status.label)
 
     @property
+    def still_served(self) -> list[str]:
+        """The names of other models that workers answer for while the wanted load is not ready; sorted."""
+        if not self.is_current or self.status in (Status.READY, Status.UNKNOWN):
+            return []
+        self.workers = self.workers or Workers()
+        return sorted({one.model for one in self.workers.now or () if one.serves_any and one.model != self.name})
+
+    @property
     def is_under_way(self) -> bool:
         """True while a load is in progress: workers change the state then."""
         return self.status in UNDER_WAY

@@ -98,7 +98,7 @@ def _served() -> Iterator[CheckMessage]:
         yield Warning("No model is current.", hint=hint, id="millm.W004")
         return
     if workers and not any(worker.serves(model.name) for worker in workers):
-        reason = f" ({model.error})" if model.error else ""
+        reason = f" ({model.error.removesuffix('.')})" if model.error else ""
         hint = "It may still be loading; see the worker's log."
         yield Warning(f"No worker has loaded {model}: it is {model.status}{reason}.", hint=hint, id="millm.W005")
     for sae in saes:

@@ -199,7 +199,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "miLLM",
-    "DESCRIPTION": "Steering profiles and the live steering. OpenAI's API is beside it, under /v1.",
+    "DESCRIPTION": "Profiles, the live steering, models and SAEs. OpenAI's API is under /v1.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -250,7 +250,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return past
 
     def deleted(self, text: str = "") -> Any:
-        """The last versions of deleted profiles with `text` in their name, the latest first."""
+        """The last versions of deleted profiles with `text` in their name, newest first."""
         versions = self.model.history
         gone = versions.filter(history_type="-", name__icontains=text.replace("\0", ""))
         here = self.model.objects.filter(pk=OuterRef("id"))

@@ -1,4 +1,4 @@
-"""The two columns of a document of what steers: `steering.document.Steering.split`."""
+"""The two columns of the document of a steering: `steering.document.Steering.split`."""
 
 from typing import Any
 

@@ -118,11 +118,11 @@ class SteeringState(models.Model):
         self._change(lambda old: old.with_features({**old.features, **parse_entries(changes)}))
 
     def set_intensity(self, intensity: object) -> None:
-        """Set the intensity, 0 to 2, of all that steers. Raises what `parse_intensity` and `checked` raise."""
+        """Set the intensity, 0 to 2, of the live steering. Raises what `parse_intensity` and `checked` raise."""
         self._change(lambda old: replace(old, intensity=parse_intensity(intensity)), reason="intensity set")
 
     def clear(self, *, reason: str | None = "cleared") -> None:
-        """Remove all that steers, and disable the steering."""
+        """Clear and disable the live steering."""
         self._change(lambda _old: Steering(), False, reason)
 
     def enable(self) -> None:

@@ -92,7 +92,7 @@ class SAEManager(models.Manager["SAE"]):
         """Make a row for the SAE or vector set at `path` in `source`, a hub id or a folder; a worker prepares it then.
 
         An SAE in a folder is ready at once; a worker downloads an SAE of the hub. `anywhere` allows folders outside
-        MILLM_MODEL_DIRS. Raises InvalidSAE, SAEExists, BadSource, or what `read_config` raises.
+        MILLM_MODEL_DIRS. Raises InvalidSAE, SAEExists, BadSource, or what `check_names` and `read_config` raise.
         """
         made = self.model(id=sae_id or new_sae_id(source, path), source=source, path=path.strip("/"), revision=revision)
         made.check_rules()
@@ -101,6 +101,10 @@ class SAEManager(models.Manager["SAE"]):
             folder = local_folder(source, anywhere=anywhere)
             local_folder(str((folder / made.path).parent if is_file else folder / made.path), anywhere=anywhere)
             made.take(config := read_config(folder / made.path, path=f"{source}/{made.path}"))
+        else:
+            from steering.hub.names import check_names
+
+            check_names(source, revision or "main")
         try:
             with transaction.atomic():
                 made.save(force_insert=True)

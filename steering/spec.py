@@ -1,4 +1,4 @@
-"""The immutable snapshot of what steers one request."""
+"""The immutable snapshot of the steering of one request."""
 
 import hashlib
 import json

@@ -29,7 +29,7 @@ FAULTS = {
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError, whose message names the fault."""
     if isinstance(text, bytes):
-        text = text.decode(json.detect_encoding(text))  # `json.loads` would accept encoded surrogates
+        text = _decoded(text)
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
         if MAYBE_SURROGATE.search(text):
@@ -42,6 +42,15 @@ def loads(text: str | bytes) -> Any:
         raise ValueError(f"a string contains {half!r}, half of a surrogate pair, which is not a character") from None
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def _decoded(text: bytes) -> str:
+    """The text; `json.loads` would accept encoded surrogates. Raises ValueError."""
+    encoding = json.detect_encoding(text)
+    try:
+        return text.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not {encoding.upper()}: send the text as UTF-8") from None
 
 
 def told(error: json.JSONDecodeError) -> str:

@@ -27,6 +27,7 @@ EXPECTED = {
     "less_than_equal": "at most {le}",
     "string_too_short": "a string that is not empty",
     "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "a string that matches {pattern}",
     "literal_error": "{expected}",
     "enum": "{expected}",
 }
@@ -36,6 +37,8 @@ OTHERS = {
     "extra_forbidden": "this field is unknown",
     "too_short": "got {actual_length} entries, expected at least {min_length}",
     "too_long": "got {actual_length} entries, expected at most {max_length}",
+    "union_tag_invalid": "got {tag!r} as {discriminator}, expected one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing",
     "json_invalid": "this is not JSON: {error}",
     "value_error": "{error}",
 }
@@ -66,7 +69,9 @@ def in_words(details: Iterable[ErrorDetails]) -> str:
         for one in found
         if one["type"] not in EXPECTED
     )
-    return " or ".join([*([f"expected {' or '.join(expected)}"] if expected else []), *other])
+    if other:  # of a union, the member whose type was right
+        return " or ".join(other)
+    return f"expected {' or '.join(expected)}"
 
 
 def _filled(template: str, detail: ErrorDetails) -> str:

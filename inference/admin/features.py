@@ -66,7 +66,7 @@ class FeaturePages(ModelAdmin):
             "opts": self.opts,
             "title": f"{'Vector' if sae.is_vectors else 'Feature'} {index} of {sae}",
             "facts": facts,
-            "unavailable": facts.unavailable.rstrip("."),
+            "unavailable": facts.unavailable,
             **_shown(facts),
             **_links(request, facts),
             **_editing(request, facts, typed),

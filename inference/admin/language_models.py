@@ -60,7 +60,7 @@ class LanguageModelAdmin(SetupsAdmin, DeletionAdmin, ProgressAdmin):
         """The way back, where the load of the current model failed."""
         has_failed = row.is_current and row.status == Status.ERROR
         setup = before(request.user) if has_failed else None
-        way = RowAction("restore", "Back to the setup before", of_row=False)
+        way = RowAction("restore", "Back to the previous setup", of_row=False)
         return [(way, "undo", setup_url(setup))] if setup else []
 
     def told(self, request: HttpRequest, message: str) -> str:

@@ -8,6 +8,7 @@ from django.db.models import Count, Model
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.decorators import display
 
@@ -49,8 +50,7 @@ class SAEAdmin(FeaturePages, MeasuringPages, DeletionAdmin, ProgressAdmin):
             "about",
             live_column("Status", self.state, "status"),
             live_column("Fits", lambda sae: fit_badge(current, sae)),
-            live_column("Model", lambda sae: sae.model_name, "model_name"),
-            live_column("Hook point", _hook_point, "layer"),
+            live_column("Hook point", _trained_at, "layer"),
             live_column("Features", lambda sae: f"{sae.d_sae:,}" if sae.d_sae else "", "d_sae"),
             live_column("Actions", lambda sae: self.buttons(request, sae)),
         ]
@@ -204,6 +204,13 @@ def _facts_of_files(sae: SAE) -> list[tuple[str, Any]]:
         ("Trained on", sae.model_name or "its files do not say"),
         ("Fingerprint", sae.fingerprint or "not computed yet"),
     ]
+
+
+def _trained_at(sae: SAE) -> str:
+    """The hook point, and below it the model that the SAE was trained on."""
+    if not sae.hook_name:
+        return sae.model_name
+    return format_html('{}<p class="progress-second text-subtle">{}</p>', _hook_point(sae), sae.model_name)
 
 
 def _hook_point(sae: SAE) -> str:

@@ -1,4 +1,4 @@
-"""The setups before in the admin: a list above the models, the switch back with its confirmation, and links to it."""
+"""The previous setups in the admin: a list above the models, the switch back with its confirmation, and links to it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,17 +28,17 @@ def offered(setups: Sequence[Setup], user: Any) -> list[Setup]:
 
 
 def before(user: Any) -> Setup | None:
-    """The setup before, where `user` may see and restore it."""
+    """The previous setup, where `user` may see and restore it."""
     found = Setup.objects.before()
     return next(iter(offered([found] if found else [], user)), None)
 
 
 def with_way_back(text: SafeString | str, user: Any) -> SafeString | str:
-    """The text of a message with a link to the setup before, where there is one for `user`."""
+    """The text of a message with a link to the previous setup, where there is one for `user`."""
     setup = before(user)
     if setup is None:
         return text
-    link = '{} <a href="{}" data-post role="button" class="underline font-semibold">Back to the setup before</a>'
+    link = '{} <a href="{}" data-post role="button" class="underline font-semibold">Back to the previous setup</a>'
     return format_html(link, text, setup_url(setup))
 
 
@@ -47,7 +47,7 @@ def setup_url(setup: Setup) -> str:
 
 
 class SetupsAdmin(ModelAdmin):
-    """Lists the setups before above the models, and restores them."""
+    """Lists the previous setups above the models, and restores them."""
 
     list_before_template = "millm/setups.html"
 

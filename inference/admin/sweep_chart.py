@@ -1,4 +1,4 @@
-"""The charts of a sweep: one for each effect, drawn as SVG by the template. The table beside them has the figures."""
+"""The charts of a sweep: one for each effect, drawn as SVG by the template. The table below them has the figures."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -153,6 +153,18 @@ def figures(sweep: Sweep, effects: Sequence[Effects]) -> list[dict[str, Any]]:
             "repeats": "" if one.repeats is None else _percent(one.repeats),
             "words": ["" if word is None else f"{word:.2f}" for word in one.words],
             "is_broken": one.is_broken,
+            "verdict": _verdict(one),
         }
         for one in effects
     ]
+
+
+def _verdict(one: Effects) -> str:
+    """The text of a value in a word or two; a dash where a figure that decides is unknown."""
+    if one.value == 0:
+        return "unsteered"
+    if one.is_broken is not None:
+        return "broken" if one.is_broken else "intact"
+    if not one.answers or one.is_judged:
+        return "–"
+    return f"{'one answer' if one.answers == 1 else f'{one.answers} answers'}, too few to judge"

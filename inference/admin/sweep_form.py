@@ -14,6 +14,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from inference.sweeps.effects import LEAST_ANSWERS
 from inference.sweeps.models import Sweep
 from inference.sweeps.plan import MAX_PROMPTS, MAX_SEEDS, MAX_VALUES, MAX_WORDS, Plan, parse_values
 from inference.sweeps.subject import Subject
@@ -73,7 +74,12 @@ class SweepForm(forms.Form):
         help_text="Off: the answer continues the text, for models without a chat template.",
         widget=UnfoldBooleanSwitchWidget(),
     )
-    seeds = _line("Seeds", f"Up to {MAX_SEEDS} numbers; each gives an answer to each prompt.", initial="1 2")
+    seeds = _line(
+        "Seeds",
+        f"Up to {MAX_SEEDS} numbers; each gives an answer to each prompt. "
+        f"A value is judged from {LEAST_ANSWERS} answers on (prompts × seeds).",
+        initial="1 2",
+    )
     words = _lines(
         "Words to watch",
         3,

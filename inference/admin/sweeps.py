@@ -20,7 +20,7 @@ from inference.admin.sweep_chart import charts, figures
 from inference.admin.sweep_form import SweepForm
 from inference.api.sweeps import LOOK, MAKE
 from inference.models import LanguageModel, Sweep, SweepCell
-from inference.sweeps.effects import MOST_PERPLEXITY, MOST_REPEATS
+from inference.sweeps.effects import LEAST_ANSWERS, MOST_PERPLEXITY, MOST_REPEATS
 from profiles.admin.search import fitting_names
 from profiles.models import Profile
 from steering.admin.actions import posted_action
@@ -105,7 +105,7 @@ class SweepAdmin(DeletionAdmin, ProgressAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "original": sweep,
+            "sweep": sweep,
             "title": f"Sweep {sweep.pk}: {sweep.subject}",
             "is_fullwidth": "1",
             "panel": super().panel(request, sweep),
@@ -143,6 +143,8 @@ class SweepAdmin(DeletionAdmin, ProgressAdmin):
             "unit": "Intensity" if sweep.feature is None else "Strength",
             "times": MOST_PERPLEXITY,
             "share": f"{100 * MOST_REPEATS:g}",
+            "least": LEAST_ANSWERS,
+            "planned": len(sweep.prompts) * len(sweep.seeds),
             "broken": ", ".join(broken),
             "columns": [(at, prompt, seed) for at, prompt in _prompts(sweep) for seed in sweep.seeds],
             "rows": _grid(sweep),

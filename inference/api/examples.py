@@ -20,6 +20,7 @@ MODEL: dict[str, Any] = {
     "request_tokens": 512,
     "sampling_defaults": {},
     **_state,
+    "still_served": [],
 }
 SAE: dict[str, Any] = {
     "id": "demo-sae",

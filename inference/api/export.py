@@ -34,8 +34,8 @@ class ControlVectorView(APIView):
     def get(self, request: Request, id: str, index: int) -> HttpResponse:
         """Export the decoder direction of a feature, or a vector, as a control vector in GGUF.
 
-        It is float32, as stored; of a vector set that spans layers the file has the directions at all of them. A worker
-        of the current model makes the file. llama.cpp refuses a direction behind block 0.
+        The direction is float32, as stored. Of a vector set that spans layers the file has all directions. A worker
+        of the current model makes the file. llama.cpp refuses a direction after block 0.
         """
         known_parameters(request)
         count_for(request)

@@ -63,7 +63,7 @@ class ExampleSerializer(serializers.Serializer[Any]):
 
 @extend_schema_serializer(examples=answer_example(examples.FEATURE, "whales"))
 class FeatureSerializer(serializers.Serializer[Any]):
-    """A feature. Facts that are not known are null."""
+    """A feature. Unknown facts are null."""
 
     index = serializers.IntegerField()
     labels = SourcedLabelSerializer(many=True, help_text="The edited one first, then the newest.")
@@ -80,7 +80,7 @@ class FeatureSerializer(serializers.Serializer[Any]):
     suppressed = TokenLogits(source="row.suppressed", help_text="Tokens whose logits it lowers most.")
     nearest = NearFeatureSerializer(many=True, allow_null=True, help_text="The most similar features first.")
     examples = ExampleSerializer(many=True, help_text="Texts in which it fires; of each source the strongest first.")
-    unavailable = serializers.CharField(help_text="Why promoted, suppressed or nearest are not known; else empty.")
+    unavailable = serializers.CharField(help_text="Why promoted, suppressed or nearest are unknown; else empty.")
 
 
 class FeatureView(APIView):

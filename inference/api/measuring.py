@@ -47,7 +47,7 @@ class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
 
     @extend_schema(responses={**ANSWER, **errors(404)}, operation_id="saes_measure_retrieve")
     def retrieve(self, request: Request, id: str) -> Response:
-        """The last measuring of the SAE: in progress, or how it ended."""
+        """Get the last measuring of the SAE, in progress or ended."""
         known_parameters(request)
         return self._answer(Measurement.objects.of(sae_of(id)))
 
@@ -55,7 +55,7 @@ class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
         request=UPLOAD, responses={202: MeasurementSerializer, **errors(400, 404, 409)}, operation_id="saes_measure"
     )
     def create(self, request: Request, id: str) -> Response:
-        """Measure the SAE over the texts of a file, by the current model: a worker that serves it begins soon.
+        """Measure the SAE over the texts of a file with the current model. A worker of the model begins soon.
 
         The file is text, one per line, or JSON lines: `{"text": "…"}` or `{"messages": […]}`. It may be gzipped. It
         is the body, of any media type, or the part `file` of a form. A bad line is refused by its number, and nothing
@@ -68,7 +68,7 @@ class MeasuringViewSet(TakesFile, GenericViewSet[Any]):
 
     @extend_schema(request=None, responses={**ANSWER, **errors(404, 409)}, operation_id="saes_measure_retry")
     def retry(self, request: Request, id: str) -> Response:
-        """Go on with a measuring that ended with an error: from the texts that were measured before it."""
+        """Resume a measuring that ended with an error, after the texts that are measured already."""
         measurement = Measurement.objects.of(sae_of(id))
         measurement.retry()
         return self._answer(measurement)

@@ -62,9 +62,9 @@ class ActivationsView(_ReadingView):
         ],
     )
     def post(self, request: Request) -> Response:
-        """Read texts, conversations or token ids: the features that fire on each token, and over each text.
+        """Read texts, conversations or token ids: return the features that fire on each token and over each text.
 
-        The current model reads, while its chats go on. Activates nothing; a steering holds for this reading only.
+        The current model reads, and its chats continue. `steering` and `profile` apply to this reading only.
         """
         asked = self.checked(request)
         reading = Reading.of(asked["sae"])
@@ -92,9 +92,9 @@ class ContrastView(_ReadingView):
 
     @extend_schema(request=ContrastRequestSerializer, responses={200: ContrastSerializer, **FAILURES})
     def post(self, request: Request) -> Response:
-        """Find the features that tell two sets of texts apart: ranked by the difference of mean scores.
+        """Find the features that distinguish two sets of texts. They are ranked by the difference of mean scores.
 
-        Some ten texts a side are enough. Of a conversation the last answer counts.
+        Ten texts in each set are enough. Of a conversation only the last answer counts.
         """
         asked = self.checked(request)
         reading = Reading.of(asked.pop("sae"))

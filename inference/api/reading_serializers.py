@@ -134,14 +134,17 @@ class ActivationsRequestSerializer(_Reading):
     messages = Chats(required=False, help_text="A conversation or several, through the model's chat template.")
     tokens = TokenIds(required=False, help_text="Token ids, once or several times.")
     top_k = serializers.IntegerField(
-        required=False, min_value=1, max_value=MOST_TOP_K, help_text="Features of each token: 5, or all of `features`."
+        required=False,
+        min_value=1,
+        max_value=MOST_TOP_K,
+        help_text="How many features of each token; by default 5, or all of `features`.",
     )
     features = serializers.ListField(
         child=serializers.IntegerField(min_value=0, max_value=2**31 - 1),
         required=False,
         min_length=1,
         max_length=MOST_FEATURES,
-        help_text="The only features looked at.",
+        help_text="Return only these features.",
     )
     positions = serializers.ChoiceField(["all", "answer"], default="all", help_text="Of conversations.")
     steering = OwnSteeringSerializer(required=False, help_text="Read under this; its features are of the SAE.")
@@ -243,7 +246,7 @@ class ContrastSerializer(_Read):
     positive = serializers.IntegerField(help_text="The number of texts.")
     negative = serializers.IntegerField()
     residual_auc = serializers.FloatField(
-        allow_null=True, help_text="The AUC of the difference of means of the residual stream, left one out."
+        allow_null=True, help_text="The AUC of the difference of means of the residual stream (leave-one-out)."
     )
     features = FeatureContrastSerializer(many=True)
-    opposed = FeatureContrastSerializer(many=True, help_text="Those that fire more in the negative texts.")
+    opposed = FeatureContrastSerializer(many=True, help_text="The features that fire more in the negative texts.")

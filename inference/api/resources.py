@@ -96,7 +96,7 @@ class ModelViewSet(_Resource):
     def load(self, request: Request, pk: str) -> Response:
         """Make the model current: workers download and load it. `status` and `progress` show how far they are.
 
-        A model whose files on this machine cannot be loaded is refused; the model that is served now stays.
+        A model whose files on this machine cannot be loaded is refused, and the model that is served now stays.
         """
         model = self.get_object()
         model.load()

@@ -24,6 +24,11 @@ class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
     progress = serializers.FloatField(allow_null=True, help_text="Share of a download, from 0 to 1.")
     request_tokens = serializers.SerializerMethodField(help_text="Most tokens of prompt and answer together.")
     error = serializers.CharField(read_only=True)
+    still_served = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Names of other models that answer, unsteered, while the load of this one goes on or has failed.",
+    )
 
     class Meta:
         model = LanguageModel
@@ -31,6 +36,7 @@ class ModelSerializer(serializers.ModelSerializer[LanguageModel]):
             *("id", "name", "source", "revision", "dtype", "device", "answer_form"),
             *("model_type", "is_current"),
             *("d_model", "num_layers", "context_length", "request_tokens", "sampling_defaults", *STATE),
+            "still_served",
         ]
         read_only_fields = fields
 

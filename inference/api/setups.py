@@ -1,4 +1,4 @@
-"""GET /api/setups and POST /api/setups/{id}/restore: the setups before, and the switch back to one."""
+"""GET /api/setups and POST /api/setups/{id}/restore: the previous setups, and the switch back to one."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class SetupProfileSerializer(serializers.Serializer[Any]):
 
 class SetupSteeringSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
-    features = serializers.SerializerMethodField(help_text="How many features it has, of all parts.")
+    features = serializers.SerializerMethodField(help_text="The number of features in all parts.")
 
     def get_features(self, setup: Setup) -> int:
         return setup.document.number
@@ -50,7 +50,7 @@ class SetupSerializer(serializers.ModelSerializer[Setup]):
     why = serializers.CharField(help_text="The change that ended it.")
     by = serializers.CharField(source="author", help_text="Who made that change.")
     missing = serializers.ListField(
-        child=serializers.CharField(), help_text="A sentence for each part that was deleted, or is another one now."
+        child=serializers.CharField(), help_text="A sentence for each part that was deleted or replaced."
     )
 
     class Meta:
@@ -90,9 +90,9 @@ class SetupViewSet(GenericViewSet[Setup]):
     permission_classes = [permissions.IsAuthenticated]
     pagination_class = None
 
-    @extend_schema(summary="List the setups before", responses={200: SetupSerializer(many=True), **errors(400)})
+    @extend_schema(summary="List the previous setups", responses={200: SetupSerializer(many=True), **errors(400)})
     def list(self, request: Request) -> Response:
-        """The setups that you may view, but not the present one; the one that was left last comes first."""
+        """The setups that you may view, the last one first, without the present one."""
         known_parameters(request)
         if not request.user.has_perm("inference.view_languagemodel"):
             raise PermissionDenied
@@ -105,10 +105,10 @@ class SetupViewSet(GenericViewSet[Setup]):
         responses={200: RestoredSetupSerializer, **errors(400, 404, 409)},
     )
     def restore(self, request: Request, id: int) -> Response:
-        """Load the model, attach the SAEs and activate the profile again, at once; the present setup is kept.
+        """Load the model, attach the SAEs and activate the profile of a setup; the present setup is kept.
 
-        It needs the permissions of these steps. It is refused, and nothing changes, where a part is missing; `partly`
-        restores the rest. `status` and `progress` of the model show how far its load is.
+        The user needs the permissions for all of these steps. Where a part is missing, the request is refused and
+        nothing changes; `partly` restores the rest. `status` and `progress` of the model show the load.
         """
         if not request.user.has_perm("inference.change_languagemodel"):
             raise PermissionDenied

@@ -138,7 +138,11 @@ class EffectsSerializer(serializers.Serializer[Any]):
         help_text="The log-probability of each word right after the prompt, mean over the prompts.",
     )
     is_broken = serializers.BooleanField(
-        allow_null=True, help_text="A perplexity above 1.6 times the unsteered one, or repeats above 0.08."
+        allow_null=True,
+        help_text=(
+            "True for a perplexity above 1.6 times the unsteered one, or repeats above 0.08. "
+            "Null at 0, and while the value or the unsteered reference has fewer than 3 answers without an error."
+        ),
     )
 
 

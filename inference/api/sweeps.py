@@ -45,7 +45,7 @@ class SweepViewSet(GenericViewSet[Any]):
 
     @extend_schema(responses={200: SweepSerializer(many=True), **errors(400, 404)}, operation_id="sweeps_list")
     def list(self, request: Request) -> Response:
-        """List the sweeps, the newest first, without their answers."""
+        """List the sweeps, newest first, without their answers."""
         known_parameters(request, "page", "page_size")
         page = self.paginate_queryset(self.get_queryset().defer("document", "prompts"))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
@@ -95,7 +95,7 @@ class SweepViewSet(GenericViewSet[Any]):
         parameters=[ID], request=None, responses={**ANSWER, **errors(404, 409)}, operation_id="sweeps_resume"
     )
     def resume(self, request: Request, id: int) -> Response:
-        """Go on with a sweep that was cancelled or failed: with the answers that are missing or have an error."""
+        """Resume a sweep that was cancelled or failed: make the answers that are missing or have an error."""
         return self._changed(id, Sweep.resume)
 
     def _changed(self, id: int, change: Any) -> Response:
@@ -131,7 +131,7 @@ class SweepFileViewSet(GenericViewSet[Any]):
         operation_id="sweeps_cells_json_retrieve",
     )
     def cells_json(self, request: Request, id: int) -> Response:
-        """Download the sweep with its answers so far as JSON, as `GET /api/sweeps/{id}` has it."""
+        """Download the sweep and its answers so far as JSON, the same as `GET /api/sweeps/{id}`."""
         known_parameters(request)
         sweep = Sweep.objects.with_id(id)
         return Response(SweepDetailSerializer(sweep).data, headers=_as_file(sweep, "json"))

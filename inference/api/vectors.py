@@ -56,13 +56,13 @@ class VectorRequestSerializer(StrictMixin):
 
 
 class MadeSerializer(serializers.Serializer[Any]):
-    norm = serializers.FloatField(help_text="Of the vector: strength 1 adds this much.")
+    norm = serializers.FloatField(help_text="The norm of the vector, which strength 1 adds.")
     residual_norm = serializers.FloatField(help_text="The mean norm of the residual stream over the tokens.")
     auc = serializers.FloatField(
         allow_null=True,
-        help_text="Of the difference of means as a classifier of the texts, left one out.",
+        help_text="The AUC of the difference of means as a classifier of the texts (leave-one-out).",
     )
-    tokens = serializers.IntegerField(help_text="The tokens that counted.")
+    tokens = serializers.IntegerField(help_text="The number of tokens that counted.")
 
 
 @extend_schema_serializer(examples=answer_example(examples.MADE_SET, "the sea"))
@@ -91,7 +91,7 @@ class VectorsView(APIView):
         operation_id="vectors_create",
     )
     def post(self, request: Request) -> Response:
-        """Make a vector of two sets of texts: it is kept as a vector set, an SAE with one direction and no encoder.
+        """Make a vector from two sets of texts. It is kept as a vector set, an SAE with one direction and no encoder.
 
         The current model reads the texts. `difference` is the difference of the means of the residual
         stream, `pca` the first principal component of the differences of pairs. Attach the set to steer by it.

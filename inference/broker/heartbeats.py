@@ -16,6 +16,11 @@ WORKERS = "millm:workers"
 """A set with the ids of workers that were alive lately: a look needs no scan of all keys."""
 
 
+def silence_s() -> float:
+    """The seconds without a heartbeat after which a worker counts as gone."""
+    return 3 * settings.INFERENCE_HEARTBEAT_S
+
+
 def _key(worker: str) -> str:
     return f"millm:worker:{worker}"
 
@@ -65,7 +70,7 @@ class Heartbeat:
 
 def write_heartbeat(heartbeat: Heartbeat) -> None:
     """Replace the worker's heartbeat. Raises RedisError."""
-    ttl_ms = int(settings.INFERENCE_HEARTBEAT_S * 3000)
+    ttl_ms = int(silence_s() * 1000)
     with connections.connection.pipeline(transaction=False) as pipeline:
         pipeline.set(_key(heartbeat.worker), json.dumps(asdict(heartbeat)), px=ttl_ms)
         pipeline.sadd(WORKERS, heartbeat.worker)

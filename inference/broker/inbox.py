@@ -183,7 +183,7 @@ class Inbox:
         if len(snapshots) < (snapshots.maxlen or 0) or snapshots[0].began <= since:
             return
         if worker and not any(snapshot.has(worker) for snapshot in snapshots):
-            raise RequestFailed(WorkerLost.code, str(WorkerLost()))
+            raise RequestFailed(WorkerLost.code, str(WorkerLost(heartbeats.silence_s())))
         if not worker and not any(snapshot.serves(model) for snapshot in snapshots):
             raise RequestFailed("no_worker", NO_WORKER)
 

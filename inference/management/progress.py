@@ -16,6 +16,8 @@ IN_PROGRESS = {"queued", "downloading", "loading"}
 def wait_until_served(model: LanguageModel, report: Callable[[str], object]) -> None:
     """`wait` for a load. Raises CommandError where no worker serves the model then."""
     wait(model, report)
+    if model.status == LanguageModel.Status.ERROR:
+        raise CommandError(model.why_unserved)
     if model.status != LanguageModel.Status.READY:
         raise CommandError(model.error or f"{model} is {model.status}: its load was cancelled")
 

@@ -48,7 +48,8 @@ class Body(BaseModel):
         request._refuse_unsupported()
         unknown = sorted(set(request.model_extra or {}) - {*cls.NEUTRAL, *cls.HARMLESS})
         if strict and unknown:
-            raise OpenAIError(400, f"{unknown[0]} is unknown", param=unknown[0], code="unknown_parameter")
+            message = f"{unknown[0]} is unknown: correct its name, or leave it out"
+            raise OpenAIError(400, message, param=unknown[0], code="unknown_parameter")
         return request
 
     def _refuse_unsupported(self) -> None:
@@ -266,7 +267,8 @@ class CompletionRequest(ChoicesRequest):
     @model_validator(mode="after")
     def _what_is_honoured(self) -> Self:
         if self.best_of is not None and self.best_of != self.choices:
-            raise ValueError("best_of other than n is not supported")
+            got = f"got best_of {self.best_of} with n {self.choices}"
+            raise ValueError(f"{got}, expected equal numbers: leave out best_of")
         if self.max_tokens == 0 and not self.echo:
             raise ValueError("max_tokens of 0 without echo leaves no answer: set echo, or more tokens")
         if len(self.prompts) * self.choices > settings.INFERENCE_MAX_CHOICES:

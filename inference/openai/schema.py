@@ -23,8 +23,8 @@ REFUSALS = {
     401: "No API key, or a wrong one",
     403: "The key's user may not activate profiles",
     404: "There is no such model, profile, response or path",
-    405: "The path has other methods",
-    409: "The profile does not fit what is here now, or the response is in another state",
+    405: "The path has no such method",
+    409: "The profile does not fit the model or the SAE, or the response is in another state",
     413: "The body is larger than this server takes",
     415: "The body is not JSON",
     429: "Too many requests wait, or are in progress for this key: try again after `Retry-After` seconds",
@@ -110,11 +110,13 @@ def _of_responses() -> dict[str, Any]:
     return {
         "/v1/responses": {"post": _post("Make a response", "ResponseRequest", RESPONSE, streams=True)},
         one: {
-            "get": _operation("A stored response", RESPONSE, parameters=named),
-            "delete": _operation("Delete it", DELETED, parameters=named),
+            "get": _operation("Get a stored response", RESPONSE, parameters=named),
+            "delete": _operation("Delete a stored response", DELETED, parameters=named),
         },
-        f"{one}/input_items": {"get": _operation("The items that it answers", ITEMS, parameters=[*named, *page])},
-        f"{one}/cancel": {"post": _operation("Cancel it while it is in progress", RESPONSE, parameters=named)},
+        f"{one}/input_items": {
+            "get": _operation("List the input items of a stored response", ITEMS, parameters=[*named, *page])
+        },
+        f"{one}/cancel": {"post": _operation("Cancel a response in progress", RESPONSE, parameters=named)},
     }
 
 
@@ -136,8 +138,10 @@ def document() -> dict[str, Any]:
             "/v1/completions": {"post": _post("Continue texts", "CompletionRequest", COMPLETION, streams=True)},
             "/v1/embeddings": {"post": _post("Embed texts", "EmbeddingRequest", EMBEDDINGS)},
             **_of_responses(),
-            "/v1/models": {"get": _operation("List the model, alone and with profiles that fit", MODELS)},
-            "/v1/models/{model}": {"get": _operation("One of them", MODEL, parameters=[name])},
+            "/v1/models": {
+                "get": _operation("List the model ids: the model alone, and with each profile that fits", MODELS)
+            },
+            "/v1/models/{model}": {"get": _operation("Get a model id", MODEL, parameters=[name])},
         },
         "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }

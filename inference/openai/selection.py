@@ -254,22 +254,37 @@ def _other(model_id: str, current: LanguageModel | None) -> LanguageModel:
 def model_list() -> dict[str, Any]:
     """The answer of /v1/models: the current model, its ids with the profiles that fit now, other served models.
 
-    Of the profiles the active one comes first, then the one that was changed last. `has_more` says that more fit than
+    The current model and its ids are left out where its load failed. Of the profiles the active one comes first, then
+    the one that was changed last. `has_more` says that more fit than
     INFERENCE_MAX_LISTED_PROFILES: these are not listed, and served all the same.
     """
     others = list(_others())
     current = LanguageModel.objects.current()
-    listed: list[dict[str, Any]] = []
+    current = None if current is None or _has_failed(current) else current
+    found: list[dict[str, Any]] = []
     profiles: list[tuple[str, datetime]] = []
     if current is not None:
         fitting = Profile.objects.fitting(current, SAE.objects.attached()).values_list("name", "created_at")
         latest = fitting.filter(is_active=False).order_by("-updated_at")
         most = settings.INFERENCE_MAX_LISTED_PROFILES
         profiles = [*fitting.filter(is_active=True), *latest[: most + 1]]
-        listed = [entry(f"{current.name}:{name}", created_at) for name, created_at in profiles[:most]]
-        listed.insert(0, entry(current.name, current.created_at))
-    listed += [entry(model.name, model.created_at) for model in others]
-    return {"object": "list", "data": listed, "has_more": len(profiles) > settings.INFERENCE_MAX_LISTED_PROFILES}
+        found = [entry(f"{current.name}:{name}", created_at) for name, created_at in profiles[:most]]
+        found.insert(0, entry(current.name, current.created_at))
+    found += [entry(model.name, model.created_at) for model in others]
+    return {"object": "list", "data": found, "has_more": len(profiles) > settings.INFERENCE_MAX_LISTED_PROFILES}
+
+
+def listed(model_id: str) -> dict[str, Any]:
+    """The entry of /v1/models of one id, also of a profile beyond the limit. Raises OpenAIError 404 or 503."""
+    model, profile = served_model(model_id)
+    if _has_failed(model):
+        raise OpenAIError(503, model.why_unserved, code="no_worker")
+    return entry(model_id, (profile or model).created_at)
+
+
+def _has_failed(model: LanguageModel) -> bool:
+    """True where the load of the model failed, and no worker answers for an earlier load of it."""
+    return model.status == LanguageModel.Status.ERROR and model.name not in _served()
 
 
 def _others() -> "QuerySet[LanguageModel]":

@@ -1,5 +1,6 @@
 """From pydantic's errors to a message for the sender of a wrong body."""
 
+import json
 import re
 from typing import Any
 
@@ -65,5 +66,5 @@ def _got(detail: ErrorDetails, message: str) -> str:
     value: Any = detail["input"]
     if detail["type"] in OTHERS or not isinstance(value, str | int | float):
         return ""
-    shown = repr(value)
+    shown = json.dumps(value) if isinstance(value, bool) else repr(value)
     return "" if len(shown) > SHOWN or shown in message else f", got {shown}"

@@ -15,7 +15,7 @@ from inference.openai.chat_answer import ChatAnswer
 from inference.openai.endpoint import as_openai_error, in_database, is_strict, json_body, openai_view
 from inference.openai.generation import Generation
 from inference.openai.requests import ChatRequest, ChoicesRequest, CompletionRequest
-from inference.openai.selection import entry, model_list, served_model
+from inference.openai.selection import listed, model_list
 from inference.openai.server_sent import WAITING, as_event, event_stream
 
 
@@ -47,8 +47,7 @@ async def models(request: HttpRequest, user: Any) -> HttpResponseBase:
 @openai_view("GET")
 async def model(request: HttpRequest, user: Any, name: str) -> HttpResponseBase:
     """Show one model id."""
-    current, profile = await in_database(served_model, name)
-    return JsonResponse(entry(name, (profile or current).created_at))
+    return JsonResponse(await in_database(listed, name))
 
 
 async def _chat(request: HttpRequest, user: Any) -> HttpResponseBase:

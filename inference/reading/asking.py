@@ -17,10 +17,10 @@ from steering.errors import Refused
 
 
 class ReadingFailed(Refused):
-    """A reading that a worker refused, or did not bring to its end."""
+    """A reading that a worker refused, or did not bring to its end. The message has no full stop, as every Refused."""
 
     def __init__(self, error: RequestFailed) -> None:
-        super().__init__(str(error), **({"field": error.param} if error.param else {}))
+        super().__init__(str(error).removesuffix("."), **({"field": error.param} if error.param else {}))
         self.code, self.status = error.code, error.status
 
 

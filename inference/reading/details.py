@@ -11,7 +11,8 @@ TOP = 10
 
 
 def ensure_details(sae: SAE, index: int) -> str:
-    """Have promoted, suppressed and nearest of the feature in its row; return "", or the reason why they are not known.
+    """Have promoted, suppressed and nearest of the feature in its row; return "", or the reason why they are not known,
+    without a full stop.
 
     Raises the error of an outage of PostgreSQL.
     """
@@ -25,7 +26,7 @@ def ensure_details(sae: SAE, index: int) -> str:
     except Exception as error:
         if (outage := outage_of(error)) is None or outage.service == "PostgreSQL":
             raise
-        return outage.message
+        return outage.message.removesuffix(".")
     row, _ = Feature.objects.get_or_create(sae=sae, index=index)
     missing = [name for name in DETAILS if getattr(row, name) is None]  # an import may have brought the others
     for name in missing:

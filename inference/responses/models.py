@@ -88,6 +88,7 @@ class StoredResponse(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
     conversation = models.CharField(max_length=37, help_text="The id of the first response of the conversation.")
     previous = models.CharField(max_length=37, blank=True, help_text="The id of the response that it goes on from.")
+    model = models.TextField(blank=True, db_default="", help_text="The model id of the request.")
     status = models.CharField(max_length=11, choices=Status.choices)
     inbox = models.CharField(max_length=100, blank=True, help_text="While in progress: where its web reads events.")
     input_items = JSONText(help_text="The items of its request, without those of earlier responses.")
@@ -100,7 +101,8 @@ class StoredResponse(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        default_permissions = ()
+        verbose_name = "stored response"
+        default_permissions = ("view", "delete")  # of the admin; an owner needs none
         indexes = [
             models.Index(fields=["owner", "-created_at", "-id"], include=["size"], name="responses_of_owner"),
             models.Index(fields=["conversation"], name="responses_of_conversation"),
@@ -186,9 +188,12 @@ class StoredResponse(models.Model):
         running.update(status=self.Status.CANCELLED)
         self.refresh_from_db()
 
+    def check_deletable(self) -> None:
+        """Every response can be deleted: the end of one in progress is not stored then."""
+
     def _insert(self, body: Mapping[str, Any]) -> None:
         """Insert the row, and keep what it goes on from as long as it."""
-        self.body, self.size = {**body}, self._bytes(body)
+        self.body, self.size, self.model = {**body}, self._bytes(body), body.get("model", "")
         self.expires_at = timezone.now() + timedelta(days=settings.INFERENCE_RESPONSES_KEPT_DAYS)
         self.save(force_insert=True)
         if self.previous:

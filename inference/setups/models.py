@@ -37,7 +37,7 @@ class SetupManager(models.Manager["Setup"]):
         return next(iter(self.others()), None)
 
     def others(self) -> "list[Setup]":
-        """The kept setups that are not the present one; the one that was left last comes first."""
+        """The kept setups that are not the present one, the one that was left last first."""
         return self.other_than(self.now()) if self.exists() else []
 
     def other_than(self, now: "Setup | None") -> "list[Setup]":
@@ -47,7 +47,7 @@ class SetupManager(models.Manager["Setup"]):
     def last_left(self) -> "Setup":
         """`before`. Raises NoSuchSetup."""
         if (found := self.before()) is None:
-            raise NoSuchSetup("there is no setup before this one: a load or an unload keeps the setup that it ends")
+            raise NoSuchSetup("there is no previous setup: a load or an unload keeps the setup that it ends")
         return found
 
     def with_id(self, setup_id: int) -> "Setup":
@@ -136,7 +136,9 @@ class Setup(Origin):
         if self.is_by_hand:
             parts.append(f"live steering by hand ({self.steering_in_words})")
         listed = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
-        return f"model {self.model_name}" + (f" with {listed}" if parts else "")
+        options = [one for one in (self.dtype, self.device) if one != "auto"]
+        named = f"model {self.model_name}" + (f" ({', '.join(options)})" if options else "")
+        return named + (f" with {listed}" if parts else "")
 
     @property
     def in_words(self) -> str:

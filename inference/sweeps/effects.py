@@ -13,6 +13,8 @@ MOST_REPEATS = 0.08
 """The share of repeated 4-grams beyond which the text counts as broken."""
 MOST_LOSS = 700.0
 """exp of more is no float."""
+LEAST_ANSWERS = 3
+"""Answers of a value from which its text is judged: a single answer varies too much with its seed."""
 
 
 def repeats(text: str) -> float:
@@ -48,7 +50,17 @@ class Effects:
     words: list[float | None]
     """The log-probability of each chosen word, mean over the prompts."""
     is_broken: bool | None
-    """By `is_broken`; None while it is unknown."""
+    """By `is_broken`; None at 0, the reference, and where too few answers or figures are known."""
+
+    @property
+    def answers(self) -> int:
+        """The answers without an error."""
+        return self.cells - self.failed
+
+    @property
+    def is_judged(self) -> bool:
+        """True where the value has enough answers to judge its text."""
+        return self.answers >= LEAST_ANSWERS
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self)}
@@ -64,13 +76,14 @@ def effects(values: Sequence[float], words: int, cells: Iterable[Mapping[str, An
     for cell in cells:
         by_value[cell["value_at"]].append(cell)
     zero = [one for at, value in enumerate(values) if value == 0 for one in by_value[at] if not one["error"]]
-    unsteered = _perplexity(zero)
+    unsteered = _perplexity(zero) if len(zero) >= LEAST_ANSWERS else None
     return [_of_value(value, words, by_value[at], unsteered) for at, value in enumerate(values)]
 
 
 def _of_value(value: float, words: int, cells: Sequence[Mapping[str, Any]], unsteered: float | None) -> Effects:
     good = [cell for cell in cells if not cell["error"]]
     own, repeated = _perplexity(good), _mean(cell["repeats"] for cell in good)
+    is_judged = value != 0 and len(good) >= LEAST_ANSWERS
     return Effects(
         value,
         len(cells),
@@ -78,7 +91,7 @@ def _of_value(value: float, words: int, cells: Sequence[Mapping[str, Any]], unst
         own,
         repeated,
         [_of_word(good, word) for word in range(words)],
-        None if value == 0 else is_broken(own, repeated, unsteered),
+        is_broken(own, repeated, unsteered) if is_judged else None,
     )
 
 

@@ -84,6 +84,10 @@ def test_a_request_whose_taker_died_before_it_said_so_fails(server: ModelServer,
     server.answer(generate(message))
     kind, data = last(message)
     assert (kind, data["code"]) == ("failed", "worker_lost")
+    silent = (
+        "The worker that had this request has not been heard of for 3 seconds, so the request was ended: try again."
+    )
+    assert data["message"] == silent
     assert not server.jobs
 
 

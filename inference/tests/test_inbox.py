@@ -106,6 +106,7 @@ def test_a_worker_that_is_gone_from_all_looks_is_lost() -> None:
     with pytest.raises(RequestFailed) as lost:
         run(test)
     assert (as_openai_error(lost.value).status, lost.value.code) == (503, "worker_lost")
+    assert f"has not been heard of for {heartbeats.silence_s():g} second" in str(lost.value)
 
 
 def test_whoever_asks_for_a_model_that_nobody_serves_is_refused_by_a_look_of_now() -> None:

@@ -207,6 +207,19 @@ def configure(**values: Any) -> Callable[[Path], None]:
     return spoil
 
 
+def cut_the_tokenizer(folder: Path) -> None:
+    whole = (folder / "tokenizer.json").read_bytes()
+    (folder / "tokenizer.json").write_bytes(whole[: len(whole) // 2])
+
+
+def empty_the_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def spoil_the_settings_of_the_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("[]")
+
+
 SEEN_BY_THE_WEB = [
     (truncate, "model.safetensors cannot be read as safetensors, or is cut short"),
     (claim_a_huge_header, "model.safetensors cannot be read as safetensors, or is cut short"),
@@ -216,6 +229,9 @@ SEEN_BY_THE_WEB = [
     (rename_the_weights, "has neither model.safetensors nor model.safetensors.index.json"),
     (configure(vocab_size=333), "model.embed_tokens.weight is 320 x 32 in the files: expected 333 x 32"),
     (configure(hidden_size=48), "model.embed_tokens.weight is 320 x 32 in the files: expected 320 x 48"),
+    (cut_the_tokenizer, "tokenizer.json is not JSON: EOF while parsing"),
+    (empty_the_tokenizer, "tokenizer.json has no model with a vocab: expected a file of the tokenizers library"),
+    (spoil_the_settings_of_the_tokenizer, "tokenizer_config.json holds list: expected an object"),
 ]
 SEEN_BY_THE_WORKER = [
     (drop_a_weight, "the files lack 1 weights, model.layers.1.mlp.up_proj.weight among them"),

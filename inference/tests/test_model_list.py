@@ -1,6 +1,7 @@
-"""GET /v1/models: bounded, by names alone, the active profile and the latest first."""
+"""GET /v1/models: bounded, by names alone, the active profile first, then the last changed."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,35 @@ def test_other_served_models_follow_beyond_the_bound(
     beats = [Heartbeat("w", "other", "ready", "cpu", 0, 0, 1, 0), Heartbeat("v", "demo", "ready", "cpu", 0, 0, 1, 0)]
     monkeypatch.setattr(heartbeats, "live_workers", lambda: beats)
     assert listed(client) == (["demo", "demo:p0", "other"], True)
+
+
+def test_a_model_whose_load_failed_is_not_listed_and_its_entry_has_the_reason(
+    client: Client, twelve: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = LanguageModel.objects.get()
+    failed = Heartbeat("w", "", "error", "cpu", 0, 0, 1, 0, load=demo.load_id, error="no memory")
+    monkeypatch.setattr(heartbeats, "live_workers", lambda: [failed])
+    assert listed(client) == ([], False)
+    for name in ("demo", "demo:p0"):
+        answer = client.get(f"/v1/models/{name}")
+        assert answer.status_code == 503
+        assert answer.json()["error"]["message"] == "demo failed to load: no memory."
+    ready = replace(failed, model="demo", status="ready", error="")
+    monkeypatch.setattr(heartbeats, "live_workers", lambda: [failed, ready])
+    assert listed(client)[0][:2] == ["demo", "demo:p0"]
+    assert client.get("/v1/models/demo").status_code == 200
+
+
+def test_a_model_that_still_answers_is_listed_in_place_of_the_one_whose_load_failed(
+    client: Client, twelve: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = LanguageModel.objects.register(LanguageModel.objects.get().source, name="other", anywhere=True)
+    other.make_current()
+    beat = Heartbeat("w", "demo", "error", "cpu", 0, 0, 1, 0, load=other.load_id, error="no memory", is_open=True)
+    monkeypatch.setattr(heartbeats, "live_workers", lambda: [beat])
+    assert listed(client) == (["demo"], False)
+    message = client.get("/v1/models/other").json()["error"]["message"]
+    assert message == "other failed to load: no memory. demo still answers requests."
 
 
 def test_no_strengths_are_read(client: Client, twelve: list[str]) -> None:

@@ -152,6 +152,27 @@ def test_a_model_that_cannot_be_is_refused(
     assert LanguageModel.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"source": "nope/"}, 404, "'nope/' is not a hub id: expected owner/name, or a folder that begins with /"),
+        ({"source": "a/b/c"}, 404, "is not a hub id"),
+        ({"source": "owner/x..y"}, 404, "is not a hub id"),
+        ({"source": "owner/saes", "revision": "a//b"}, 404, "is not a revision of owner/saes"),
+        ({"source": "{root}/nothing"}, 400, "is not a folder on this machine"),
+        ({"source": "{root}/saes", "path": "nothing"}, 400, "is not a folder on this machine"),
+    ],
+)
+def test_an_sae_whose_source_cannot_be_is_refused_at_once(
+    api: APIClient, folders: Path, body: dict[str, Any], status: int, said: str
+) -> None:
+    sent = {name: str(value).replace("{root}", str(folders)) for name, value in body.items()}
+    answer = api.post("/api/saes", {**sent, "id": "x"})
+    assert answer.status_code == status, answer.data
+    assert said in answer.data["detail"]
+    assert not SAE.objects.exists()
+
+
 def test_the_catalogue_lists_what_a_folder_holds(api: APIClient, folders: Path) -> None:
     found = api.get("/api/saes/catalogue", {"source": str(folders / "saes")})
     assert [one["path"] for one in found.data] == ["a", "b"]

@@ -22,13 +22,13 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_redis")]
 MODELS = "/admin/inference/languagemodel/"
 SHAPE = {"d_model": 16, "num_layers": 4, "context_length": 512}
 READY = {"status": "ready", "d_in": 16, "d_sae": 100, "layer": 2, "hook_name": "blocks.2.hook_resid_post"}
-BACK = "Back to the setup before"
+BACK = "Back to the previous setup"
 WORDS = "model first with SAE s and profile ocean"
 
 
 @pytest.fixture
 def second() -> LanguageModel:
-    """Current; the setup before is of `first`, with an SAE and a profile."""
+    """Current; the previous setup is of `first`, with an SAE and a profile."""
     first = LanguageModel.objects.create(name="first", source="/first", **SHAPE)
     made = LanguageModel.objects.create(name="second", source="/second", **SHAPE)
     first.load()
@@ -84,14 +84,26 @@ def test_the_message_after_a_load_leads_back(admin_client: Client, second: Langu
     assert LanguageModel.objects.current() == second
 
 
-def test_the_list_of_models_has_the_setups_before(admin_client: Client, second: LanguageModel) -> None:
+def test_the_list_of_models_has_the_previous_setups(admin_client: Client, second: LanguageModel) -> None:
     shown = text(admin_client.get(MODELS))
     assert "Model first with SAE s and profile ocean" in shown
+    assert "dtype auto, device auto" in shown
     assert "model second was loaded" in shown
     assert f'href="{page_of(setup())}"' in shown
     setup().restore()
     second.delete()
     assert "Model second was deleted" in text(admin_client.get(MODELS))
+
+
+def test_setups_that_differ_in_their_load_options_alone_are_told_apart(
+    admin_client: Client, second: LanguageModel
+) -> None:
+    Setup.objects.create(model_name="first", source="/first", dtype="bfloat16", device="cuda:0", why="it was loaded")
+    Setup.objects.create(model_name="first", source="/first", dtype="bfloat16", device="auto", why="it was loaded")
+    shown = text(admin_client.get(MODELS))
+    assert "Model first (bfloat16, cuda:0)" in shown
+    assert "Model first (bfloat16)<" in shown
+    assert "dtype bfloat16, device cuda:0" in shown
 
 
 def test_the_page_of_a_failed_load_and_the_dashboard_lead_back(admin_client: Client, second: LanguageModel) -> None:
@@ -240,7 +252,8 @@ def run(*words: str) -> tuple[str, str]:
 def test_commands_list_and_restore(second: LanguageModel) -> None:
     kept = setup()
     line = run("list_setups")[0].rstrip("\n").split("\t")
-    assert (line[:4], line[5:]) == ([str(kept.pk), "first", "s", "ocean"], ["model second was loaded", ""])
+    assert line[:6] == [str(kept.pk), "first", "auto", "auto", "s", "ocean"]
+    assert line[7:] == ["model second was loaded", ""]
     assert json.loads(run("list_setups", "--json")[0])["profile"]["name"] == "ocean"
     out, told = run("restore_setup")
     assert (out, told) == ("queued\n", f"Back to {WORDS}.\n")
@@ -257,7 +270,7 @@ def test_the_command_needs_a_word_to_leave_something_out(second: LanguageModel) 
 
 
 def test_the_command_says_that_there_is_nothing_to_go_back_to() -> None:
-    with pytest.raises(CommandError, match="there is no setup before this one"):
+    with pytest.raises(CommandError, match="there is no previous setup"):
         run("restore_setup")
     with pytest.raises(CommandError, match="there is no setup 7"):
         run("restore_setup", "7")

@@ -1,5 +1,7 @@
 """The state of a model's load: each worker says its own, and what is shown is made of them."""
 
+from dataclasses import replace
+
 import pytest
 import redis
 from django.contrib.auth.models import User
@@ -49,6 +51,25 @@ def test_a_worker_that_fails_beside_one_that_serves_does_not_leave_an_error(mode
     assert now(model) == ("ready", 1.0, "")
     heartbeats.clear_heartbeat("first")
     assert now(model) == ("error", None, "no memory")
+
+
+def test_a_model_that_still_answers_is_named_while_the_new_one_loads_and_when_its_load_failed(
+    model: LanguageModel, admin_client: Client
+) -> None:
+    old = LanguageModel.objects.create(name="old", source="owner/old", **SIZES)
+    beat = heartbeats.Heartbeat("first", "old", "loading", "cpu", 0, 0, 16, 0, load=model.load_id, is_open=True)
+    row = f"{LIST}{model.pk}/change/"
+    for status, error in (("loading", ""), ("error", "no memory")):
+        heartbeats.write_heartbeat(replace(beat, status=status, error=error))
+        assert now(model)[0] == status
+        assert model.still_served == ["old"]
+        assert admin_client.get(f"/api/models/{model.pk}").json()["still_served"] == ["old"]
+        for page in (LIST, row):
+            assert "old still answers requests, unsteered." in " ".join(admin_client.get(page).content.decode().split())
+    assert "still answer" not in admin_client.get(f"{LIST}{old.pk}/change/").content.decode()
+    say(model, "ready", 1.0, worker="first")
+    model.refresh_from_db()
+    assert model.still_served == []
 
 
 def test_the_worker_that_is_furthest_is_shown(model: LanguageModel) -> None:

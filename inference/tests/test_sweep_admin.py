@@ -85,6 +85,19 @@ def test_the_form_makes_a_sweep_whose_page_shows_the_progress(admin_client: Clie
     assert "Log-probability of “ sea”" in panel
 
 
+def test_a_value_with_a_single_answer_is_not_judged(admin_client: Client, sae: SAE) -> None:
+    form = text(admin_client.get(f"{SWEEPS}add/"))
+    assert "A value is judged from 3 answers on" in form
+    send(admin_client, prompts="One?", seeds="1")
+    sweep = Sweep.objects.get()
+    answered(sweep, broken_from=1.0)
+    page = text(admin_client.get(f"{SWEEPS}{sweep.pk}/change/"))
+    assert page.count("one answer, too few to judge") == 2  # at 0.5 and 1, not at the reference
+    assert "This sweep asks for 1 answer a value, too few to judge" in " ".join(page.split())
+    assert "By this rule it is broken at" not in page
+    assert "sweep-point-broken" not in page
+
+
 def test_other_values_take_the_place_of_the_range_and_texts_are_continued(admin_client: Client, sae: SAE) -> None:
     fields = {name: value for name, value in FORM.items() if name != "chat"}
     admin_client.post(f"{SWEEPS}add/", fields | {"values": "0.25; 2"})

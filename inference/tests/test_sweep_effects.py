@@ -40,7 +40,7 @@ FAILED = {"value_at": 1, "prompt_at": 0, "error": "x", "words": [], "tokens": 0,
 
 def test_a_value_has_the_perplexity_of_all_tokens_together_and_means_over_answers_and_prompts() -> None:
     cells = [
-        cell(0, 0, [-1.0, -2.0], -3.0),
+        *[cell(0, 0, [-1.0, -2.0], -3.0)] * 3,
         cell(1, 0, [-1.0], -1.0, 0.0),
         cell(1, 0, [-5.0, -3.0, -1.0], -1.0, 0.05),  # another seed of the prompt
         cell(1, 1, [-2.0], -7.0, 0.1),
@@ -54,6 +54,24 @@ def test_a_value_has_the_perplexity_of_all_tokens_together_and_means_over_answer
     assert zero.perplexity == pytest.approx(math.exp(1.5))
     assert zero.is_broken is None
     assert one.is_broken is True  # exp(2.4) is more than 1.6 exp(1.5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answers", "failed", "verdict"),
+    [(3, 1, 0, None), (3, 2, 0, None), (3, 3, 0, True), (3, 2, 4, None), (2, 3, 0, None)],
+)
+def test_a_value_is_judged_by_at_least_three_answers_without_an_error_and_as_many_unsteered_ones(
+    reference: int, answers: int, failed: int, verdict: bool | None
+) -> None:
+    cells = [cell(0, 0, [-1.0], None)] * reference + [cell(1, 0, [-9.0], None)] * answers + [FAILED] * failed
+    _, one = effects([0.0, 1.0], 1, cells)
+    assert one.is_broken is verdict
+    assert one.is_judged is (answers >= 3)
+
+
+def test_three_answers_that_repeat_themselves_are_broken_without_a_reference() -> None:
+    [one] = effects([1.0], 0, [cell(0, 0, [-1.0], None, 0.5)] * 3)
+    assert one.is_broken is True
 
 
 def test_a_value_without_answers_has_no_effects() -> None:

@@ -9,6 +9,7 @@ import redis
 
 from inference.broker import claims, connections
 from inference.broker.events import alive_inboxes, report_failure, write_events
+from inference.broker.heartbeats import silence_s
 from inference.broker.messages import Message
 from inference.interface import Event, EventsLost, GenerationError, TimedOut, WorkerLost
 from inference.worker.consumer import acknowledge
@@ -67,7 +68,7 @@ class JobTable:
         elif not claims.claim(request_id, self._worker):
             dropped = "another worker has it"
             if not claims.claimer_is_alive(request_id):  # the other worker died before it could report its claim
-                report_failure(message.inbox, request_id, WorkerLost.code, str(WorkerLost()))
+                report_failure(message.inbox, request_id, WorkerLost.code, str(WorkerLost(silence_s())))
         else:
             dropped = ""
         if dropped:

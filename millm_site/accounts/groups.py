@@ -17,20 +17,22 @@ MEANINGFUL: Allowed = {
     "steering.featurelabel": EVERYTHING,
     "inference.languagemodel": EVERYTHING,
     "steering.sae": EVERYTHING,
+    "inference.storedresponse": ("view", "delete"),
     "millm_site.apikey": EVERYTHING,
     "auth.user": EVERYTHING,
     "auth.group": EVERYTHING,
 }
-ACCESS = ("millm_site.apikey", "auth.user", "auth.group")
+OF_ADMINISTRATORS = ("inference.storedresponse", "millm_site.apikey", "auth.user", "auth.group")
+"""Texts of other users, and access."""
 
-_viewer: Allowed = {model: LOOK for model in MEANINGFUL if model not in ACCESS}
+_viewer: Allowed = {model: LOOK for model in MEANINGFUL if model not in OF_ADMINISTRATORS}
 _editor: Allowed = {
     **_viewer,
     "profiles.profile": EVERYTHING,
     "steering.steeringstate": ("view", "change"),
     "steering.featurelabel": EVERYTHING,
 }
-_operator = {model: actions for model, actions in MEANINGFUL.items() if model not in ACCESS}
+_operator = {model: actions for model, actions in MEANINGFUL.items() if model not in OF_ADMINISTRATORS}
 # Each group has all permissions of the group before it.
 READY_MADE: dict[str, Allowed] = {
     "Viewers": _viewer,

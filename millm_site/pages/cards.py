@@ -150,7 +150,7 @@ def model_card(now: Snapshot) -> dict[str, Any] | None:
 
 
 def setup_card(now: Snapshot, user: Any) -> dict[str, Any] | None:
-    """The setup before, where `user` may restore it."""
+    """The previous setup, where `user` may restore it."""
     present = Setup.of(now.model, now.saes, now.active, now.state) if now.model else None
     found = offered(Setup.objects.other_than(present)[:1], user) if now.may["model"] else []
     return {"row": found[0], "url": setup_url(found[0])} if found else None

@@ -36,6 +36,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _listed("Models", "deployed_code", "inference.languagemodel"),
                 _listed("SAEs", "hub", "steering.sae"),
+                _listed("Stored responses", "inbox", "inference.storedresponse"),
             ],
         },
         {

@@ -5,11 +5,26 @@ import re
 import pytest
 from django.test import Client
 
+from inference.sweeps.models import Sweep
 from millm_site.tests.test_dashboard import words
 from profiles.models import Profile
 from profiles.tests.conftest import model, profile, sae
 
 __all__ = ["model", "profile", "sae"]  # fixtures
+SWEEP = Sweep(
+    id=1,
+    profile="ocean",
+    document={},
+    steerings=[None],
+    values=[0.0],
+    prompts=["Hello."],
+    seeds=[1],
+    words=[],
+    chat=True,
+    max_tokens=8,
+    sampling={"temperature": 1.0, "top_p": 1.0},
+    total=1,
+)
 pytestmark = pytest.mark.usefixtures("own_redis")
 
 
@@ -38,6 +53,10 @@ def heading(html: str) -> str:
         ("/admin/inference/languagemodel/add/", "Models > New model"),
         ("/admin/steering/sae/", "SAEs"),
         ("/admin/steering/sae/tiny-sae/change/", "SAEs > tiny-sae"),
+        ("/admin/inference/sweep/", "Sweeps"),
+        ("/admin/inference/sweep/add/", "Sweeps > New sweep"),
+        ("/admin/inference/sweep/1/change/", "Sweeps > Sweep 1: intensity of ocean"),
+        ("/admin/inference/sweep/1/delete/", "Sweeps > sweep 1 > Delete"),
         ("/admin/steering/featurelabel/import/", "Feature labels > Import labels"),
         ("/admin/millm_site/apikey/", "API keys"),
         ("/admin/nothing/", "There is no such page"),
@@ -48,6 +67,7 @@ def test_a_heading_has_one_level_for_each_page_above(
 ) -> None:
     Profile.objects.filter(pk=profile.pk).update(id="prof_1")
     Profile.history.filter(id=profile.pk).update(id="prof_1")
+    SWEEP.save(force_insert=True)
     html = admin_client.get(path).content.decode()
     assert heading(html) == expected
     [title] = re.findall(r"<title>(.*?)</title>", html, flags=re.DOTALL)

@@ -1,11 +1,19 @@
-"""Our words for sentences of Django, Unfold and DRF: the compiled catalogue is that of the source, and is used."""
+"""Our words for sentences of Django, Unfold, DRF and pydantic; the compiled catalogue is that of the source."""
 
 import gettext
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from django.conf import settings
 from django.utils.translation import gettext as translated
+
+from inference.api.reading_serializers import ActivationsRequestSerializer
+from inference.openai.errors import OpenAIError
+from inference.openai.requests import ChatRequest, CompletionRequest
+from steering import strict_json
 
 FOLDER = Path(settings.LOCALE_PATHS[0]) / "en" / "LC_MESSAGES"
 STRING = r'((?:"(?:[^"\\]|\\.)*"\s*)+)'
@@ -37,3 +45,50 @@ def test_the_compiled_catalogue_has_what_the_source_says() -> None:
 
 def test_it_is_used() -> None:
     assert translated("Yes, I’m sure") == "Delete"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.0.content.0: got 'image_url' as 'type', expected one of 'text', 'refusal'",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "?"}}]},
+            "tools.0.function.name: expected a string that matches ^[a-zA-Z0-9_-]{1,64}$, got '?'",
+        ),
+        ({"stream": 1}, "stream: expected true or false, got 1"),
+        ({"temperature": True}, "temperature: expected a number, got true"),
+        ({"nope": 1}, "nope is unknown: correct its name, or leave it out"),
+    ],
+)
+def test_a_wrong_body_of_v1_is_refused_without_words_of_pydantic(fields: dict[str, Any], said: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+    with pytest.raises(OpenAIError) as refused:
+        ChatRequest.parse(json.dumps(body).encode(), strict=True)
+    assert str(refused.value) == said
+
+
+def test_an_empty_list_of_a_field_that_may_be_a_text_too_is_named_alone() -> None:
+    with pytest.raises(OpenAIError, match=r"prompt: got 0 entries, expected at least 1$"):
+        CompletionRequest.parse(b'{"model": "m", "prompt": []}')
+
+
+def test_bytes_that_are_no_text_are_named_by_their_place() -> None:
+    with pytest.raises(ValueError, match="byte 6 is not UTF-8: send the text as UTF-8"):
+        strict_json.loads(b'{"a":\xff}')
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"features": []}, "features", "Expected at least 1 entries."),
+        ({"profile": "a\0"}, "profile", "Expected a text without null characters."),
+        ({"top_k": 1.5}, "top_k", "Expected a whole number."),
+    ],
+)
+def test_a_wrong_field_of_rest_is_refused_without_words_of_drf(body: dict[str, Any], field: str, said: str) -> None:
+    serializer = ActivationsRequestSerializer(data={"texts": ["x"], **body})
+    assert not serializer.is_valid()
+    assert serializer.errors[field] == [said]

@@ -17,6 +17,8 @@ from django.urls import URLPattern, get_resolver
 
 from inference.demo.register import register_demo
 from inference.models import LanguageModel, Sweep
+from inference.responses.ids import new_response_id
+from inference.responses.models import StoredResponse
 from inference.sweeps.plan import Plan
 from inference.sweeps.subject import Subject
 from millm_site.accounts.groups import make_groups
@@ -78,7 +80,7 @@ def _view(leaf: URLPattern) -> str:
 
 
 def _filled(pattern: str) -> str:
-    kinds = "profile|steeringstate|featurelabel|languagemodel|model|sae|sweep|user|group|apikey"
+    kinds = "profile|steeringstate|featurelabel|languagemodel|model|sae|sweep|storedresponse|user|group|apikey"
     kind = re.search(rf"({kinds})s?[/<(]", pattern)
     row = _row(kind.group(1)) if kind else "1"
     values = {
@@ -104,6 +106,7 @@ def _row(kind: str) -> str:
         "model": LanguageModel.objects,
         "sae": SAE.objects,
         "sweep": Sweep.objects,
+        "storedresponse": StoredResponse.objects,
         "user": User.objects.filter(is_superuser=True),
         "group": Group.objects,
         "apikey": APIKey.objects,
@@ -119,7 +122,9 @@ def site(transactional_db: None) -> None:
     FeatureLabel.objects.filter(index__gt=3).delete()
     SteeringState.objects.load().replace({3: 1.0})
     Sweep.objects.start(Subject.of_profile("ocean"), Plan(values=[1.0], prompts=["Tell me something."])).cancel()
-    APIKey.objects.issue(User.objects.create_superuser("root", password="x"), "root's")
+    root = User.objects.create_superuser("root", password="x")
+    APIKey.objects.issue(root, "root's")
+    store_response(root)
 
 
 @pytest.fixture
@@ -127,6 +132,13 @@ def viewer(site: None) -> User:
     made = User.objects.create_user("viewer", password="x", is_staff=True)
     made.groups.add(Group.objects.get(name="Viewers"))
     return made
+
+
+def store_response(owner: User) -> None:
+    """A stored response of `owner`."""
+    row = StoredResponse.following(owner, new_response_id(), None)
+    row.input_items = [{"type": "message", "role": "user", "content": "Tell me something."}]
+    row.end("completed", {"model": "demo", "output": [{"type": "message", "role": "assistant", "content": "The sea."}]})
 
 
 def content() -> dict[str, str]:
@@ -217,7 +229,7 @@ def test_a_viewer_sees_what_is_there(viewer: User) -> None:
         assert path in seen
     for model in ("profiles/profile", "steering/steeringstate", "steering/featurelabel", "steering/sae"):
         assert f"/admin/{model}/" in seen
-    assert not [path for path in seen if re.match(r"/admin/(auth|millm_site)/", path)]
+    assert not [path for path in seen if re.match(r"/admin/(auth|millm_site|inference/storedresponse)/", path)]
     assert content() == before
 
 

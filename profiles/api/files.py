@@ -74,7 +74,7 @@ class TransferActions:
     )
     @action(detail=False, methods=["post"], url_path="import")
     def import_(self, request: Request) -> Response:
-        """Import all profiles of a file, or none. The answer is the profile, or for a bundle `results`."""
+        """Import all profiles of a file, or none. The answer is the profile; for a bundle it is `results`."""
         on_conflict: Any = request.query_params.get("on_conflict", "fail")
         if on_conflict not in get_args(OnConflict):
             expected = ", ".join(get_args(OnConflict))
@@ -92,7 +92,7 @@ class TransferActions:
     )
     @action(detail=False, url_path="export", pagination_class=None)
     def export_many(self, request: Request) -> HttpResponse:
-        """One file of all profiles, or of the profiles that match the filters and `name`."""
+        """Export all profiles in one file, or those that match the filters and `name`."""
         view: Any = self
         names = request.query_params.getlist("name")
         chosen = view.filter_queryset(Profile.objects.all())
@@ -105,7 +105,7 @@ class TransferActions:
     @extend_schema(responses={200: FILE_SCHEMA, **errors(404)})
     @action(detail=True)
     def export(self, request: Request, pk: str) -> HttpResponse:
-        """The profile's file."""
+        """Export the profile as a file."""
         view: Any = self
         profile = view.get_object()
         return transfer.download(transfer.document(profile), profile.name)

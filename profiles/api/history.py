@@ -47,7 +47,7 @@ class HistoryActions:
     )
     @action(detail=True, pagination_class=Pages)
     def history(self, request: Request, pk: str) -> Response:
-        """The versions of the profile, the latest first. `history/{version}` has the content of a version."""
+        """List the versions of the profile, newest first. `history/{version}` has the content of a version."""
         view: Any = self
         versions = (
             Profile.objects.versions(known(pk))
@@ -63,7 +63,7 @@ class HistoryActions:
     )
     @action(detail=True, url_path="history/(?P<version>[0-9]{1,19})", url_name="version", pagination_class=None)
     def version(self, request: Request, pk: str, version: str) -> Response:
-        """One version, with its content."""
+        """Get one version with its content."""
         past = Profile.objects.version(known(pk), int(version))
         past.number = Profile.objects.number(past)
         return Response(WholeVersionSerializer(past).data)
@@ -85,7 +85,7 @@ class HistoryActions:
     @extend_schema(parameters=[PROFILE_ID, AGAINST, VERSION], responses={200: DiffSerializer, **errors(400, 404)})
     @action(detail=True)
     def diff(self, request: Request, pk: str) -> Response:
-        """The differences from the profile, or one of its versions, to `against`."""
+        """Compare the profile, or one of its versions, with `against`."""
         against, version = request.query_params.get("against"), request.query_params.get("version")
         if not against:
             raise ValidationError({"against": ["This parameter is required: a profile's id or a version's number."]})

@@ -35,12 +35,12 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
 
     @extend_schema(responses=ANSWER)
     def retrieve(self, request: Request) -> Response:
-        """The live steering now, and whether it equals the active profile."""
+        """Get the live steering, and whether it equals the active profile."""
         return self._answer(self.get_object())
 
     @extend_schema(responses={**ANSWER, **errors(400, 409)}, examples=[*examples("values"), *answer_example(LIVE)])
     def update(self, request: Request) -> Response:
-        """Replace all that steers; `enabled` defaults to true."""
+        """Replace the live steering; `enabled` defaults to true."""
         body = self.get_serializer(data=request.data)
         body.is_valid(raise_exception=True)
         state = self.get_object()
@@ -71,18 +71,18 @@ class LiveSteeringViewSet(GenericViewSet[SteeringState]):
 
     @extend_schema(request=None, responses=ANSWER)
     def clear(self, request: Request) -> Response:
-        """Remove all values: nothing steers."""
+        """Clear the live steering: nothing is steered."""
         return self._do("clear")
 
     @extend_schema(responses={200: SteeringVersionSerializer(many=True), **errors(400, 404)})
     def history(self, request: Request) -> Response:
-        """The versions of the live steering, the latest first. `history/{version}` has the values of a version."""
+        """List the versions of the live steering, newest first. `history/{version}` has the values of a version."""
         page = self.paginate_queryset(SteeringState.history.defer("strengths", "more"))
         return self.get_paginated_response(SteeringVersionSerializer(page, many=True).data)
 
     @extend_schema(responses={200: WholeSteeringVersionSerializer, **errors(404)})
     def past(self, request: Request, version: int) -> Response:
-        """One version of the live steering, with its values."""
+        """Get one version of the live steering with its values."""
         return Response(WholeSteeringVersionSerializer(SteeringState.objects.past(version)).data)
 
     @extend_schema(request=RestoreSteeringSerializer, responses={**ANSWER, **errors(400, 404, 409)})

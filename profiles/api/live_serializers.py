@@ -62,7 +62,7 @@ class SteeringStateSerializer(StrictMixin, DocumentSettings, serializers.ModelSe
 
 @extend_schema_serializer(examples=answer_example(examples.LIVE_VERSION))
 class SteeringVersionSerializer(serializers.Serializer[Any]):
-    """One version of the live steering in the list: who made it so, and without its values, which may be many."""
+    """One version of the live steering in a list: its author and reason, without its values, which may be many."""
 
     version = serializers.IntegerField()
     reason = serializers.CharField(source="history_change_reason", allow_null=True)
@@ -75,7 +75,7 @@ class SteeringVersionSerializer(serializers.Serializer[Any]):
 
 @extend_schema_serializer(examples=answer_example(examples.WHOLE_LIVE_VERSION))
 class WholeSteeringVersionSerializer(DocumentSettings, SteeringVersionSerializer):
-    """The same, with its values."""
+    """One version of the live steering, with its values."""
 
     values = FeatureStrengths(source="strengths")
     labels = Labels()

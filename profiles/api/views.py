@@ -110,7 +110,7 @@ class ProfileViewSet(HistoryActions, TransferActions, viewsets.ModelViewSet[Prof
     @extend_schema(responses={200: ProfileSerializer, **errors(404)}, filters=False)
     @action(detail=False, pagination_class=None)
     def active(self, request: Request) -> Response:
-        """The active profile."""
+        """Get the active profile."""
         profile = Profile.objects.active()
         if profile is None:
             raise NoActiveProfile("no profile is active")

@@ -35,7 +35,7 @@ window.millm = window.millm || {};
     if (response.redirected || response.status === 401 || response.status === 403) {
       return "Your session has ended, or you lack the permission: reload the page.";
     }
-    if (typeof answer?.detail === "string") return `${answer.detail[0].toUpperCase()}${answer.detail.slice(1)}.`;
+    if (typeof answer?.detail === "string") return sentence(answer.detail);
     const fields = answer && typeof answer === "object" ? Object.entries(answer) : [];
     if (!fields.length) return `The server answered ${response.status}.`;
     return fields.map(([field, told]) => `${field}: ${[told].flat()[0]}`).join(" ");

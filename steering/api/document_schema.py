@@ -1,4 +1,4 @@
-"""The document of what steers, in OpenAPI: schemas of its keys, and an example of each form."""
+"""The document of a steering, in OpenAPI: schemas of its keys, and an example of each form."""
 
 from typing import Any
 

@@ -60,7 +60,7 @@ class RequestFeatures(serializers.JSONField):
 
 
 class OwnSteeringSerializer(StrictMixin):
-    """A document for one request, or a sum of profiles: see `steering.document.Composition`."""
+    """The steering of one request: a document, or a sum of profiles."""
 
     features = RequestFeatures(required=False)
     also = _setting("also")

@@ -70,7 +70,7 @@ class EditedLabelViewSet(GenericViewSet[Any]):
 
     @extend_schema(parameters=[INDEX], responses={200: LabelVersionSerializer(many=True), **errors(400, 404, 409)})
     def history(self, request: Request, id: str, index: int) -> Response:
-        """The versions of the edited label, the latest first; also of a deleted one."""
+        """List the versions of the edited label, newest first; also of a deleted label."""
         sae_of(id).check_feature(index)
         page = self.paginate_queryset(EditedLabel.objects.versions(id, index))
         return self.get_paginated_response(LabelVersionSerializer(page, many=True).data)

@@ -11,7 +11,7 @@ from steering.api.schema import answer_example
 
 @extend_schema_serializer(examples=answer_example(examples.FEATURE))
 class ListedFeatureSerializer(serializers.Serializer[Any]):
-    """A feature in a list. Statistics that are not known are null."""
+    """A feature in a list. Unknown statistics are null."""
 
     index = serializers.IntegerField()
     label = serializers.CharField(help_text="Empty where the feature has none.")  # type: ignore[assignment]

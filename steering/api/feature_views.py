@@ -39,7 +39,7 @@ class FeatureViewSet(TakesFile, GenericViewSet[Feature]):
 
     @extend_schema(parameters=[ORDER], responses={200: ListedFeatureSerializer(many=True), **errors(400, 404)})
     def list(self, request: Request, id: str) -> Response:
-        """The features of an SAE of which something beside labels is known: measured or imported."""
+        """List the features of an SAE that have statistics or examples, measured or imported."""
         order = known_parameters(request, "order", "page", "page_size").get("order", "index")
         if order not in ORDERS:
             raise ValidationError({"order": [f"Got {order!r:.100}, expected {', '.join(ORDERS)}."]})
@@ -60,7 +60,7 @@ class FeatureViewSet(TakesFile, GenericViewSet[Feature]):
         """Import a file of Neuronpedia's `features/` or `activations/` (JSON lines or JSON array).
 
         The file may be gzipped. It is the body, of any media type, or the part `file` of a form. All of it is imported,
-        or nothing. Facts replace those stored of the same feature; of examples the strongest are kept.
+        or nothing. Facts replace the stored facts of the same feature; the strongest examples are kept.
         """
         known_parameters(request)
         upload = uploaded(request)

@@ -44,7 +44,7 @@ class FeatureLabelViewSet(TakesFile, GenericViewSet[FeatureLabel]):
         parameters=[SEARCH, INDEX, SOURCE], responses={200: FeatureLabelSerializer(many=True), **errors(400, 404)}
     )
     def list(self, request: Request, id: str) -> Response:
-        """The labels of an SAE in order of index, or the best matches of a search."""
+        """List the labels of an SAE in order of index, or the best matches of a search."""
         params = known_parameters(request, "search", "index", "source", "page", "page_size")
         labels = sae_of(id).labels.defer("vector")
         if "index" in params:

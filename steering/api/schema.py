@@ -30,7 +30,7 @@ EXAMPLES: dict[int, tuple[str, dict[str, Any]]] = {
         {"detail": "You do not have permission to perform this action."},
     ),
     404: ("Not found", {"detail": "No profile prof_x.", "code": "profile_not_found"}),
-    405: ("This path has other methods", {"detail": 'Method "PUT" not allowed.'}),
+    405: ("This path has no such method", {"detail": 'Method "PUT" not allowed.'}),
     406: ("The answer is not available in this format", {"detail": "Could not satisfy the request Accept header."}),
     409: (
         "The request conflicts with the current state; nothing was changed",

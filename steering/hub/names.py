@@ -49,8 +49,10 @@ def _is_wanted(path: str, patterns: Sequence[str]) -> bool:
 
 
 def check_names(repo_id: str, revision: str) -> None:
+    """Refuse names that no hub can have. Raises RepositoryNotFound or RevisionNotFound."""
     if not looks_like_hub_id(repo_id):
-        raise RepositoryNotFound(f"{repo_id!r} is not a hub id: expected owner/name")
+        expected = "expected owner/name, or a folder that begins with /, ./ or ~"
+        raise RepositoryNotFound(f"{repo_id!r} is not a hub id: {expected}")
     if not REVISION.fullmatch(revision):
         raise RevisionNotFound(f"{revision!r} is not a revision of {repo_id}: expected a branch, a tag or a commit")
 

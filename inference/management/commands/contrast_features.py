@@ -21,15 +21,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("positive", metavar="POSITIVE", type=Path, help=FORM)
-        parser.add_argument("negative", metavar="NEGATIVE", type=Path, help="the same, of another kind of text")
-        parser.add_argument("--sae", default="", help="its id; without it the attached SAE")
-        parser.add_argument("--pool", choices=["mean", "max"], default="mean", help="a text's score over its tokens")
-        parser.add_argument("--all-positions", action="store_true", help="of conversations read all, not the answer")
+        parser.add_argument("negative", metavar="NEGATIVE", type=Path, help="texts of another kind, in the same form")
+        parser.add_argument("--sae", default="", help="the id of the SAE; by default the attached SAE")
         parser.add_argument(
-            "--max-density", type=float, default=1.0, help="leave out features that fire on more tokens"
+            "--pool",
+            choices=["mean", "max"],
+            default="mean",
+            help="how the activations of a text's tokens make its score",
         )
-        parser.add_argument("--top", type=int, default=20, help="features of each side")
-        parser.add_argument("--json", action="store_true", help="the answer of POST /api/features/contrast")
+        parser.add_argument(
+            "--all-positions", action="store_true", help="read whole conversations, not only the last answers"
+        )
+        parser.add_argument(
+            "--max-density", type=float, default=1.0, help="leave out features that fire on a larger share of tokens"
+        )
+        parser.add_argument("--top", type=int, default=20, help="how many features to list for each file")
+        parser.add_argument("--json", action="store_true", help="write the answer of POST /api/features/contrast")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 <= options["max_density"] <= 1:

@@ -1,4 +1,4 @@
-"""`manage.py list_setups`: list the setups before."""
+"""`manage.py list_setups`: list the previous setups."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from inference.setups.models import Setup
 
 class Command(BaseCommand):
     help = (
-        "List the setups that a load or an unload ended, but not the present one, the last one first: id, model, SAEs, "
-        "profile, the time and the change that ended it, and its missing parts, separated by tabs; --json: one object "
-        "per line."
+        "List the setups that a load or an unload ended, the last one first, without the present one: id, model, "
+        "dtype, device, SAEs, profile, the time and the change that ended it, and its missing parts, separated by "
+        "tabs; --json: one object per line."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,4 +29,5 @@ def _shown(fields: dict[str, Any]) -> list[Any]:
     saes = ", ".join(sae["id"] for sae in fields["saes"])
     profile = fields["profile"]["name"] if fields["profile"] else ""
     missing = " ".join(fields["missing"])
-    return [fields["id"], fields["model"], saes, profile, fields["left_at"], fields["why"], missing]
+    options = [fields["dtype"], fields["device"]]
+    return [fields["id"], fields["model"], *options, saes, profile, fields["left_at"], fields["why"], missing]

@@ -21,9 +21,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--positive", metavar="FILE", type=Path, required=True, help=FORM)
-        parser.add_argument("--negative", metavar="FILE", type=Path, required=True, help="the same, of the other kind")
+        parser.add_argument(
+            "--negative", metavar="FILE", type=Path, required=True, help="texts of the other kind, in the same form"
+        )
         where = parser.add_mutually_exclusive_group(required=True)
-        where.add_argument("--layer", type=int, help="the zero-based block of which the output is read")
+        where.add_argument("--layer", type=int, help="the zero-based block whose output is read")
         where.add_argument("--hook-name", default="", help="the hook point, such as blocks.3.hook_resid_pre")
         parser.add_argument(
             "--method",
@@ -31,8 +33,15 @@ class Command(BaseCommand):
             default="difference",
             help="difference of the means, or first principal component of the differences of the lines in pairs",
         )
-        parser.add_argument("--pool", choices=get_args(VectorPool), default="mean", help="over the tokens of a text")
-        parser.add_argument("--all-positions", action="store_true", help="of conversations read all, not the answer")
+        parser.add_argument(
+            "--pool",
+            choices=get_args(VectorPool),
+            default="mean",
+            help="the mean over the tokens of a text, or the last token",
+        )
+        parser.add_argument(
+            "--all-positions", action="store_true", help="read whole conversations, not only the last answers"
+        )
         parser.add_argument("--id", default="", help="the id of the vector set; by default made of the label")
         parser.add_argument("--label", default="", help="a label for the vector")
 

@@ -20,9 +20,9 @@ INTERRUPTED = 130  # the status of a shell for a command that Ctrl-C ended
 class Command(BaseCommand):
     help = (
         "Measure the features of an SAE over texts: maximum, density, mean, histogram, examples and promoted tokens. "
-        "A worker that serves the current model measures, beside its chats. This command shows its progress: Ctrl-C "
-        "ends the command and not the measuring. Without files the command shows the measuring in progress, or goes on "
-        "with one that failed."
+        "A worker that serves the current model measures, and answers chats meanwhile. This command shows the "
+        "progress: Ctrl-C ends the command and not the measuring. Without files the command shows the measuring in "
+        "progress, or resumes one that failed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         texts = 'text, one text per line, or JSON lines ({"text": …} or {"messages": […]}); may be gzipped; - is stdin'
         parser.add_argument("files", nargs="*", metavar="FILE", help=texts)
         parser.add_argument("--cancel", action="store_true", help="end the measuring; earlier statistics are kept")
-        parser.add_argument("--no-wait", action="store_true", help="only begin, without the progress")
+        parser.add_argument("--no-wait", action="store_true", help="begin, and show no progress")
 
     def handle(self, *, sae: str, files: list[str], cancel: bool, no_wait: bool, **options: Any) -> None:
         if cancel and files:

@@ -1,4 +1,4 @@
-"""`manage.py restore_setup`: go back to the setup before."""
+"""`manage.py restore_setup`: go back to the previous setup."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "id", nargs="?", type=int, metavar="ID", help="a setup of list_setups; by default the one before"
+            "id", nargs="?", type=int, metavar="ID", help="a setup of list_setups; by default the previous one"
         )
         parser.add_argument(
             "--partly", action="store_true", help="restore the rest where a part is missing, which is refused otherwise"

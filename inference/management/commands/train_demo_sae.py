@@ -15,7 +15,7 @@ LAYER = 12
 class Command(BaseCommand):
     help = (
         "Train the SAE of the demo's SmolLM2, label its features and search its profiles (some hours on two cores). "
-        "An interrupted run goes on where it was."
+        "An interrupted run continues where it ended."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,9 +24,7 @@ class Command(BaseCommand):
             "stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)}; default: all but layers"
         )
         parser.add_argument("--model", type=Path, default=home / "smollm2", help="the folder of the model")
-        parser.add_argument(
-            "--work", type=Path, default=home / "training", help="the folder of what a run goes on with"
-        )
+        parser.add_argument("--work", type=Path, default=home / "training", help="the folder of intermediate files")
         parser.add_argument("--output", type=Path, default=FILES, help="the folder to write to")
         parser.add_argument("--layer", type=int, default=LAYER, help="the block whose output is read and steered")
         parser.add_argument("--tokens", type=int, default=3_000_000, help="tokens of the training, at least")

@@ -45,7 +45,7 @@ class LeasedRun(Generic[R]):
             self._lease.update(attempts=self._row.attempts)  # the job is not to blame
         except (Refused, GenerationError, NotFinite, OSError) as error:
             logger.warning("the %s ends: %s", self._row, error)
-            self._fail(str(error))
+            self._fail(str(error).removesuffix("."))  # pages and commands end the sentence
         except DatabaseError:
             raise
         except Exception as error:

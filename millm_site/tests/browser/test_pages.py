@@ -21,7 +21,7 @@ from inference.sweeps.plan import Plan
 from inference.sweeps.subject import Subject
 from inference.tests.conftest import Server
 from millm_site.models import APIKey
-from millm_site.tests.test_viewer import addresses
+from millm_site.tests.test_viewer import addresses, store_response
 from steering.models import SteeringState
 
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
@@ -116,6 +116,7 @@ def test_every_page_is_sound(page: Page, server: Server, area: str) -> None:
     SteeringState.objects.load().replace({3: 1.0})
     APIKey.objects.issue(user, "a key")
     Sweep.objects.start(Subject.of_profile("ocean"), Plan(values=[1.0], prompts=["Tell me something."]))
+    store_response(user)
     # In another thread: a page that asks a worker runs an event loop, and Playwright's runs in this thread.
     with ThreadPoolExecutor(1) as thread:
         paths = thread.submit(pages, f"({area})", user).result()

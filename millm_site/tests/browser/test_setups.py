@@ -1,4 +1,4 @@
-"""The way back to the setup before in the browser: after a load, from a load that failed, and without a part."""
+"""The way back to the previous setup in the browser: after a load, from a load that failed, and without a part."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from millm_site.tests.browser.test_pages import MISSING, barriers
 from profiles.models import Profile
 
 MODELS = "/admin/inference/languagemodel/"
-BACK = "Back to the setup before"
+BACK = "Back to the previous setup"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 
 
@@ -81,7 +81,7 @@ def test_the_list_has_the_setups_and_what_is_missing_is_confirmed(page: Page) ->
     load(page, "other")
     Profile.objects.get(name="ocean").delete()
     page.goto(MODELS)
-    setups = page.get_by_role("region", name="Setups before")
+    setups = page.get_by_role("region", name="Previous setups")
     expect(setups.get_by_text("Profile ocean was deleted.")).to_be_visible()
     check(page, "list")
     setups.get_by_role("button", name=re.compile("Go back")).click()

@@ -9,7 +9,7 @@ from steering.imports.command import ImportCommand
 
 class Command(ImportCommand):
     help = (
-        "Import what Neuronpedia knows of an SAE's features: the files of its folders features/ (statistics, promoted "
+        "Import Neuronpedia's facts about an SAE's features: the files of its folders features/ (statistics, promoted "
         "and suppressed tokens, nearest features) and activations/ (examples), as JSON lines or JSON array. Files may "
         "be gzipped. All files are imported, or none."
     )

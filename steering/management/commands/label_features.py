@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("sae", metavar="SAE", help="the id of the SAE")
-        parser.add_argument("--replace", action="store_true", help="make the labels of an earlier call again")
+        parser.add_argument("--replace", action="store_true", help="replace the labels of an earlier call")
 
     def handle(self, *, sae: str, replace: bool, **options: Any) -> None:
         found = SAE.objects.filter(pk=sae).first()
