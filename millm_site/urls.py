@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from inference.admin.explore import explore, explore_maximum, explore_now
+from inference.admin.explore import explore, explore_now
 from inference.admin.playground import playground, playground_now, playground_profile
 from inference.openai.views import admin_chat_completions
 from inference.urls import rest_urls
@@ -35,7 +35,6 @@ urlpatterns = [
     path("admin/playground/profile", admin.site.admin_view(playground_profile), name="playground_profile"),
     path("admin/explore/", admin.site.admin_view(explore), name="explore"),
     path("admin/explore/now", admin.site.admin_view(explore_now), name="explore_now"),
-    path("admin/explore/maximum", admin.site.admin_view(explore_maximum), name="explore_maximum"),
     path("admin/dashboard/", include("millm_site.pages.dashboard")),
     path("admin/chat/completions", notes_answers(admin_chat_completions)),
     path("admin/", admin.site.urls),

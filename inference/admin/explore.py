@@ -6,7 +6,6 @@ The page collects features for a new profile, which the form of profiles makes. 
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
@@ -16,9 +15,9 @@ from inference.models import LanguageModel
 from profiles.admin.form_page import SIDES, may_find_features
 from profiles.admin.search import fitting_names
 from profiles.models import Profile
+from steering.admin.permissions import missing
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
-from steering.models import SAE, Feature
-from steering.strengths import INDEX
+from steering.models import SAE
 
 MAX_OFFERED = 20
 """Profiles that are offered at once; a search finds the others."""
@@ -54,20 +53,9 @@ def explore_now(request: HttpRequest) -> JsonResponse:
     return JsonResponse(_state(request.GET.get("search", "")))
 
 
-@require_safe
-def explore_maximum(request: HttpRequest) -> JsonResponse:
-    """The largest activation that is known of the feature `?sae=…&index=…`; null where none is."""
-    _check(request)
-    sae, index = request.GET.get("sae", ""), request.GET.get("index", "")
-    if not INDEX.match(index):
-        return JsonResponse({"detail": f"got index {index!r:.100}, expected an integer >= 0"}, status=400)
-    known = Feature.objects.filter(sae=sae, index=int(index)) if int(index) < 2**31 else Feature.objects.none()
-    return JsonResponse({"maximum": known.values_list("maximum", flat=True).first()})
-
-
 def _check(request: HttpRequest) -> None:
     if not may_find_features(request):
-        raise PermissionDenied
+        raise missing("steering.view_featurelabel")
 
 
 def _state(search: str = "") -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,6 +20,7 @@ from inference.reading.export import is_exportable
 from inference.reading.facts import FeatureFacts
 from profiles.models import Profile
 from steering.admin.links import feature_url
+from steering.admin.permissions import missing
 from steering.errors import Refused
 from steering.features.models import FeatureExample
 from steering.labels.files import LABEL_LENGTH
@@ -46,7 +46,7 @@ class FeaturePages(ModelAdmin):
     def feature_view(self, request: HttpRequest, sae_id: str, index: int) -> HttpResponse:
         """The page; a POST writes or deletes the edited label."""
         if not request.user.has_perm("steering.view_featurelabel"):
-            raise PermissionDenied
+            raise missing("steering.view_featurelabel")
         sae = SAE.objects.filter(pk=sae_id).first()
         if sae is None:
             raise Http404(f"There is no SAE {sae_id}.")
@@ -76,8 +76,9 @@ class FeaturePages(ModelAdmin):
     def _edited(self, request: HttpRequest, sae: SAE, index: int) -> bool:
         """Do what the form asks for. Returns False, with a message, where the label is refused."""
         is_deletion = "delete" in request.POST
-        if not _may(request, *(["delete"] if is_deletion else ["add", "change"])):
-            raise PermissionDenied
+        needed = ["delete"] if is_deletion else ["add", "change"]
+        if not _may(request, *needed):
+            raise missing(*(f"steering.{action}_featurelabel" for action in needed))
         try:
             if is_deletion:
                 EditedLabel.objects.remove(sae.pk, index)

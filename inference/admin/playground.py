@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
@@ -20,6 +19,7 @@ from inference.openai.answers import system_fingerprint
 from profiles.admin.search import fitting_names
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
+from steering.admin.permissions import missing
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
 from steering.models import SAE, SteeringState
 
@@ -68,7 +68,7 @@ def playground_now(request: HttpRequest) -> JsonResponse:
 def playground_profile(request: HttpRequest) -> JsonResponse:
     """The document of the profile `?name=…`, of which a pane takes a copy: `features`, and the rest as `more`."""
     if not request.user.has_perm("profiles.view_profile"):
-        raise PermissionDenied
+        raise missing("profiles.view_profile")
     try:
         profile = Profile.objects.named(request.GET.get("name", ""))
     except ProfileNotFound as error:
@@ -105,7 +105,7 @@ class SamplingForm(forms.Form):
         min_value=1,
         max_value=settings.INFERENCE_MAX_CHOICES,
         initial=1,
-        help_text="Of each pane to a message. The first has the seed, the next ones the seeds after it.",
+        help_text="Of each pane, each with the next seed.",
     )
     frequency_penalty = forms.FloatField(
         min_value=-2, max_value=2, step_size=0.01, initial=0.0, help_text="Above 0: fewer repetitions, by their count."

@@ -120,6 +120,7 @@ _contrasted = {
     "positive_share": 1.0,
     "negative_share": 0.0,
     "density": 0.2,
+    "maximum": 14.5,
 }
 CONTRAST = {
     **_read,

@@ -238,6 +238,10 @@ class FeatureContrastSerializer(serializers.Serializer[Any]):
     positive_share = serializers.FloatField(help_text="The share of positive texts in which the feature fires.")
     negative_share = serializers.FloatField()
     density = serializers.FloatField(help_text="The share of all tokens on which the feature fires.")
+    maximum = serializers.FloatField(
+        allow_null=True,
+        help_text="The largest activation that was measured or imported; half of it is a strength to begin with.",
+    )
 
 
 @extend_schema_serializer(examples=answer_example(examples.CONTRAST, "the sea"))

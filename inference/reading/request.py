@@ -13,7 +13,7 @@ from profiles.models import Profile
 from steering.document import Composition
 from steering.errors import NoSAEAttached
 from steering.labels.models import FeatureLabel
-from steering.models import SAE
+from steering.models import SAE, Feature
 from steering.saes import NoSuchSAE
 from steering.spec import SteeringSpec
 
@@ -104,7 +104,7 @@ class Reading(ReadingModel):
         top: int = 20,
         skip_special: bool = True,
     ) -> dict[str, Any]:
-        """The features that tell the positive prompts from the negative ones, with their labels."""
+        """The features that tell the positive prompts from the negative ones, with labels and largest activations."""
         make = partial(
             ContrastMessage,
             prompts=[*positive, *negative],
@@ -118,14 +118,19 @@ class Reading(ReadingModel):
         )
         [found] = [event.data for event in ask("contrast", self, make) if event.kind == "contrast"]
         sides = {side: found[side] for side in ("features", "opposed")}
-        labels = FeatureLabel.objects.of(self.sae.pk, [one["index"] for side in sides.values() for one in side])
+        indices = [one["index"] for side in sides.values() for one in side]
+        labels, maxima = FeatureLabel.objects.of(self.sae.pk, indices), Feature.objects.maxima(self.sae.pk, indices)
+
+        def known(one: dict[str, Any]) -> dict[str, Any]:
+            return {**one, "label": labels.get(one["index"], ""), "maximum": maxima.get(one["index"])}
+
         return {
             **self.describe(),
             "pool": pool,
             "positive": len(positive),
             "negative": len(negative),
             "residual_auc": found["residual_auc"],
-            **{side: [{**one, "label": labels.get(one["index"], "")} for one in ones] for side, ones in sides.items()},
+            **{side: [known(one) for one in ones] for side, ones in sides.items()},
         }
 
     def feature(self, index: int, top: int) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from inference.demo.tiny.grammar import TOPICS, sentence
 from inference.tests.conftest import Server
 from profiles.models import Profile
-from steering.models import FeatureLabel
+from steering.models import Feature, FeatureLabel
 
 
 def post(server: Server, key: str, body: dict[str, Any], status: int = 200) -> Any:
@@ -43,6 +43,15 @@ def test_ten_sentences_a_side_find_the_features_by_which_profiles_steer_to_their
         assert answer["residual_auc"] > 0.9
         found += bool({one["index"] for one in first} & set(Profile.objects.get(name=topic).strengths))
     assert found >= 6
+
+
+def test_the_largest_activation_of_a_feature_is_named_where_it_is_known(server: Server, api_key: str) -> None:
+    Feature.objects.filter(sae="demo-sae").delete()
+    first, second = post(server, api_key, sides("ocean"))["features"][:2]
+    assert (first["maximum"], second["maximum"]) == (None, None)
+    Feature.objects.create(sae_id="demo-sae", index=first["index"], maximum=12.5)
+    again = {one["index"]: one["maximum"] for one in post(server, api_key, sides("ocean"))["features"]}
+    assert (again[first["index"]], again[second["index"]]) == (12.5, None)
 
 
 def test_the_sides_exchanged_oppose_each_other(server: Server, api_key: str) -> None:

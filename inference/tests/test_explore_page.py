@@ -16,7 +16,7 @@ from steering.models import SAE, Feature
 
 PAGE = "/admin/explore/"
 NOW = "/admin/explore/now"
-MAXIMUM = "/admin/explore/maximum"
+MAXIMUM = "/admin/steering/feature/maximum/"
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ class Chart:
     def _options(self) -> dict[str, Any]:
         ticks = {"color": GREY, "maxRotation": 0, "maxTicksLimit": len(LABELS) / TICK_EVERY}
         legend = {"color": GREY, "usePointStyle": True, "pointStyle": "circle", "boxWidth": 6, "boxHeight": 6}
-        bars = {"categoryPercentage": 1, "barPercentage": 0.8, "borderRadius": 2}
+        # Bars share the axis of lines, from -60 min to now: half of the first and of the last bar lies beyond it.
+        bars = {"categoryPercentage": 1, "barPercentage": 0.8, "borderRadius": 2, "clip": False}
         return {
             "animation": False,
             "maintainAspectRatio": False,
@@ -45,7 +46,7 @@ class Chart:
             "datasets": {"bar": bars, "line": {"borderWidth": 2, "pointRadius": 0}},
             "plugins": {"legend": {"display": len(self.series) > 1, "position": "bottom", "labels": legend}},
             "scales": {
-                "x": {"stacked": True, "grid": {"display": False}, "ticks": ticks},
+                "x": {"stacked": True, "offset": False, "grid": {"display": False}, "ticks": ticks},
                 "y": {
                     "stacked": True,
                     "beginAtZero": True,

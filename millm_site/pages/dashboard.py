@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -20,6 +19,7 @@ from profiles.compatibility import reasons
 from profiles.errors import IncompatibleProfile
 from profiles.models import Profile
 from profiles.undo import Undo, record
+from steering.admin.permissions import missing
 from steering.errors import Refused
 from steering.models import SAE
 
@@ -43,7 +43,7 @@ def parts(request: HttpRequest) -> HttpResponse:
 def offered(request: HttpRequest) -> JsonResponse:
     """The first profiles that could be activated now with `?search=` in their name."""
     if not may_view(request, Profile):
-        raise PermissionDenied
+        raise missing("profiles.view_profile")
     model, sae = LanguageModel.objects.current(), SAE.objects.attached()
     names, has_more = fitting_names(request.GET.get("search", ""), model, sae, most=MAX_OFFERED)
     return JsonResponse({"names": names, "has_more": has_more})
@@ -87,7 +87,7 @@ def _parts(request: HttpRequest, **context: Any) -> HttpResponse:
 
 def _check_may_activate(request: HttpRequest) -> None:
     if not may_activate(request):
-        raise PermissionDenied
+        raise missing("profiles.view_profile", "profiles.activate_profile")
 
 
 _view = admin.site.admin_view

@@ -33,6 +33,32 @@ def test_what_a_user_may_not_do_says_who_can_change_that(viewer: Client) -> None
     assert 'href="/admin/"' in page
 
 
+@pytest.mark.parametrize(
+    ("path", "permission"),
+    [
+        ("/admin/profiles/profile/", "view profile"),
+        ("/admin/profiles/profile/add/", "add profile"),
+        ("/admin/profiles/profile/blend/", "add profile"),
+        ("/admin/profiles/profile/compare/", "view profile"),
+        ("/admin/steering/steeringstate/", "view live steering"),
+        ("/admin/steering/steeringstate/1/history/", "view live steering"),
+        ("/admin/explore/", "view feature label"),
+        ("/admin/steering/feature/maximum/", "view feature label"),
+        ("/admin/dashboard/profiles", "view profile"),
+    ],
+)
+def test_a_refusal_names_the_permission_that_is_missing(viewer: Client, path: str, permission: str) -> None:
+    answer = viewer.get(path)
+    assert answer.status_code == 403
+    assert f"“Can {permission}”. Ask an administrator for it." in answer.content.decode()
+
+
+def test_a_refused_action_names_its_permission(viewer: Client) -> None:
+    answer = viewer.post("/admin/profiles/profile/prof_x/activate/")
+    assert answer.status_code == 403
+    assert "“Can activate and deactivate profiles”" in answer.content.decode()
+
+
 def test_an_unknown_address_leads_to_the_admin_without_a_login(client: Client) -> None:
     answer = client.get("/nowhere")
     page = answer.content.decode()

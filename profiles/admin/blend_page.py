@@ -4,7 +4,6 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -14,6 +13,7 @@ from profiles.composition import summed
 from profiles.files.formats import NAME_LENGTH
 from profiles.live import in_words
 from profiles.models import Profile
+from steering.admin.permissions import missing
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
 from steering.document import Composition, Steering
 from steering.errors import Refused
@@ -35,7 +35,7 @@ class Blend(forms.Form):
 def blend_page(admin: Any, request: HttpRequest) -> HttpResponse:
     """The page; of a POST the sum as JSON, or where it has a name the URL of the profile that was made of the sum."""
     if not admin.has_view_permission(request):
-        raise PermissionDenied
+        raise missing("profiles.view_profile")
     return _answer(request) if request.method == "POST" else _page(admin, request)
 
 

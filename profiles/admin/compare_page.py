@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -17,6 +16,7 @@ from unfold.decorators import action
 from profiles.diff import CONTENT_TITLES, differences
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
+from steering.admin.permissions import missing
 
 OFFERED = 200  # suggested names; other names can be typed
 SIDES = ("from", "to")
@@ -46,7 +46,7 @@ class CompareAdmin(ModelAdmin):
     def compare_profiles_view(self, request: HttpRequest) -> HttpResponse:
         """The difference of the profiles that `from` and `to` name; without both names the form alone."""
         if not self.has_view_permission(request):
-            raise PermissionDenied
+            raise missing("profiles.view_profile")
         names = {side: request.GET.get(side, "").strip() for side in SIDES}
         request.current_app = self.admin_site.name
         context: dict[str, Any] = {

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -18,6 +17,7 @@ from profiles.admin.document_fields import DOCUMENT_FIELDS, OF_KEYS
 from profiles.admin.forms import ProfileForm
 from profiles.compatibility import reasons
 from profiles.models import Profile
+from steering.admin.permissions import missing
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable, indices
 from steering.document import Steering
 from steering.errors import Refused
@@ -46,6 +46,10 @@ SETTINGS: Any = [
 ]
 """The fieldsets of what a document has beside its features."""
 MADE_FOR = ["model_id", "sae_id", "layer", "sae_fingerprint"]
+LIVE = "live"
+"""`?from=` of a new profile's form that begins with the live steering."""
+STAYING = {"_continue", "_addanother", "_popup"}
+"""The buttons of a form that lead to a form again, with Django's message."""
 SIDES = [("plain", "Without", "{ features: {} }"), ("steered", "With these strengths", "wanted()")]
 
 
@@ -53,7 +57,12 @@ class ProfileFormAdmin(ModelAdmin):
     form = ProfileForm
     formfield_overrides = {FeatureStrengthsField: {"widget": FeatureStrengthsWidget}}
     readonly_fields = ["id", "created_at", "updated_at"]
-    actions_detail = ["activate", "deactivate", "try_out", "sweep", "duplicate", "export", "compare_with"]
+    actions_detail = [
+        "activate",
+        "deactivate",
+        "try_out",
+        {"title": "More", "icon": "more_horiz", "items": ["sweep", "duplicate", "export", "compare_with"]},
+    ]
     compressed_fields = False
 
     def get_fieldsets(self, request: HttpRequest, obj: Profile | None = None) -> Any:
@@ -64,8 +73,9 @@ class ProfileFormAdmin(ModelAdmin):
         made_for = {"fields": [("model_id", "sae_id"), ("layer", "sae_fingerprint")]}
         more: list[Any] = [("Settings", {"fields": ["settings_shown"]})] if obj and obj.more else []
         return [
-            (None, {"fields": ["name", "description", "tags", "notes"]}),
+            (None, {"fields": ["name"]}),
             ("Features", features),
+            ("About", {"fields": ["description", "tags", "notes"]}),
             *(SETTINGS if may_edit else more),
             ("Model and SAE", made_for | ({"description": TAKE_HERE} if may_edit else {})),
             *([("Record", {"fields": [("id", "created_at", "updated_at")]})] if obj else []),
@@ -99,16 +109,16 @@ class ProfileFormAdmin(ModelAdmin):
         return form
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """A new profile starts with the current model, the attached SAE and the live steering.
+        """A new profile starts with the current model and the attached SAE, and without features.
 
-        `?steering={"123": 4.0}` names other features, `&sae_id=` their SAE, `&also=[…]` further parts. A message
-        reports invalid features.
+        `?from=live` takes those of the live steering. `?steering={"123": 4.0}` names features, `&sae_id=` their SAE,
+        `&also=[…]` further parts. A message reports invalid features.
         """
         given = {**super().get_changeform_initial_data(request)}
-        steering = given.pop("steering", None)
+        steering, source = given.pop("steering", None), given.pop("from", "")
         initial = {**Profile.objects.defaults(), **given}
         if steering is None:
-            return initial
+            return initial if source == LIVE else initial | {"strengths": {}, "more": {}}
         try:
             strengths = parse_strengths(loads(steering))
         except (ValueError, Refused) as error:
@@ -123,7 +133,7 @@ class ProfileFormAdmin(ModelAdmin):
     def compatibility_view(self, request: HttpRequest) -> JsonResponse:
         """Answer why a profile with the query's fields could not steer now, and the current model and SAE."""
         if not (self.has_view_permission(request) or self.has_add_permission(request)):
-            raise PermissionDenied
+            raise missing("profiles.view_profile")
         profile = _made_for(request.GET, _number(request.GET.get("feature")) or 0)
         sae = SAE.objects.filter(pk=profile.sae_id).first()
         known: dict[str, Any] = sae.for_table() if sae else {}
@@ -142,8 +152,34 @@ class ProfileFormAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Profile, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if obj.is_active and {"strengths", *DOCUMENT_FIELDS} & {*form.changed_data}:
+        is_steering = obj.is_active and {"strengths", *DOCUMENT_FIELDS} & {*form.changed_data}
+        if is_steering and STAYING & {*request.POST}:
             self.message_user(request, f"{obj} is active: the saved strengths apply to all requests from now on.")
+
+    def response_add(self, request: HttpRequest, obj: Profile, post_url_continue: str | None = None) -> HttpResponse:
+        return self._saved(request, obj) or super().response_add(request, obj, post_url_continue)
+
+    def response_change(self, request: HttpRequest, obj: Profile) -> HttpResponse:
+        return self._saved(request, obj) or super().response_change(request, obj)
+
+    def _saved(self, request: HttpRequest, profile: Profile) -> HttpResponse | None:
+        """Return to the list with a message of what to do next; None after a button that leads to a form."""
+        if STAYING & {*request.POST}:
+            return None
+        name = profile_link(profile)
+        if profile.is_active:
+            message = format_html("{} is saved. It is active: the saved strengths apply to all requests.", name)
+        else:
+            args = [quote(profile.pk)]
+            url, tried = (reverse(f"admin:profiles_profile_{one}", args=args) for one in ("activate", "try_out"))
+            message = format_html(
+                '{} is saved. <a class="underline" href="{}">Try it in the playground</a>', name, tried
+            )
+            if request.user.has_perm("profiles.activate_profile"):
+                link = '{}, or <a class="underline" href="{}" data-post role="button">activate it</a>'
+                message = format_html(link, message, url)
+        self.message_user(request, message, messages.SUCCESS)
+        return self.response_post_save_change(request, profile)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         form, saved = context["adminform"].form, context["original"]
@@ -159,6 +195,7 @@ class ProfileFormAdmin(ModelAdmin):
             "may_find_features": editable and may_find_features(request),
             "known_models": models.values_list("name", flat=True)[:CHOICES],
             "known_saes": SAE.objects.order_by("-is_attached", "id").values_list("id", flat=True)[:CHOICES],
+            "begin": None if saved or request.method == "POST" else _beginning(request),
             "changed_by_hand": saved and saved.is_active and saved.differs_from(SteeringState.objects.load()),
             "history_url": saved and reverse("admin:profiles_profile_history", args=[quote(saved.pk)]),
             "profile_page": {
@@ -170,6 +207,20 @@ class ProfileFormAdmin(ModelAdmin):
         }
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
+
+
+def _beginning(request: HttpRequest) -> str:
+    """The features of a new profile's form: those of the `live` steering, or `empty`; "" where there is no choice."""
+    if request.GET.get("from") == LIVE:
+        return LIVE
+    return "empty" if "steering" not in request.GET and SteeringState.objects.load().document else ""
+
+
+def profile_link(profile: Profile) -> SafeString:
+    """A link to the form of a profile."""
+    return format_html(
+        '<a href="{}">{}</a>', reverse("admin:profiles_profile_change", args=[quote(profile.pk)]), profile
+    )
 
 
 def may_find_features(request: HttpRequest) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -28,6 +28,7 @@ from unfold.views import ChangeList
 from profiles.admin.badges import badges
 from profiles.admin.blend_page import blend_page
 from profiles.admin.compare_page import CompareAdmin
+from profiles.admin.form_page import LIVE, profile_link
 from profiles.admin.import_page import import_page
 from profiles.admin.list_filters import LIST_FILTERS
 from profiles.admin.undo_page import UndoAdmin, with_undo
@@ -208,7 +209,7 @@ class ProfileListAdmin(CompareAdmin, UndoAdmin, ChecksSelection, BoundedSearch):
         except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            links = map(_link, filter(None, [created, profile]))
+            links = map(profile_link, filter(None, [created, profile]))
             self.message_user(request, with_undo(format_html(success, *links), undo, request), messages.SUCCESS)
         return _back(request)
 
@@ -230,7 +231,7 @@ class ProfileListAdmin(CompareAdmin, UndoAdmin, ChecksSelection, BoundedSearch):
         except Refused as error:
             self.message_user(request, str(error), messages.ERROR)
             return _back(request)
-        return redirect("admin:profiles_profile_add")
+        return redirect(f"{reverse('admin:profiles_profile_add')}?{urlencode({'from': LIVE})}")
 
     # --- actions on selected rows ---
 
@@ -253,7 +254,7 @@ class ProfileListAdmin(CompareAdmin, UndoAdmin, ChecksSelection, BoundedSearch):
         """The first DELETED_SHOWN profiles and the number of the others. No other row depends on a profile."""
         profiles = objs if isinstance(objs, QuerySet) else Profile.objects.filter(pk__in=[row.pk for row in objs])
         count = profiles.count()
-        named: list[Any] = [_link(profile) for profile in profiles[:DELETED_SHOWN]]
+        named: list[Any] = [profile_link(profile) for profile in profiles[:DELETED_SHOWN]]
         if count > len(named):
             named.append(f"and {count - len(named)} more")
         if active := profiles.filter(is_active=True).first():
@@ -273,12 +274,6 @@ def _named_in_url(object_id: str) -> Profile:
         return Profile.objects.with_id(object_id)
     except ProfileNotFound:
         return Profile.objects.with_id(unquote(object_id))
-
-
-def _link(profile: Profile) -> SafeString:
-    return format_html(
-        '<a href="{}">{}</a>', reverse("admin:profiles_profile_change", args=[quote(profile.pk)]), profile
-    )
 
 
 def _back(request: HttpRequest) -> HttpResponse:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
@@ -18,6 +18,7 @@ from profiles.files.formats import DESCRIPTION_LENGTH, NAME_LENGTH
 from profiles.live import live_steering, profile_url
 from profiles.models import Profile
 from profiles.undo import Undo, record
+from steering.admin.permissions import missing
 from steering.admin.widgets import FeatureStrengthsWidget, FeatureTable
 from steering.document import Steering
 from steering.errors import Refused, StaleSteering
@@ -70,7 +71,7 @@ class SetFeatures(OnShownSAE):
 
     def change(self, state: SteeringState) -> str:
         state.set_features(self.cleaned_data["features"])
-        return "Applied"
+        return "Applied" if state.enabled else "Saved, off"
 
 
 class SetIntensity(OnShownSAE):
@@ -159,7 +160,7 @@ class UndoLast(Action):
     def do(self) -> str:
         undo = Undo.read(self.cleaned_data["token"], self.user)
         if undo.before.active != undo.after.active and not self.user.has_perm(Activate.permission):
-            raise PermissionDenied
+            raise missing(Activate.permission)
         undo.apply()
         return "Undone"
 
@@ -240,7 +241,7 @@ class LiveSteeringAdmin(HistoryAdmin):
             return HttpResponseNotAllowed(["POST"])
         self._check_may_view(request)
         if not request.user.has_perm(ACTIONS[action].permission):
-            raise PermissionDenied
+            raise missing(ACTIONS[action].permission)
         form = ACTIONS[action](request.POST)
         if not form.is_valid():
             field, [message, *_] = next(iter(form.errors.items()))
@@ -256,7 +257,7 @@ class LiveSteeringAdmin(HistoryAdmin):
 
     def _check_may_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
-            raise PermissionDenied
+            raise missing("steering.view_steeringstate")
 
     def versions(self, pk: str) -> QuerySet[Any]:
         if pk != "1":

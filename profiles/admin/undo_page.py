@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
@@ -15,6 +14,7 @@ from unfold.admin import ModelAdmin
 from profiles.models import Profile
 from profiles.undo import Undo, record_deletion
 from steering.admin.actions import page_before
+from steering.admin.permissions import missing
 from steering.errors import Refused
 
 MOST_UNDONE = 25  # profiles of one deletion: a page of the list
@@ -55,11 +55,11 @@ class UndoAdmin(ModelAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not (request.user.has_perm(MAY_ACTIVATE) or request.user.has_perms(MAY_RESTORE)):
-            raise PermissionDenied
+            raise missing(MAY_ACTIVATE)
         try:
             undo = Undo.read(token, request.user)
             if not _may(undo, request):
-                raise PermissionDenied
+                raise missing(*(MAY_RESTORE if undo.deleted else [MAY_ACTIVATE]))
             told = undo.apply(may_activate=request.user.has_perm(MAY_ACTIVATE))
         except Refused as error:
             self.message_user(request, f"Nothing was undone: {error}.", messages.ERROR)

@@ -116,6 +116,23 @@ def test_the_form_asks_the_database_a_bounded_number_of_times(
 # --- what it saves ---
 
 
+def test_a_saved_profile_says_what_to_do_next_once(admin_client: Client, profile: Profile) -> None:
+    answer = admin_client.post(url(profile), entered(profile), follow=True)
+    shown = answer.content.decode()
+    assert shown.count("is saved.") == 1
+    assert "successfully" not in shown
+    assert f"/admin/profiles/profile/{quote(profile.pk)}/activate/" in shown
+    assert "Try it in the playground" in shown
+    assert "is saved." not in admin_client.get(url(profile)).content.decode()
+
+
+def test_a_taken_name_is_refused_without_the_name_of_its_field(admin_client: Client, profile: Profile) -> None:
+    Profile.objects.create(name="taken")
+    refused = admin_client.post(url(profile), entered(profile, name="taken")).content.decode()
+    assert "a profile &#x27;taken&#x27; already exists" in refused
+    assert "name: a profile" not in refused
+
+
 def test_saving_the_active_profile_steers_at_once(admin_client: Client, profile: Profile) -> None:
     profile.activate()
     answer = admin_client.post(url(profile), entered(profile, steering='{"5": 6.5}'), follow=True)

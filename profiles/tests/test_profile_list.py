@@ -252,7 +252,7 @@ def test_a_profile_is_exported(admin_client: Client, ocean: Profile) -> None:
 def test_the_live_steering_is_saved_as_a_profile(admin_client: Client, sae: SAE) -> None:
     SteeringState.objects.load().replace({5: 2.0})
     answer = admin_client.post(f"{LIST}save_live/", follow=True)
-    assert answer.redirect_chain == [("/admin/profiles/profile/add/", 302)], "its name is asked first"
+    assert answer.redirect_chain == [("/admin/profiles/profile/add/?from=live", 302)], "its name is asked first"
     assert answer.context["adminform"].form["strengths"].value() == '{"5": 2.0}'
     assert not Profile.objects.exists()
     SAE.objects.update(is_attached=False)

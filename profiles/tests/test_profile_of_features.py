@@ -28,8 +28,25 @@ def test_the_form_starts_with_the_features_of_the_link(admin_client: Client, sae
     assert found["strengths"] == {3: 4.5, 7: -1.0}
     assert (found["model_id"], found["sae_id"], found["layer"]) == ("tiny", "tiny-sae", 2)
     assert found["sae_fingerprint"] == sae.fingerprint
-    assert initial(admin_client)["strengths"] == {9: 1.0}  # without a link, the live steering
     assert not Profile.objects.exists()
+
+
+def test_a_new_profile_begins_empty_or_with_the_live_steering_and_the_form_says_which(
+    admin_client: Client, sae: SAE
+) -> None:
+    assert initial(admin_client)["strengths"] == {}
+    live = f"{ADD}?from=live"
+    assert live not in admin_client.get(ADD).content.decode(), "nothing is set"
+    SteeringState.objects.load().replace({9: 1.0})
+    found = initial(admin_client)
+    assert (found["strengths"], found["model_id"], found["sae_id"]) == ({}, "tiny", sae.pk)
+    empty = admin_client.get(ADD).content.decode()
+    assert "The profile begins without features." in empty
+    assert f'href="{live}"' in empty
+    assert initial(admin_client, **{"from": "live"})["strengths"] == {9: 1.0}
+    taken = admin_client.get(live).content.decode()
+    assert "The features and settings below are those of the live steering." in taken
+    assert f'href="{ADD}"' in taken
 
 
 def test_features_of_another_sae_get_its_layer_and_its_fingerprint(admin_client: Client, sae: SAE) -> None:

@@ -30,8 +30,16 @@ window.millm = window.millm || {};
         return [...list.options].some((option) => option.value === this.typed);
       },
 
+      /* The suggestion that the typed text means: the text itself, or the only one that contains it. */
+      meant() {
+        const typed = this.typed.trim();
+        const names = [...document.getElementById("blend-offered").options].map((option) => option.value);
+        const found = names.filter((name) => name.toLowerCase().includes(typed.toLowerCase()));
+        return !names.includes(typed) && typed && found.length === 1 ? found[0] : typed;
+      },
+
       add() {
-        const name = this.typed.trim();
+        const name = this.meant();
         this.typed = "";
         if (!name || this.rows.some((row) => row.name === name)) return;
         this.rows.push({ name, weight: 1 });
@@ -92,7 +100,7 @@ window.millm = window.millm || {};
         try {
           location.assign((await this.post({ profiles: this.weights(), name: this.name.trim() })).url);
         } catch (error) {
-          this.nameError = error.message;
+          this.nameError = error.message.replace(/^name: /, "");
         }
       },
 

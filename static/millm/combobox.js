@@ -3,6 +3,7 @@
  *
  * The component has `find(text, signal)`, which returns the new `found` (the options), `at` (the index of the marked
  * option, -1: none) and other changed properties. A newer search, or closing the list, drops the result of `find`.
+ * Enter awaits settle(), so that it takes an option of the typed text and never one of an older text.
  */
 window.millm = window.millm || {};
 
@@ -19,19 +20,28 @@ window.millm = window.millm || {};
     // Declared, since an assignment would otherwise go to an outer component, which several comboboxes share.
     searching: null,
     searchTimer: null,
+    wanted: "", // the text of the newest search
+    isSettled: true, // true: `found` is the result of the newest search
 
     async search(text) {
       this.stopSearch();
+      Object.assign(this, { wanted: text, isSettled: false });
       const own = new AbortController();
       this.searching = own;
       const changes = await this.find(text, own.signal);
-      if (!own.signal.aborted) Object.assign(this, changes);
+      if (!own.signal.aborted) Object.assign(this, changes, { isSettled: true });
     },
 
     /* Search after the user stops typing. */
     searchSoon(text) {
       this.stopSearch();
+      Object.assign(this, { wanted: text, isSettled: false });
       this.searchTimer = setTimeout(() => this.search(text), TYPING_MS);
+    },
+
+    /* Wait for the result of the newest search, without waiting for the end of typing. */
+    async settle() {
+      if (!this.isSettled) await this.search(this.wanted);
     },
 
     stopSearch() {
@@ -42,6 +52,7 @@ window.millm = window.millm || {};
     closeList() {
       this.stopSearch();
       this.isOpen = false;
+      this.isSettled = true;
       this.at = -1;
       this.hint = "";
     },

@@ -93,9 +93,10 @@ window.millm = window.millm || {};
         ];
       },
 
-      /* The difference of means moves the residual stream from one side to the other. Maxima are about twice a steering. */
-      suggestion({ difference }) {
-        return this.shown().pool === "max" ? difference / 2 : difference;
+      /* Of the largest activation that is known, where there is one: the difference of means is too weak to be seen. */
+      suggestion({ difference, maximum }) {
+        if (maximum) return Math.sign(difference) * millm.SUGGESTED * maximum;
+        return this.shown().pool === "max" ? millm.SUGGESTED * difference : difference;
       },
 
       /* The width of a bar, from 0 to 1: the difference beside the largest one of both sides. */

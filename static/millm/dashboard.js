@@ -35,13 +35,18 @@
       } catch {
         hint = "The search failed; you can still type a name.";
       }
-      return { found: found.names, at: -1, hint };
+      const { names } = found;
+      return { found: names, at: search && names.length ? Math.max(0, names.indexOf(search)) : -1, hint };
     },
 
-    enter(event) {
-      if (!this.isOpen || this.at < 0) return; // the form is sent
+    /* Take the marked profile, which the next Enter activates. A whole name, or one that no option has, is sent. */
+    async enter(event) {
+      if (!this.isOpen || !this.name.trim()) return; // the form is sent
       event.preventDefault();
-      this.choose(this.found[this.at]);
+      await this.settle();
+      const marked = this.isSettled ? this.found[this.at] : undefined;
+      if (marked === undefined || marked === this.name.trim()) this.$root.requestSubmit();
+      else this.choose(marked);
     },
 
     choose(name) {

@@ -8,7 +8,6 @@ window.millm = window.millm || {};
   const LISTED = 12; // features of the whole text
   const ROLES = ["user", "assistant", "system"];
   const TURN = /^(user|assistant|system):[ \t]*/gim;
-  const SUGGESTED = 0.5; // of the largest activation: enough to steer, and seldom too much for correct sentences
 
   /* The turns of a pasted chat, whose lines begin with "User:" or "Assistant:"; empty for another text. */
   function parseChat(text) {
@@ -19,12 +18,6 @@ window.millm = window.millm || {};
       turns.push({ role: parts[at].toLowerCase(), content: parts[at + 1].trim() });
     }
     return turns;
-  }
-
-  /* The largest activation that is known of a feature, else 0. */
-  async function measuredMaximum(sae, index) {
-    const response = await fetch(`/admin/explore/maximum?${new URLSearchParams({ sae, index })}`).catch(() => null);
-    return response?.ok && !response.redirected ? ((await response.json()).maximum ?? 0) : 0;
   }
 
   const isTurn = (one) => ROLES.includes(one?.role) && typeof one.content === "string";
@@ -210,8 +203,7 @@ window.millm = window.millm || {};
       /* From the largest activation that was measured, or from that in this text. */
       async suggestion({ index }) {
         const inText = this.shown().texts[0].features.find((one) => one.index === index)?.maximum ?? this.maximum();
-        const measured = await measuredMaximum(this.sae(), index);
-        return SUGGESTED * Math.max(inText, measured);
+        return millm.SUGGESTED * Math.max(inText, await this.table().maximumOf(index));
       },
     };
   }

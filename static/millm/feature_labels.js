@@ -1,4 +1,6 @@
-/* The part of the feature table (features.js) that requests labels: of rows without one, and of a search. */
+/* The part of the feature table (features.js) that requests labels, of rows without one and of a search, and the
+ * largest activation of a new row's feature, from which its first strength follows.
+ */
 window.millm = window.millm || {};
 
 ((millm) => {
@@ -7,6 +9,8 @@ window.millm = window.millm || {};
   const TYPING_MS = 200;
   const INDICES_A_REQUEST = 100;
   const OFFERED = 8;
+
+  millm.SUGGESTED = 0.5; // of the largest activation: enough to steer, and seldom too much for correct sentences
 
   millm.featureLabels = () => ({
     ...millm.combobox(), // its options are {index, label}
@@ -49,6 +53,21 @@ window.millm = window.millm || {};
       }, TYPING_MS);
     },
 
+    /* The largest activation that is known of a feature; 0 where none is, or the user may not see it. */
+    async maximumOf(index) {
+      const { maximum_url: url, sae } = this.options;
+      if (!url || !sae) return 0;
+      const response = await fetch(`${url}?${new URLSearchParams({ sae, index })}`).catch(() => null);
+      return response?.ok && !response.redirected ? ((await response.json()).maximum ?? 0) : 0;
+    },
+
+    /* The first strength of a feature: half of its largest activation, where that is known. */
+    async suggested(index) {
+      const maximum = this.options.unit === "raw" ? await this.maximumOf(index) : 0;
+      const strength = Math.min(millm.SUGGESTED * maximum, this.options.max_strength);
+      return strength > 0 ? String(Number(strength.toPrecision(3))) : this.fresh();
+    },
+
     isIndex(text) {
       return /^\d+$/.test(text) && Number(text) < 2 ** 31;
     },
@@ -83,10 +102,12 @@ window.millm = window.millm || {};
       );
     },
 
-    /* Enter in the box: add the chosen option, or the typed index, maybe with its strength. */
-    addTyped() {
+    /* Enter in the box: add the marked option, or the typed index, maybe with its strength. */
+    async addTyped() {
       const query = this.query.trim();
-      if (this.at >= 0) {
+      if (!this.isIndex(query)) await this.settle();
+      if (query !== this.query.trim()) return; // typed meanwhile
+      if (this.isSettled && this.at >= 0) {
         this.add(String(this.found[this.at].index));
       } else if (/^\d+$/.test(query)) {
         this.add(String(BigInt(query)));
@@ -98,7 +119,7 @@ window.millm = window.millm || {};
       }
     },
 
-    add(index, text, mode) {
+    async add(index, text, mode) {
       const there = this.rows.some((row) => row.index === index);
       if (!this.isIndex(index) || (this.options.d_sae && Number(index) >= this.options.d_sae)) {
         const last = (this.options.d_sae || 2 ** 31) - 1;
@@ -118,7 +139,10 @@ window.millm = window.millm || {};
         this.$nextTick(() => this.rowElement(index).querySelector("input").focus());
         return;
       }
-      this.put([[index, text ?? this.fresh(), mode]]);
+      const sae = this.options.sae;
+      const strength = text ?? (await this.suggested(index));
+      if (sae !== this.options.sae) return; // another SAE was attached meanwhile
+      this.put([[index, strength, mode]]);
       this.announce(`Feature ${index} ${there ? "changed" : "added"}.`);
     },
 

@@ -66,8 +66,24 @@ window.millm = window.millm || {};
       return [min, (min + max) / 2, max];
     },
 
+    /* The first strength of a feature of which no activation is known, in the unit of the table. */
     fresh() {
-      return this.options.unit === "residual" ? "0.1" : "1";
+      return { max_activation: String(millm.SUGGESTED), residual: "0.1" }[this.options.unit] ?? "1";
+    },
+
+    /* True where a value adds more to the residual stream than it has, if its direction has a length of 1. */
+    isExcessive({ mode, text }) {
+      const most = { raw: this.options.norm, residual: 1 }[this.options.unit];
+      return this.hasUnit({ mode }) && Boolean(most) && Math.abs(millm.parseNumber(text)) > most;
+    },
+
+    /* The sentence below a row, of a value that is no error but will surprise; "" of others. */
+    warning(row) {
+      const neutral = this.neutral(row);
+      if (millm.parseNumber(row.text) === neutral) return `${neutral} has no effect: it is left out when saved`;
+      if (!this.isExcessive(row)) return "";
+      const norm = this.options.norm ? `, ${Number(this.options.norm.toPrecision(3))}` : "";
+      return `larger than the mean norm of the residual stream${norm}: answers are likely to be broken`;
     },
 
     /* A value keeps its number between modes that have the unit; scale and project begin at a number of their own. */

@@ -49,7 +49,7 @@ window.millm = window.millm || {};
     }
 
     /* A slider stays at the last valid strength, which still steers on the page of the live steering. */
-    function paint(element, row, label, error, bounds, url, most, neutral) {
+    function paint(element, row, label, error, bounds, url, warning, most, neutral) {
       const { parts } = element;
       const { text } = row;
       paintMode(parts, row);
@@ -63,9 +63,8 @@ window.millm = window.millm || {};
       if (!parts.box) parts.strength.textContent = millm.valueInWords(row);
       else if (parts.box.value !== text) parts.box.value = text;
       parts.box?.setAttribute("aria-invalid", Boolean(error));
-      const nothing = strength === neutral ? `${neutral} has no effect: it is left out when saved` : "";
-      parts.error.textContent = error || nothing;
-      parts.error.className = error ? "features-error" : "features-hint";
+      parts.error.textContent = error || warning;
+      parts.error.className = error ? "features-error" : strength === neutral ? "features-hint" : "features-warning";
     }
 
     return {
@@ -91,7 +90,13 @@ window.millm = window.millm || {};
         for (const row of rows) {
           if (!elements.has(row.index)) elements.set(row.index, newRow(template, row.index, id));
           const element = elements.get(row.index);
-          const shown = [labels[row.index] || "", error(row), this.bounds(row), this.pageUrl(row.index)];
+          const shown = [
+            labels[row.index] || "",
+            error(row),
+            this.bounds(row),
+            this.pageUrl(row.index),
+            this.warning(row),
+          ];
           const painted = String([row.text, row.mode, row.weight, ...shown]);
           if (painted !== element.painted) {
             element.painted = painted;

@@ -74,8 +74,9 @@ window.millm = window.millm || {};
       return { found, at: Math.max(0, text ? 0 : found.findIndex((option) => this.isChosen(option))), hint };
     },
 
-    enter() {
-      if (this.isOpen && this.found[this.at]) this.choose(this.found[this.at]);
+    async enter() {
+      await this.settle();
+      if (this.isOpen && this.isSettled && this.found[this.at]) this.choose(this.found[this.at]);
     },
 
     choose({ kind, name }) {

@@ -5,17 +5,21 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import F, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 
 from steering.admin.imports import ImportAdmin, ImportForm
 from steering.admin.links import feature_link
+from steering.admin.permissions import missing
 from steering.features.files import FeatureFile
 from steering.features.models import Feature
 from steering.labels.models import FeatureLabel
 from steering.labels.pagination import BoundedPaginator
+from steering.strengths import INDEX
 
 SIGNIFICANT = "{:.4g}"
 
@@ -60,6 +64,20 @@ class FeatureAdmin(ImportAdmin):
     paginator = BoundedPaginator
     actions = None
     actions_list = ["import_features"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_safe(self.maximum_view))
+        return [path("maximum/", view, name="steering_feature_maximum"), *super().get_urls()]
+
+    def maximum_view(self, request: HttpRequest) -> JsonResponse:
+        """The largest activation that is known of the feature `?sae=…&index=…`; null where none is."""
+        if not self.has_view_permission(request):
+            raise missing("steering.view_featurelabel")
+        sae, index = request.GET.get("sae", ""), request.GET.get("index", "")
+        if not INDEX.match(index):
+            return JsonResponse({"detail": f"got index {index!r:.100}, expected an integer >= 0"}, status=400)
+        known = Feature.objects.maxima(sae, [int(index)]) if int(index) < 2**31 else {}
+        return JsonResponse({"maximum": known.get(int(index))})
 
     @display(description="Feature", ordering="index")
     def feature(self, row: Feature) -> SafeString:

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
 from django.forms.fields import InvalidJSONInput
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -60,6 +61,7 @@ class FeatureTable:
             "norm": sae["norm"],
             "search": may_view,
             "page_url": feature_url_pattern() if may_view else "",
+            "maximum_url": reverse("admin:steering_feature_maximum") if may_view else "",
             "read_only": self.read_only,
             "unit": self.unit,
             "max_strength": settings.STEERING_MAX_STRENGTH,
@@ -117,8 +119,13 @@ def indices(value: Any) -> list[int]:
 
 
 def validation_error(error: Refused) -> ValidationError:
-    """`error` for a form. Its `params` name the field, and Django %-formats the message with them."""
-    return ValidationError(str(error).replace("%", "%%"), code=error.code, params={"field": "", **error.details})
+    """`error` for a form, which shows it below its field: only a field within another stays in the message.
+
+    Its `params` name the field, and Django %-formats the message with them.
+    """
+    field = str(error.details.get("field", ""))
+    message = str(error).removeprefix(f"{field}: ") if field and "." not in field else str(error)
+    return ValidationError(message.replace("%", "%%"), code=error.code, params={"field": "", **error.details})
 
 
 class FeatureStrengthsBoundField(BoundField):

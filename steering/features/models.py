@@ -1,6 +1,6 @@
 """Features: statistics, promoted and suppressed tokens, nearest features, and texts in which a feature fires."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,11 @@ class ImportedFeatures:
 
 
 class FeatureQuerySet(models.QuerySet["Feature"]):
+    def maxima(self, sae_id: str, indices: Iterable[int]) -> dict[int, float]:
+        """The largest activation of each of these features of which it is known."""
+        known = self.filter(sae=sae_id, index__in=[*indices], maximum__isnull=False)
+        return dict(known.values_list("index", "maximum"))
+
     def import_files(self, sae_id: str, files: Sequence[FeatureFile]) -> ImportedFeatures:
         """Write what `files` say about features, or nothing on any error.
 

@@ -13,7 +13,7 @@ from inference.outages import outage_of
 from inference.reading.request import Reading
 from steering.errors import Refused
 
-COLUMNS = ("index", "difference", "auc", "positive_share", "negative_share", "density", "label")
+COLUMNS = ("index", "difference", "auc", "positive_share", "negative_share", "density", "maximum", "label")
 
 
 class Command(BaseCommand):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             return
         self.stdout.write("\t".join(COLUMNS))
         for one in [*found["features"], *found["opposed"]]:
-            self.stdout.write(as_line([f"{one[name]:.4g}" if name != "label" else one[name] for name in COLUMNS]))
+            self.stdout.write(as_line([_cell(one[name]) for name in COLUMNS]))
         if (auc := found["residual_auc"]) is not None:
             self.stderr.write(f"A direction in the residual stream, the difference of means, has an AUC of {auc:.3f}.")
 
@@ -64,3 +64,8 @@ class Command(BaseCommand):
             if (outage := outage_of(error)) is None:
                 raise
             raise CommandError(outage.message) from error
+
+
+def _cell(value: float | str | None) -> str:
+    """A number with four digits, a label as it is, nothing of a maximum that is not known."""
+    return value or "" if isinstance(value, str | None) else f"{value:.4g}"

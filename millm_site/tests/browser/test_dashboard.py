@@ -94,3 +94,13 @@ def test_it_fits_a_phone(page: Page) -> None:
     page.reload()
     expect(page.locator("#dashboard-active")).to_contain_text("ocean")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_enter_takes_the_offered_profile_before_the_list_is_there(page: Page) -> None:
+    choice = page.get_by_role("combobox", name="Activate a profile")
+    choice.press_sequentially("oce")
+    choice.press("Enter")
+    expect(choice).to_have_value("ocean")
+    assert Profile.objects.active() is None
+    choice.press("Enter")
+    expect(page.locator("#dashboard-active").get_by_role("link", name="ocean")).to_be_visible()

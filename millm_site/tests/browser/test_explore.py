@@ -187,6 +187,17 @@ def test_the_measured_maximum_suggests_the_strength(explore: Page) -> None:
     expect(box(explore, 286)).to_have_value("250")
 
 
+def test_a_contrast_suggests_half_of_the_largest_activation_of_each_side(explore: Page) -> None:
+    Feature.objects.filter(sae_id="demo-sae").delete()
+    Feature.objects.bulk_create(Feature(sae_id="demo-sae", index=index, maximum=40.0) for index in range(512))
+    explore.get_by_role("tab", name="Contrast").click()
+    wanted = compare(explore, "ocean").first
+    other = explore.get_by_role("table", name="For the other side").locator("[data-feature]").first
+    for row, strength in ((wanted, "20"), (other, "-20")):
+        row.get_by_role("button").click()
+        expect(box(explore, int(row.get_attribute("data-feature") or ""))).to_have_value(strength)
+
+
 # --- chats and steerings ---
 
 
