@@ -58,8 +58,8 @@ class StoredResponseAdmin(DeletionAdmin, BoundedSearch):
         return row.model or "-"
 
     @display(description="Status", ordering="status", label=LABELS)
-    def shown_state(self, row: StoredResponse) -> tuple[str, str]:
-        return row.state, row.state.replace("_", " ")
+    def shown_state(self, row: StoredResponse) -> str:
+        return row.state.replace("_", " ")
 
     @display(description="Size", ordering="size")
     def shown_size(self, row: StoredResponse) -> str:
