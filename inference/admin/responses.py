@@ -58,8 +58,8 @@ class StoredResponseAdmin(DeletionAdmin, BoundedSearch):
         return row.model or "-"
 
     @display(description="Status", ordering="status", label=LABELS)
-    def shown_state(self, row: StoredResponse) -> tuple[str, str]:
-        return row.state, row.state.replace("_", " ")
+    def shown_state(self, row: StoredResponse) -> str:
+        return row.state.replace("_", " ")
 
     @display(description="Size", ordering="size")
     def shown_size(self, row: StoredResponse) -> str:
@@ -105,7 +105,7 @@ def _text(item: dict[str, Any]) -> str:
     content = item.get("content")
     if isinstance(content, str):
         return content
-    texts = [part.get("text") for part in content or () if isinstance(part, dict)]
-    if texts and all(isinstance(one, str) for one in texts):
+    texts = [part["text"] for part in content or () if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    if content and len(texts) == len(content):
         return "\n".join(texts)
     return json.dumps(item, indent=2, ensure_ascii=False)

@@ -260,10 +260,9 @@ def model_list() -> dict[str, Any]:
     """
     others = list(_others())
     current = LanguageModel.objects.current()
-    current = None if current is None or _has_failed(current) else current
     found: list[dict[str, Any]] = []
     profiles: list[tuple[str, datetime]] = []
-    if current is not None:
+    if current is not None and not _has_failed(current):
         fitting = Profile.objects.fitting(current, SAE.objects.attached()).values_list("name", "created_at")
         latest = fitting.filter(is_active=False).order_by("-updated_at")
         most = settings.INFERENCE_MAX_LISTED_PROFILES

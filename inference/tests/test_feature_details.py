@@ -7,10 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from inference.broker.errors import RequestFailed
 from inference.demo.tiny import FILES
 from inference.engine.saes.decoder import decoder_rows
 from inference.models import LanguageModel
 from inference.reading import details
+from inference.reading.asking import ReadingFailed
 from inference.reading.request import Reading
 from inference.tests.conftest import Server
 from steering.formats import read_config
@@ -68,4 +70,8 @@ def test_without_a_model_the_reason_comes_back(sae: SAE) -> None:
 
 def test_where_redis_does_not_answer_the_reason_comes_back(sae: SAE, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    assert "Redis does not answer" in details.ensure_details(sae, FEATURE)
+    assert details.ensure_details(sae, FEATURE) == "Redis does not answer: try again in a moment"
+
+
+def test_the_reason_of_a_failed_reading_has_no_full_stop_since_pages_end_the_sentence() -> None:
+    assert str(ReadingFailed(RequestFailed("no_worker", "No worker serves this model: start one."))).endswith("one")

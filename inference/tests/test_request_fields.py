@@ -36,7 +36,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
         (
             [IMAGE],
             "messages.0.content.0",
-            "'image_url' found using 'type' does not match any of the expected tags",
+            "got 'image_url' as 'type', expected one of 'text', 'refusal'",
         ),
         ([{"type": "text", "text": "a"}, IMAGE], "messages.0.content.1", "'image_url'"),
         ([IMAGE, IMAGE], "messages.0.content.0", "'image_url'"),

@@ -55,6 +55,7 @@ def test_the_page_has_the_texts_folded_and_links_to_the_previous_response(admin_
     second = stored(first, words="And\0 then?")
     shown = text(admin_client.get(page(first)))
     assert "<details><summary" in shown
+    assert "(&#x27;completed" not in shown
     assert "<details open" not in shown
     for part in ("Hello &lt;b&gt;", "The sea.", "[user]", "[assistant]", "[function_call]", "tide"):
         assert part in shown, part
