@@ -41,7 +41,7 @@ CONTENT = (
 
 
 class HighestFeature(models.Func):
-    """The highest index in strengths, -1 where there are none; a function of the first migration, for an index."""
+    """The highest index in strengths, -1 where there are none; a function of the first migration."""
 
     function = "highest_feature"
     output_field = models.BigIntegerField()
@@ -94,7 +94,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         if sae is not None:
             of_sae = Q(sae_id=sae.id, layer=sae.layer, highest__lt=sae.d_sae)
             own |= of_sae & (Q(sae_fingerprint__in=["", sae.fingerprint]) if sae.fingerprint else Q())
-        fits = self.filter(model_id=model.name).alias(highest=HighestFeature("strengths"), parts_fit=PartsFit("more"))
+        fits = self.filter(model_id=model.name).alias(parts_fit=PartsFit("more"))
         return fits.filter(own, Q(more={}) | Q(parts_fit=True))
 
     def with_feature(self, index: int) -> "ProfileQuerySet":

@@ -67,16 +67,20 @@ class Profile(models.Model):
     sae_fingerprint = models.CharField("SAE fingerprint", max_length=64, blank=True)
     strengths = FeatureStrengthsField(default=dict, blank=True)
     more = MoreField()
-    # Stored, since an index on the function would call the function for each row before a page far behind.
+    # Stored, since queries with an index on the function may call it for each row all the same: before a page far
+    # behind, and where another condition is an alternative.
     strongest = models.GeneratedField(
         expression=Strongest("strengths"), output_field=models.FloatField(), db_persist=True, editable=False
+    )
+    highest = models.GeneratedField(
+        expression=HighestFeature("strengths"), output_field=models.BigIntegerField(), db_persist=True, editable=False
     )
     is_active = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = ProfileQuerySet.as_manager()
-    history = History(excluded_fields=["strongest"])
+    history = History(excluded_fields=["strongest", "highest"])
 
     class Meta:
         ordering = ["name"]
@@ -88,7 +92,7 @@ class Profile(models.Model):
             models.Index(fields=["-updated_at"], name="profile_updated_at"),
             GinIndex(fields=["tags"], name="profile_tags"),
             models.Index(fields=["strongest"], name="profile_strongest"),
-            models.Index("model_id", "sae_id", "layer", HighestFeature("strengths"), name="profile_made_for"),
+            models.Index(fields=["model_id", "sae_id", "layer", "highest"], name="profile_made_for"),
         ]
         permissions = [("activate_profile", "Can activate and deactivate profiles")]
 
