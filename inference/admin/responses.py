@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -69,7 +70,7 @@ class StoredResponseAdmin(DeletionAdmin, BoundedSearch):
     def shown_previous(self, row: StoredResponse) -> str:
         if not StoredResponse.objects.filter(pk=row.previous).exists():
             return f"{row.previous} (deleted)" if row.previous else "none: it begins the conversation"
-        url = reverse("admin:inference_storedresponse_change", args=[row.previous])
+        url = reverse("admin:inference_storedresponse_change", args=[quote(row.previous)])
         return format_html('<a class="text-link" href="{}">{}</a>', url, row.previous)
 
     @display(description="Request")

@@ -17,7 +17,6 @@ from django.urls import URLPattern, get_resolver
 
 from inference.demo.register import register_demo
 from inference.models import LanguageModel, Sweep
-from inference.responses.ids import new_response_id
 from inference.responses.models import StoredResponse
 from inference.sweeps.plan import Plan
 from inference.sweeps.subject import Subject
@@ -136,7 +135,7 @@ def viewer(site: None) -> User:
 
 def store_response(owner: User) -> None:
     """A stored response of `owner`."""
-    row = StoredResponse.following(owner, new_response_id(), None)
+    row = StoredResponse.following(owner, f"resp_{'f' * 32}", None)
     row.input_items = [{"type": "message", "role": "user", "content": "Tell me something."}]
     row.end("completed", {"model": "demo", "output": [{"type": "message", "role": "assistant", "content": "The sea."}]})
 

@@ -136,7 +136,8 @@ class HistoryAdmin(ModelAdmin):
                 return TemplateResponse(request, self.comparison, context | self._comparison(now, past))
             difference = self.restore(pk, number)
         except Refused as error:
-            self.message_user(request, f"{shown or 'The version'} was not restored: {error}", messages.ERROR)
+            why = str(error).removeprefix("name: ")
+            self.message_user(request, f"{shown or 'The version'} was not restored: {why}.", messages.ERROR)
         else:
             self.message_user(request, f"Restored {shown.lower()}{difference}.", messages.SUCCESS)
         return redirect(self._url("", quote(pk)))

@@ -10,6 +10,7 @@
  *   sae, d_sae: the SAE of the features ("" and null if it is unknown: then nothing is searched)
  *   norm: the mean norm of the residual stream at the SAE's hook point, null if it was not measured
  *   search: true if the user may read labels from /api/saes/<sae>/labels
+ *   maximum_url: of the largest activation of a feature, from which its first strength follows; "" if the user may not
  *   read_only: true: without controls
  *   max_strength, max_features
  *

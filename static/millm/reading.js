@@ -119,7 +119,9 @@ window.millm = window.millm || {};
 
     /* Add the feature with the component's `suggestion` of a strength; remove it if it is in the table. */
     async toggle(feature) {
-      const strength = this.isCollected(feature) ? 0 : await this.suggestion(feature);
+      const most = this.table().options.max_strength;
+      const suggested = this.isCollected(feature) ? 0 : await this.suggestion(feature);
+      const strength = Math.min(most, Math.max(-most, suggested));
       this.table().toggle({ ...feature, strength: millm.shortNumber(strength) });
     },
   });

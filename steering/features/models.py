@@ -80,8 +80,8 @@ class ImportedFeatures:
 class FeatureQuerySet(models.QuerySet["Feature"]):
     def maxima(self, sae_id: str, indices: Iterable[int]) -> dict[int, float]:
         """The largest activation of each of these features of which it is known."""
-        known = self.filter(sae=sae_id, index__in=[*indices], maximum__isnull=False)
-        return dict(known.values_list("index", "maximum"))
+        known = self.filter(sae=sae_id, index__in=[*indices]).values_list("index", "maximum")
+        return {index: maximum for index, maximum in known if maximum is not None}
 
     def import_files(self, sae_id: str, files: Sequence[FeatureFile]) -> ImportedFeatures:
         """Write what `files` say about features, or nothing on any error.

@@ -39,7 +39,8 @@ def test_a_feature_begins_at_half_of_its_largest_activation(page: Page) -> None:
 def test_words_and_enter_add_the_first_offered_feature_without_waiting_for_the_list(page: Page) -> None:
     page.goto(f"{LIST}add/")
     add(page, "shivers slid")
-    expect(box(page, 14)).to_have_value("1")
+    expect(page.locator("[data-index]")).to_have_count(1)
+    expect(page.locator("[data-index]")).to_contain_text("slides")
 
 
 def test_a_strength_above_the_norm_of_the_residual_stream_has_a_warning_and_is_saved(page: Page) -> None:
