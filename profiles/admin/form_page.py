@@ -179,7 +179,8 @@ class ProfileFormAdmin(ModelAdmin):
                 link = '{}, or <a class="underline" href="{}" data-post role="button">activate it</a>'
                 message = format_html(link, message, url)
         self.message_user(request, message, messages.SUCCESS)
-        return self.response_post_save_change(request, profile)
+        response: HttpResponse = self.response_post_save_change(request, profile)
+        return response
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         form, saved = context["adminform"].form, context["original"]

@@ -1,4 +1,4 @@
-"""LiteLLM: answers, streams, embeddings, and errors that it knows again."""
+"""LiteLLM: answers, streams, embeddings, responses, and errors that it knows again."""
 
 import os
 
@@ -19,6 +19,17 @@ TIDE = {"model": "openai/demo", "tools": TOOLS, "tool_choice": "required", "para
 assert call.function.name == "sing"
 whole = litellm.stream_chunk_builder([*litellm.completion(stream=True, **TIDE)])
 assert whole.choices[0].message.tool_calls[0].function.arguments == call.function.arguments
+own = {"model": "openai/demo:ocean", "input": "Tell me something.", "extra_body": {"seed": 3}, **ADDRESS}
+response = litellm.responses(**own)
+assert response.output_text == text
+events = litellm.responses(stream=True, **own)
+assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == text
+FLAT = [{"type": "function", "name": "sing", "parameters": PARAMETERS}]
+HELD = {"tools": FLAT, "tool_choice": "required", "parallel_tool_calls": False}
+following = litellm.responses(**own | HELD | {"model": "openai/demo"}, previous_response_id=response.id)
+assert [(item.type, item.name) for item in following.output] == [("function_call", "sing")]
+assert litellm.get_responses(response.id, **ADDRESS).output_text == text
+litellm.delete_responses(response.id, **ADDRESS)
 try:
     litellm.completion(model="openai/demo", **ASK | {"messages": [{"role": "user", "content": "whale " * 6000}]})
 except litellm.ContextWindowExceededError:

@@ -74,6 +74,6 @@ def test_own_strengths_of_a_pane_begin_and_warn_alike(page: Page) -> None:
     choose(page, "second", "Own strengths")
     add(page, "79")
     own = page.get_by_role("region", name="Second pane")
-    expect(box(own, 79)).to_have_value("12.5")
-    box(own, 79).fill("46")
+    expect(box(page, 79)).to_have_value("12.5")
+    box(page, 79).fill("46")
     expect(own.get_by_text(WARNING)).to_be_visible()
