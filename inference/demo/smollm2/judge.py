@@ -17,6 +17,8 @@ SHIPPED, MOST_PERPLEXITY, MOST_UNSTEERED = 0.40, 1.6, 0.15
 """A profile is shipped that reaches this share on its theme, at most so many times the unsteered perplexity, where at
 most so large a share of the unsteered answers is on the theme."""
 TOKENS = 64
+SEEDS = (1000, 2000, 3000)
+"""Each prompt is asked with each of these, and its number: of 50 answers alone a share is uncertain by 7 %."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,13 @@ class Judge:
         return Judged(measured(answers, words, self._plain), measured(self.unsteered, words, self._plain), answers)
 
     def _ask(self, steering: SteeringSpec | None) -> list[Answer]:
-        asks = [Ask(prompt, steering, 1000 + seed, TOKENS) for seed, prompt in enumerate(JUDGE_PROMPTS)]
-        return self._answerer.answers(asks)
+        return self._answerer.answers(
+            [
+                Ask(prompt, steering, seed + number, TOKENS)
+                for seed in SEEDS
+                for number, prompt in enumerate(JUDGE_PROMPTS)
+            ]
+        )
 
 
 def write_words(path: Path, words: Mapping[str, ThemeWords]) -> None:
