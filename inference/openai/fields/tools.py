@@ -97,7 +97,7 @@ class ToolFields(BaseModel):
     @field_validator("tool_choice")
     @classmethod
     def _of_the_tools(cls, value: str | AllowedTools | None, info: ValidationInfo) -> str | AllowedTools | None:
-        if "tools" not in info.data or value in (None, "none", "auto"):
+        if "tools" not in info.data or value is None or value in ("none", "auto"):
             return value
         names = [tool.function.name for tool in info.data["tools"] or []]
         if not names:
@@ -113,7 +113,8 @@ class ToolFields(BaseModel):
         """The fields of the message to a worker that are about tools: of them the allowed ones."""
         choice, tools = self.tool_choice, self.tools or []
         if isinstance(choice, AllowedTools):
-            choice, tools = choice.mode, [tool for tool in tools if tool.function.name in choice.names]
+            names, choice = choice.names, choice.mode
+            tools = [tool for tool in tools if tool.function.name in names]
         return {
             "tools": [tool.for_worker() for tool in tools],
             "tool_choice": choice or "auto",
