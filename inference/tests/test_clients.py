@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,14 +38,30 @@ def python_of(environment: str) -> str:
 def test_a_client_gets_what_a_plain_request_gets(
     server: Server, api_key: str, tmp_path: Path, script: str, interpreter: str
 ) -> None:
-    own = {"MILLM_URL": f"{server.url}/v1", "MILLM_KEY": api_key, "LLM_USER_PATH": str(tmp_path / "llm")}
+    told = printed_by(server, api_key, tmp_path, script, interpreter)
+    assert told == plain_answer(server, api_key, {"seed": 3})
+
+
+def test_the_ai_sdk_gets_by_the_responses_api_what_a_plain_request_gets(
+    server: Server, api_key: str, tmp_path: Path
+) -> None:
+    told = printed_by(server, api_key, tmp_path, "ai-sdk/responses.mjs", NODE)
+    assert told == plain_answer(server, api_key, {"temperature": 0})  # that API has no seed
+
+
+def printed_by(server: Server, api_key: str, folder: Path, script: str, interpreter: str) -> str:
+    own = {"MILLM_URL": f"{server.url}/v1", "MILLM_KEY": api_key, "LLM_USER_PATH": str(folder / "llm")}
     path = SCRIPTS / script
     if interpreter == NODE:  # which looks for packages beside the script
         path = Path(shutil.copy(path, ENVIRONMENTS / "ai-sdk"))
     done = subprocess.run(
-        [interpreter, str(path)], env=os.environ | own, capture_output=True, text=True, timeout=180, cwd=tmp_path
+        [interpreter, str(path)], env=os.environ | own, capture_output=True, text=True, timeout=180, cwd=folder
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    body = {"model": "demo:ocean", "messages": [{"role": "user", "content": "Tell me something."}], "seed": 3}
+    return done.stdout.strip()
+
+
+def plain_answer(server: Server, api_key: str, fields: dict[str, Any]) -> str:
+    body = {"model": "demo:ocean", "messages": [{"role": "user", "content": "Tell me something."}], **fields}
     plain = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {api_key}"})
-    assert done.stdout.strip() == plain.json()["choices"][0]["message"]["content"].strip()
+    return str(plain.json()["choices"][0]["message"]["content"]).strip()
