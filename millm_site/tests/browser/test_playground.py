@@ -95,6 +95,19 @@ def test_two_steerings_answer_side_by_side(playground: Page) -> None:
     expect(answers(playground, "first").get_by_text("steered by winter")).to_be_visible()
 
 
+def test_a_question_is_offered_until_the_conversation_begins(playground: Page) -> None:
+    question = playground.get_by_role("button", name="What makes you happy?")
+    message = playground.get_by_role("textbox", name="Message")
+    message.fill("Something of mine")
+    expect(question).to_be_hidden()
+    message.fill("")
+    question.click()
+    answered(playground, 2)
+    expect(playground.get_by_role("article").first).to_contain_text("What makes you happy?")
+    expect(question).to_be_hidden()
+    expect(message).to_have_value("")
+
+
 def test_the_conversation_survives_a_reload_and_a_corrupt_storage(playground: Page) -> None:
     playground.get_by_text("Settings").click()
     playground.get_by_label("Seed", exact=True).fill("77")

@@ -5,6 +5,8 @@ window.millm = window.millm || {};
   "use strict";
 
   const POLL_MS = 5000;
+  /* Their answers change visibly under a profile of the demo. */
+  const QUESTIONS = ["What makes you happy?", "How do I spend a weekend?", "Tell me a story."];
 
   const page = () => JSON.parse(document.getElementById("playground-page").textContent);
 
@@ -28,6 +30,7 @@ window.millm = window.millm || {};
       ...millm.playgroundFile(defaults),
       ...millm.playgroundLink(defaults),
       now,
+      questions: QUESTIONS,
       isEditing: false,
       draftBefore: "", // while a message is edited
       before: null, // the state that "Undo" restores
