@@ -178,7 +178,8 @@ def test_a_model_that_failed_to_load_is_told_to_whoever_asks_it(played: Played) 
     answer = played.run()
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (503, "no_worker")
-    assert error["message"] == f"{played.model.name} failed to load: the file is cut off."
+    # A model that a worker of the session serves may be named after it.
+    assert error["message"].startswith(f"{played.model.name} failed to load: the file is cut off.")
 
 
 def test_a_full_queue_activates_nothing(played: Played, settings: Any) -> None:

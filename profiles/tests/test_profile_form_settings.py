@@ -69,11 +69,11 @@ def test_a_page_of_the_version_before_keeps_what_it_does_not_show(admin_client: 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("intensity", "2.5", "intensity: got 2.5, expected a finite number from 0 to 2"),
+        ("intensity", "2.5", "got 2.5, expected a finite number from 0 to 2"),
         ("unit", "metres", "Got metres, expected one of the offered choices."),
         ("when", "{", "Enter valid JSON"),
         ("when", '{"feature": 1}', "when.above: this key is required"),
-        ("also", '{"sae": "x"}', "also: got an object, expected a list of parts"),
+        ("also", '{"sae": "x"}', "got an object, expected a list of parts"),
         ("also", '[{"sae": "x", "features": {"1": 1}, "unit": "m"}]', "also.0.unit: got"),
         ("positions_tokens", "5", "Choose the first or last tokens above"),
     ],

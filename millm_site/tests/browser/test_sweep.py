@@ -31,7 +31,8 @@ def swept(page: Page) -> Page:
     """The page of a sweep that has ended: three values of a profile, two prompts, one seed, one word."""
     profile = Profile.objects.named("ocean")
     page.goto(f"/admin/profiles/profile/{profile.pk}/change/")
-    page.get_by_role("link", name="Sweep …").first.click()
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("navigation", name="More").get_by_role("link", name="Sweep …").click()
     expect(page.get_by_label("Profile", exact=True)).to_have_value("ocean")
     begin(page, To="2", Number_of_values="3", Seeds="5", Words_to_watch="The", Max_tokens="24")
     expect(page.get_by_text("6 of 6")).to_be_visible(timeout=LONG_MS)
