@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from inference.demo.smollm2 import activations, own_words, pipeline, sae, search, texts
+from inference.demo.smollm2.judge import SEEDS
 from inference.demo.smollm2.pipeline import Making
 from inference.demo.smollm2.themes import Theme
 from inference.demo.tiny import FILES
@@ -62,7 +63,7 @@ def test_an_sae_is_trained_described_and_its_profiles_searched_and_judged(tmp_pa
 
     judged = making.judge()
     assert {*judged} <= {"ocean", "winter"}
-    assert all(len(one.answers) == 50 for one in judged.values())
+    assert all(len(one.answers) == 50 * len(SEEDS) for one in judged.values())
     shipped = {path.stem for path in (tmp_path / "files/profiles").glob("*.json")}
     assert shipped == {name for name, one in judged.items() if one.is_shipped}
 

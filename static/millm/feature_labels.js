@@ -105,18 +105,14 @@ window.millm = window.millm || {};
     /* Enter in the box: add the marked option, or the typed index, maybe with its strength. */
     async addTyped() {
       const query = this.query.trim();
-      if (!this.isIndex(query)) await this.settle();
+      if (/^\d+$/.test(query)) return this.add(String(BigInt(query)));
+      const { entries, problems } = millm.parseStrengths(query);
+      if (entries.length === 1 && !problems.length) return this.add(...entries[0]);
+      await this.settle();
       if (query !== this.query.trim()) return; // typed meanwhile
-      if (this.isSettled && this.at >= 0) {
-        this.add(String(this.found[this.at].index));
-      } else if (/^\d+$/.test(query)) {
-        this.add(String(BigInt(query)));
-      } else {
-        const { entries, problems } = millm.parseStrengths(query);
-        if (entries.length === 1 && !problems.length) this.add(...entries[0]);
-        else if (query)
-          this.refusal = this.searchable() ? "Pick a suggestion or enter an index." : "Enter the index of a feature.";
-      }
+      if (this.isSettled && this.at >= 0) this.add(String(this.found[this.at].index));
+      else if (query)
+        this.refusal = this.searchable() ? "Pick a suggestion or enter an index." : "Enter the index of a feature.";
     },
 
     async add(index, text, mode) {
