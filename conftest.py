@@ -126,7 +126,7 @@ def processes(
 @pytest.fixture
 def server(demo: LanguageModel, processes: Server) -> Server:
     """The running server with the demo's rows in place and a worker that is alive."""
-    processes.wait_for_heartbeat()
+    processes.wait_for_heartbeat(load=demo.load_id)
     return processes
 
 

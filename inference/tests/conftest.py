@@ -44,15 +44,17 @@ class Server:
             time.sleep(0.2)
         raise AssertionError(f"not ready after {timeout_s} s: {answer.text}")
 
-    def wait_for_heartbeat(self, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_for_heartbeat(self, timeout_s: float = START_TIMEOUT_S, load: str = "") -> None:
         """Return when Redis has a heartbeat of the demo's worker: on a busy machine the last one can have expired.
+
+        With `load` the worker serves that load, and works on no other, which the test before may have asked for.
 
         Start a new worker where a failed test left the old one dead, so that the tests after it do not fail too.
         """
         if self.worker.poll() is not None:
             self.worker = self.start_worker()
         deadline = time.monotonic() + timeout_s
-        while not any(beat.serves("demo") for beat in heartbeats.live_workers()):
+        while not any(beat.serves("demo") and load in ("", beat.load) for beat in heartbeats.live_workers()):
             assert time.monotonic() < deadline, (
                 f"no heartbeat in {timeout_s} s; the worker's status: {self.worker.poll()}"
             )
