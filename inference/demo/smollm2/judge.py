@@ -18,7 +18,7 @@ SHIPPED, MOST_PERPLEXITY, MOST_UNSTEERED = 0.40, 1.6, 0.15
 most so large a share of the unsteered answers is on the theme."""
 TOKENS = 64
 SEEDS = (1000, 2000, 3000)
-"""Each prompt is asked with each of these, and its number: of 50 answers alone a share is uncertain by 7 %."""
+"""Each prompt is asked with each of these, and its number: of 50 answers alone a share is uncertain by 7 points."""
 
 
 @dataclass(frozen=True)
