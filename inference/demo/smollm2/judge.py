@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -45,12 +45,15 @@ class Judge:
 
     def __init__(self, answerer: Answerer, plain: PreTrainedModel, words: Mapping[str, ThemeWords]) -> None:
         self._answerer, self._plain, self._words = answerer, plain, words
-        self.unsteered = self._ask(None)
+        answers = self._ask(None)
+        self._unsteered = measured(answers, ThemeWords(frozenset(), 1), plain)
+        self._texts = [answer.text for answer in answers]
 
     def judge(self, theme: str, steering: SteeringSpec | None) -> Judged:
         """Judge a steering to `theme`."""
         answers, words = self._ask(steering), self._words[theme]
-        return Judged(measured(answers, words, self._plain), measured(self.unsteered, words, self._plain), answers)
+        unsteered = replace(self._unsteered, on_theme=words.share(self._texts))
+        return Judged(measured(answers, words, self._plain), unsteered, answers)
 
     def _ask(self, steering: SteeringSpec | None) -> list[Answer]:
         return self._answerer.answers(
