@@ -79,6 +79,12 @@ def last(message: dict[str, Any]) -> list[Any]:
     return cast(list[Any], json.loads(entries[-1][1]["events"])[-1][1:])
 
 
+def failure_of(message: dict[str, Any]) -> str:
+    """The code of the failure by which embeddings end: they go on in a thread, which tells of it as its last deed."""
+    wait_for(lambda: last(message)[0] == "failed", 10)
+    return cast(str, last(message)[1]["code"])
+
+
 def test_a_request_whose_taker_died_before_it_said_so_fails(server: ModelServer, message: dict[str, Any]) -> None:
     assert claims.claim(message["request_id"], "dead")
     server.answer(generate(message))
@@ -113,9 +119,8 @@ def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_faile
     server.jobs[message["request_id"]].end(EngineClosed("the engine was stopped"))  # as `close` does
     closing.set()
     embedding.join(10)
-    wait_for(lambda: not server.jobs, 10)  # it goes on in the thread of embeddings
-    kind, data = last(message)
-    assert (kind, data["code"]) == ("failed", "engine_closed")
+    assert failure_of(message) == "engine_closed"
+    assert not server.jobs
 
 
 def test_a_web_that_was_unheard_for_long_is_told_that_its_requests_failed(
@@ -218,6 +223,5 @@ def test_embeddings_that_their_deadline_ends_are_told_so(server: ModelServer, me
 
     server._embedder._reader = cast(Any, SimpleNamespace(embeddings=embeddings))
     server.embed(embed(message | {"deadline": time.time() + 0.2}))
-    wait_for(lambda: not server.jobs, 10)
-    kind, data = last(message)
-    assert (kind, data["code"]) == ("failed", "timeout")
+    assert failure_of(message) == "timeout"
+    assert not server.jobs
