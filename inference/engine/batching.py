@@ -35,7 +35,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from transformers.generation.continuous_batching.scheduler import Scheduler
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
-from inference.engine import attention
+from inference.engine import attention, cores
 from inference.engine.batch_entry import entry_of
 from inference.engine.inputs import OUTPUT_LINES, PlannedInputs, SteeredInputs, write_outputs
 from inference.engine.sampling.sampler import BatchSampler
@@ -221,11 +221,15 @@ def _guard_steps(processor: ContinuousBatchProcessor) -> None:
     """Drop stale CUDA graphs before a step, and fail the requests of a step that runs out of memory, not the engine."""
     step, update = processor._generation_step, processor.update_batch
     failures: list[str] = []
+    is_new = [True]
 
     processor.stale_graphs = threading.Event()
     processor.clock = StepClock()
 
     def guarded_step(model: PreTrainedModel) -> None:
+        if is_new:  # the thread of the batch
+            is_new.clear()
+            cores.use_all()
         # In the batch's thread: no capture of a graph can be in progress, which transformers would keep.
         if processor.stale_graphs.is_set():
             processor.stale_graphs.clear()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
+from inference.engine import cores
 from inference.engine.prompt_reader import CHUNK_TOKENS, PromptReader
 from inference.engine.steering.passes import PassSteering, SteeredPasses, seats_of
 from inference.engine.steering.seat import Seat
@@ -20,7 +21,6 @@ class Continuations:
     def __init__(self, reader: PromptReader) -> None:
         self._reader = reader
 
-    @torch.no_grad()
     def logprobs(
         self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], steering: PassSteering | None = None
     ) -> list[list[float]]:
@@ -37,8 +37,9 @@ class Continuations:
             raise ContextLengthExceeded(most, f"prompt and continuation have {tokens} tokens", "prompt")
         is_apart = steering and any(part.when or part.has_regions for part in steering.spec.parts)
         groups = [[one] for one in continuations] if is_apart else [[*continuations]]
-        return [found for group in groups for found in self._of_group(prompt, group, steering)]
+        return cores.with_all(lambda: [found for group in groups for found in self._of_group(prompt, group, steering)])
 
+    @torch.no_grad()
     def _of_group(
         self, prompt: Sequence[int], group: Sequence[Sequence[int]], steering: PassSteering | None
     ) -> list[list[float]]:

@@ -11,6 +11,7 @@ from inference.broker import claims
 from inference.broker.events import write_events
 from inference.broker.messages import EmbedMessage, GenerateMessage, Message
 from inference.engine.continuations import Continuations
+from inference.engine.cores import with_all
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.loading import embedded_tokens, load, vocabulary
 from inference.engine.prompt_reader import PromptReader
@@ -121,7 +122,7 @@ class ModelServer:
             if job.error:
                 raise job.error
             if to_read and not job.failed:
-                write_events([(job.inbox, event) for event in to_read.finished()])
+                write_events([(job.inbox, event) for event in with_all(to_read.finished)])
 
     def embed(self, message: EmbedMessage) -> None:
         """Queue a request for embeddings, which are computed one request after another; returns at once."""

@@ -19,6 +19,7 @@ from inference import metrics
 from inference.broker.events import report_failure
 from inference.broker.heartbeats import clear_heartbeat
 from inference.broker.messages import Message
+from inference.engine.cores import compute_alone
 from inference.engine.loading import rehearse
 from inference.interface import EngineStatistics
 from inference.models import LanguageModel
@@ -49,6 +50,7 @@ class Worker:
     """Serves the current model, or the one of INFERENCE_MODEL; follows a change of the rows within 2 seconds."""
 
     def __init__(self, hostname: str) -> None:
+        compute_alone()
         self.hostname = hostname
         # A restarted worker is another worker: a web that waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"

@@ -4,11 +4,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from inference.engine.cores import with_all
 from inference.interface import EngineBusy
 
 
 class SideQueue:
-    """Runs functions one after another in a thread of its own; `waiting` of them may wait for it."""
+    """Runs functions one after another beside the threads of chats; `waiting` of them may wait for that."""
 
     def __init__(self, kind: str, waiting: int) -> None:
         self._kind, self._waiting = kind, waiting
@@ -23,7 +24,7 @@ class SideQueue:
 
     def _run(self, function: Callable[[], None]) -> None:
         try:
-            function()
+            with_all(function)
         finally:
             self._places.release()
 

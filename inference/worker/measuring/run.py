@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
 from transformers import PreTrainedModel
 
 from inference.broker.messages import ChatPrompt, TextPrompt
-from inference.engine.reading.logit_lens import promoted_by_each
+from inference.engine.cores import with_all
+from inference.engine.reading.logit_lens import PromotedTokens, promoted_by_each
 from inference.engine.reading.reader import FeatureReader, Text
 from inference.engine.saes.decoder import decoder_chunks
 from inference.interface import GenerationError
@@ -40,6 +42,8 @@ READING, NAMING = 0.9, 0.1
 STATE_COPIES = 3
 """The state, its bytes, and these in parts, while it is saved."""
 BYTES_PER_FEATURE = 3400
+NAMED_AT_ONCE = 256
+"""Features whose promoted tokens are found between two looks at the lease."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Run(LeasedRun[Measurement]):
         lines = self._row.texts(position)
         while group := self._group(lines):
             count, texts = group
-            if not state.statistics.add(reader, texts, self._lease.is_over):
+            if not with_all(partial(state.statistics.add, reader, texts, self._lease.is_over)):
                 raise Interrupted
             position += count
             share = READING * position / max(1, self._row.lines)
@@ -141,9 +145,13 @@ class Run(LeasedRun[Measurement]):
             start += len(chunk)
             if not len(directions):
                 continue
-            for found in promoted_by_each(self._model.model, directions, self._model.vocabulary):
-                state.name(found)
+            for rows in directions.split(NAMED_AT_ONCE):
+                for found in with_all(partial(self._promoted, rows)):
+                    state.name(found)
                 self._update(READING + NAMING * state.named / config.d_sae, state, position)
+
+    def _promoted(self, directions: torch.Tensor) -> list[PromotedTokens]:
+        return [*promoted_by_each(self._model.model, directions, self._model.vocabulary)]
 
     # --- progress and results ---
 

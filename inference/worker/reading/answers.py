@@ -1,6 +1,6 @@
 """The features that fire in the answers of a request, read when they have ended."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inference.broker.messages import AnswerReading
@@ -36,10 +36,12 @@ class AnswersToRead:
             self._held.append(event)
         return event.kind == "finished"
 
-    def finished(self) -> Iterator[Event]:
+    def finished(self) -> list[Event]:
         """The events that were held back, each with the `activations` of its answer."""
-        for event in self._held:
-            yield Event(event.request_id, event.kind, {**event.data, "activations": self._read(event)})
+        return [
+            Event(event.request_id, event.kind, {**event.data, "activations": self._read(event)})
+            for event in self._held
+        ]
 
     def _steering(self, request: GenerationRequest) -> Steering | None:
         if request.steering is None:
