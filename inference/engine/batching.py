@@ -35,7 +35,10 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from transformers.generation.continuous_batching.scheduler import Scheduler
 from transformers.generation.continuous_batching.utils import CudaGraphBuffer
 
-from inference.engine import attention, cores
+from inference.engine import cores
+from inference.engine.attention import registered
+from inference.engine.attention.kept import KeptReads
+from inference.engine.attention.plan import can_plan
 from inference.engine.batch_entry import entry_of
 from inference.engine.inputs import OUTPUT_LINES, PlannedInputs, SteeredInputs, write_outputs
 from inference.engine.sampling.sampler import BatchSampler
@@ -44,6 +47,8 @@ from inference.engine.steering.seat import seeded
 
 logger = logging.getLogger(__name__)
 
+KEPT_SHARE = 0.25
+"""Of the tokens of the KV cache: those of which a CPU keeps a copy. It is a part of the memory's headroom."""
 CAPTURING = threading.Lock()
 """Held while an engine of this process captures a CUDA graph: the capture empties the allocator's cache first."""
 
@@ -76,17 +81,18 @@ def steered_manager(
     sampler = manager.logit_processor = BatchSampler(tables)
     manager.output_router = StepRouter(listener.take_outputs)
     processor = manager.batch_processor = manager._create_batch_processor()
-    is_planned = attention.can_plan(processor.cache)
+    is_planned = can_plan(processor.cache)
     for inputs in _all_inputs(processor.inputs_and_outputs):
         # transformers creates them deep inside: this adds methods, and drops a mask that nothing reads.
         inputs.__class__ = PlannedInputs if is_planned else SteeredInputs
         inputs.attention_mask = None if is_planned else inputs.attention_mask
+        inputs.reads = KeptReads(int(KEPT_SHARE * batching.num_blocks * batching.page_size))
         inputs.output_ids = inputs.output_ids.new_zeros(OUTPUT_LINES, inputs.output_ids.size(1))
         if inputs.device.type == "cpu" and model.device.type == "cuda":
             inputs.output_ids = inputs.output_ids.pin_memory()
     processor.model_runner._sample = partial(write_outputs, sampler)
     if is_planned:
-        attention.install()
+        registered.install()
     _seed_prefixes(processor, listener)
     _confirm_cancellations(processor.scheduler, listener)
     _guard_steps(processor)

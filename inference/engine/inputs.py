@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingIOs, PagedAttentionArgs
 from transformers.generation.continuous_batching.requests import FutureRequestState
 
-from inference.engine.attention import PLAN_ATTRIBUTE, Plan, Share
+from inference.engine.attention.kept import KeptReads
+from inference.engine.attention.plan import PLAN_ATTRIBUTE, Plan, Share
 from inference.engine.batch_entry import entry_of
 from inference.engine.sampling.sampler import MAX_LOGPROBS, BatchSampler, log_probabilities
 from inference.engine.steering.hooks import ROWS, TokenRows
@@ -81,13 +82,18 @@ class SteeredInputs(ContinuousBatchingIOs):
 class PlannedInputs(SteeredInputs):
     """Inputs for the attention of `inference.engine.attention`, which needs a plan, no packed reads and no mask."""
 
+    reads: KeptReads
+
     def prepare_batch_tensors(self, requests_in_batch: list[FutureRequestState], *args: Any, **kwargs: Any) -> None:
         states = [(future.state, future.state.position_offset, future.query_length) for future in requests_in_batch]
         super().prepare_batch_tensors(requests_in_batch, *args, **(kwargs | {"max_kv_read": 0}))
         [allocator] = self.cache.cache_allocators.values()
-        shares = [Share(past, query, allocator.block_table[state.request_id]) for state, past, query in states]
+        shares = [
+            Share(state.request_id, past, query, allocator.block_table[state.request_id])
+            for state, past, query in states
+        ]
         write_index = self.write_index_storage[0, : self.true_write_sizes[0]]
-        setattr(self.cache, PLAN_ATTRIBUTE, Plan.of(shares, allocator, write_index))
+        setattr(self.cache, PLAN_ATTRIBUTE, Plan.of(shares, allocator, write_index, self.reads))
 
     def get_model_kwargs(self, use_padding: bool = False) -> PagedAttentionArgs:
         # The model hands on a mask of four dimensions as it is; without one it would make one that nothing reads.

@@ -16,7 +16,7 @@ from transformers.modeling_utils import str_to_torch_dtype
 from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar
 
-from inference.engine.attention import CAPPED
+from inference.engine.attention.registered import CAPPED
 from inference.weights import BrokenWeights, StoredWeight, shape_message, stored_weights
 from steering.architectures import architecture
 

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from inference.engine import loading
-from inference.engine.attention import CAPPED
+from inference.engine.attention.registered import CAPPED
 from inference.engine.engine import EngineLimits
 from inference.engine.loading import load, model_class, pick_attention, rehearse
 from inference.engine.prompt_reader import PromptReader

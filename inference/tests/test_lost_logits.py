@@ -39,3 +39,12 @@ def test_a_request_whose_logits_are_not_finite_fails_and_those_beside_it_do_not(
     assert failed.data["message"] == "the model's logits are not finite under this steering: try smaller strengths"
     assert collected.tokens(beside) == alone
     assert collected.greedy([(prompt, None)], new_tokens=4)
+
+
+def test_nothing_that_a_lost_request_left_in_the_cache_reaches_those_after_it(collected: Collected) -> None:
+    """Requests of unlike lengths decode together: the shorter one's keys are padded."""
+    [short], [long] = prompts(1, 40), prompts(1, 90)
+    alone = [collected.greedy([(prompt, None)], new_tokens=20)[0] for prompt in (short, long)]
+    lost = [collected.submit(prompt, spec({3: 1.0}), max_new_tokens=4) for prompt in prompts(16, 480)]
+    assert {collected.wait(one)[-1].kind for one in lost} == {"failed"}  # they had nearly all blocks of the cache
+    assert collected.greedy([(short, None), (long, None)], new_tokens=20) == alone

@@ -1,0 +1,1 @@
+"""The attention of a batch: the plan of a step, and what is kept for the next one."""
