@@ -1,6 +1,7 @@
 """A worker process: it follows the rows, which say what model it should serve, and reports its state by heartbeats."""
 
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_S = 0.5
 REPLY_S = 5.0
+SWITCH_S = 0.0002
+"""The batch's thread asks for the interpreter's lock after each operator: by default it would wait 5 ms for it."""
 ERROR_LENGTH = 2000  # characters in a heartbeat
 SAE_JOBS = ("job-0", "job-1")  # so that a long download does not hold up a fingerprint
 
@@ -51,6 +54,7 @@ class Worker:
 
     def __init__(self, hostname: str) -> None:
         compute_alone()
+        sys.setswitchinterval(SWITCH_S)
         self.hostname = hostname
         # A restarted worker is another worker: a web that waits for the old one must see that it is gone.
         self.id = f"{hostname}:{uuid.uuid4().hex[:8]}"

@@ -150,6 +150,7 @@ def _run_worker(name: str) -> None:
     options = ["--pool", "threads", "--concurrency", str(settings.INFERENCE_BATCH_SIZE), "--hostname", f"{name}@%h"]
     # Celery sets the root logger to this level.
     options += ["--loglevel", settings.LOGGING["root"]["level"], "--without-gossip", "--without-mingle"]
+    options.append("--without-heartbeat")  # nobody listens to Celery's own
     # `app.worker_main` is not used: it loses the exit status of a failed worker.
     celery.main(["--app", "millm_site.celery:app", "--quiet", "worker", *options])
 
