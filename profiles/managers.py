@@ -64,6 +64,15 @@ class PartsFit(models.Func):
     output_field = models.BooleanField()
 
 
+def _fits(model: Any, sae: SAE | None) -> Q:
+    """The condition of `fitting`, on rows with `parts_fit`."""
+    own = Q(strengths={}, more__has_key="also")  # profiles that steer by their parts alone
+    if sae is not None:
+        of_sae = Q(sae_id=sae.id, layer=sae.layer, highest__lt=sae.d_sae)
+        own |= of_sae & (Q(sae_fingerprint__in=["", sae.fingerprint]) if sae.fingerprint else Q())
+    return Q(model_id=model.name) & own & (Q(more={}) | Q(parts_fit=True))
+
+
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def active(self) -> "Profile | None":
         """The active profile; None where no profile is active."""
@@ -88,14 +97,14 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
     def fitting(self, model: Any, sae: SAE | None) -> "ProfileQuerySet":
         """The profiles that can be activated with `model` and `sae`: those without `Profile.differences`."""
-        if model is None:
-            return self.none()
-        own = Q(strengths={}, more__has_key="also")  # profiles that steer by their parts alone
-        if sae is not None:
-            of_sae = Q(sae_id=sae.id, layer=sae.layer, highest__lt=sae.d_sae)
-            own |= of_sae & (Q(sae_fingerprint__in=["", sae.fingerprint]) if sae.fingerprint else Q())
-        fits = self.filter(model_id=model.name).alias(parts_fit=PartsFit("more"))
-        return fits.filter(own, Q(more={}) | Q(parts_fit=True))
+        return self.none() if model is None else self._with_parts_fit().filter(_fits(model, sae))
+
+    def misfitting(self, model: Any, sae: SAE | None) -> "ProfileQuerySet":
+        """The profiles that `fitting` leaves out."""
+        return self.all() if model is None else self._with_parts_fit().exclude(_fits(model, sae))
+
+    def _with_parts_fit(self) -> "ProfileQuerySet":
+        return self.alias(parts_fit=PartsFit("more"))
 
     def with_feature(self, index: int) -> "ProfileQuerySet":
         """The profiles that steer this feature."""

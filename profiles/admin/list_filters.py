@@ -54,8 +54,9 @@ class FitsFilter(RadioFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
         if self.value() not in {"yes", "no"}:
             return queryset
-        fitting = Profile.objects.fitting(LanguageModel.objects.current(), SAE.objects.attached())
-        return queryset & fitting if self.value() == "yes" else queryset.exclude(pk__in=fitting.values("pk"))
+        profiles = cast("ProfileQuerySet", queryset)
+        chosen = profiles.fitting if self.value() == "yes" else profiles.misfitting
+        return chosen(LanguageModel.objects.current(), SAE.objects.attached())
 
 
 class TagFilter(TextFilter):

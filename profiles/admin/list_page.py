@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
@@ -21,7 +20,6 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.timezone import localtime, now
-from unfold.admin import ModelAdmin, checkbox
 from unfold.decorators import action, display
 from unfold.views import ChangeList
 
@@ -44,8 +42,6 @@ from steering.models import SteeringState
 
 DELETED_SHOWN = 100
 ENDED = "is no longer active: requests are answered unsteered."
-# Rendered once: Unfold renders a template for each cell, which is slow for a page of rows.
-CHECKBOX = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 TWO_LINES = (
     '<span class="flex flex-col text-right lg:text-left"><strong class="block font-normal">{}</strong>'
     '<span class="second text-base-500">{}</span></span>'
@@ -118,10 +114,6 @@ class ProfileListAdmin(CompareAdmin, UndoAdmin, ChecksSelection, BoundedSearch):
         return super().find(request, found, " ".join(words))
 
     # --- columns ---
-
-    @display(description=ModelAdmin.action_checkbox.short_description)
-    def action_checkbox(self, obj: Profile) -> str:
-        return format_html(CHECKBOX, obj.pk)
 
     @display(description="name", ordering="name")
     def titled(self, profile: Profile) -> SafeString:

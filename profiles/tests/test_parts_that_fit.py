@@ -72,6 +72,7 @@ def test_the_profiles_that_fit_are_those_without_differences(
             SAE.objects.filter(pk=sae.pk).update(is_attached=False)
         fits = not list(profile.differences(model, main))
         assert Profile.objects.fitting(model, main).exists() == fits
+        assert Profile.objects.misfitting(model, main).exists() != fits
 
 
 def test_a_profile_of_parts_alone_needs_no_main_sae(sae: SAE) -> None:

@@ -168,6 +168,7 @@ def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign
     others: list[dict[str, Any]] = [
         {"model_id": None},
         {"sae_id": "x"},
+        {"sae_id": None},
         {"layer": 3},
         {"layer": None},
         {"sae_fingerprint": "b" * 64},
@@ -182,8 +183,10 @@ def test_the_profiles_that_fit_are_those_that_can_be_activated(sae: SAE, foreign
     fitting = set(Profile.objects.fitting(model, attached))
     assert fitting == {profile for profile in Profile.objects.all() if not list(profile.differences(model, attached))}
     assert len(fitting) == 4
-    assert not Profile.objects.fitting(model, None)
-    assert not Profile.objects.fitting(None, attached)
+    assert set(Profile.objects.misfitting(model, attached)) == set(Profile.objects.all()) - fitting
+    for here_now in ((model, None), (None, attached)):
+        assert not Profile.objects.fitting(*here_now)
+        assert Profile.objects.misfitting(*here_now).count() == Profile.objects.count()
 
 
 def sae_and_model() -> tuple[Any, SAE | None]:

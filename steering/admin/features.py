@@ -14,6 +14,7 @@ from unfold.decorators import action, display
 
 from steering.admin.imports import ImportAdmin, ImportForm
 from steering.admin.links import feature_link
+from steering.admin.lists import QuickList
 from steering.admin.permissions import missing
 from steering.features.files import FeatureFile
 from steering.features.models import Feature
@@ -53,7 +54,7 @@ class FeatureList(ChangeList):
 
 
 @admin.register(Feature)
-class FeatureAdmin(ImportAdmin):
+class FeatureAdmin(QuickList, ImportAdmin):
     list_display = ["feature", "shown_label", "shown_maximum", "shown_density", "shown_mean", "of_sae"]
     list_display_links = None
     list_filter = [("sae", AutocompleteSelectFilter)]

@@ -5,14 +5,14 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from steering.admin.lists import QuickList
 from steering.api.search import TooManyWords, check_number
 
 Found = tuple[QuerySet[Any], bool]
 
 
-class BoundedSearch(ModelAdmin):
+class BoundedSearch(QuickList):
     """Refuses a search for too many words with a message. A subclass with another search overrides `find`."""
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Found:
