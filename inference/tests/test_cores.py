@@ -16,7 +16,7 @@ from inference.models import LanguageModel
 from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
 from inference.tests.thread_telling_worker import CORES, KEY
 
-BROKER = 8  # a Redis database of its own, so that no other worker takes the requests
+BROKER = 7  # a Redis database of its own, so that no other worker takes the requests
 THREADS = """
 import os, threading, time
 import torch
