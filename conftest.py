@@ -1,7 +1,6 @@
 """Fixtures for all apps."""
 
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from inference.demo import Demo
 from inference.demo.register import register_demo
 from inference.demo.tiny import TINY
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker, stop
 from millm_site.accounts.groups import make_groups
 
 # The files that take longest, the longest first. pytest-xdist hands out whole files in this order: a long file that
@@ -115,10 +114,7 @@ def processes(
         server.wait_until_ready()
         yield server
     finally:
-        for process in (web, server.worker):
-            process.send_signal(signal.SIGTERM)
-        for process in (web, server.worker):
-            process.wait(timeout=90)
+        stop(web, server.worker)
         for log in sorted(logs.iterdir()):
             sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
 

@@ -86,7 +86,8 @@ def steered_manager(
         # transformers creates them deep inside: this adds methods, and drops a mask that nothing reads.
         inputs.__class__ = PlannedInputs if is_planned else SteeredInputs
         inputs.attention_mask = None if is_planned else inputs.attention_mask
-        inputs.reads = KeptReads(int(KEPT_SHARE * batching.num_blocks * batching.page_size))
+        if is_planned:
+            inputs.reads = KeptReads(int(KEPT_SHARE * batching.num_blocks * batching.page_size))
         inputs.output_ids = inputs.output_ids.new_zeros(OUTPUT_LINES, inputs.output_ids.size(1))
         if inputs.device.type == "cpu" and model.device.type == "cuda":
             inputs.output_ids = inputs.output_ids.pin_memory()
@@ -227,15 +228,12 @@ def _guard_steps(processor: ContinuousBatchProcessor) -> None:
     """Drop stale CUDA graphs before a step, and fail the requests of a step that runs out of memory, not the engine."""
     step, update = processor._generation_step, processor.update_batch
     failures: list[str] = []
-    is_new = [True]
 
     processor.stale_graphs = threading.Event()
     processor.clock = StepClock()
 
     def guarded_step(model: PreTrainedModel) -> None:
-        if is_new:  # the thread of the batch
-            is_new.clear()
-            cores.use_all()
+        cores.use_all()  # the thread of the batch, which transformers starts
         # In the batch's thread: no capture of a graph can be in progress, which transformers would keep.
         if processor.stale_graphs.is_set():
             processor.stale_graphs.clear()

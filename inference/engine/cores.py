@@ -18,6 +18,7 @@ R = TypeVar("R")
 
 _cores = 0  # until `compute_alone` is called, every thread has all cores, as torch has it
 _lock = threading.Lock()
+_own = threading.local()
 
 
 def compute_alone() -> None:
@@ -32,8 +33,9 @@ def compute_alone() -> None:
 
 def use_all() -> None:
     """Let the calling thread compute with all cores until it ends."""
-    if not _cores:
+    if not _cores or getattr(_own, "has_all", False):
         return
+    _own.has_all = True
     with _lock:
         torch.get_num_threads()  # a thread takes the process's number once, when it is first asked: not later, then
         torch.set_num_threads(_cores)

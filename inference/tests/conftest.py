@@ -1,5 +1,6 @@
 """The real thing for end-to-end tests: worker and web as processes of their own. The fixture is in the top conftest."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -78,6 +79,14 @@ def start_web(port: int, env: dict[str, str], logs: Path) -> subprocess.Popen[by
 def start(command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", *command], env=env, stdout=output, stderr=output)
+
+
+def stop(*processes: "subprocess.Popen[bytes]") -> None:
+    """Stop all of them, and wait until each has ended."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        process.wait(timeout=90)
 
 
 def say(

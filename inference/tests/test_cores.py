@@ -2,18 +2,19 @@
 slow every step of the batch."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
 import redis
+from django.conf import settings
 from django.db import connection
 
 from inference.models import LanguageModel
-from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker
+from inference.tests.conftest import Server, free_port, redis_url, start_web, start_worker, stop
 from inference.tests.thread_telling_worker import CORES, KEY
 
 BROKER = 7  # a Redis database of its own, so that no other worker takes the requests
@@ -79,7 +80,7 @@ def test_an_error_of_work_with_all_cores_is_its_callers() -> None:
 @pytest.fixture
 def telling(demo: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     name, logs = str(connection.settings_dict["NAME"]), tmp_path_factory.mktemp("logs")
-    database = os.environ["DATABASE_URL"].replace("/postgres?", f"/{name}?")
+    database = urlunsplit(urlsplit(settings.DATABASE_URL)._replace(path=f"/{name}"))
     env = os.environ | {"DATABASE_URL": database, "REDIS_URL": redis_url(BROKER)}
     port = free_port()
     server = Server(
@@ -93,10 +94,7 @@ def telling(demo: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> It
         server.wait_until_ready()
         yield server
     finally:
-        for process in (web, server.worker):
-            process.send_signal(signal.SIGTERM)
-        for process in (web, server.worker):
-            process.wait(timeout=90)
+        stop(web, server.worker)
 
 
 def test_a_worker_computes_alone_but_in_its_batch_and_beside_it(telling: Server, api_key: str) -> None:

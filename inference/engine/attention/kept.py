@@ -69,8 +69,12 @@ class KeptReads:
         self._before: dict[tuple[str, ...], Kept] = {}
 
     def begin_step(self) -> None:
-        """Drop what the last step did not read."""
+        """Begin a step, whose groups `of` is asked for."""
         self._before, self._now = self._now, {}
+
+    def drop_rest(self) -> None:
+        """Drop the copies that no group of this step has taken over."""
+        self._before = {}
 
     def of(self, requests: tuple[str, ...], lengths: Sequence[int]) -> Kept | None:
         """The copies of these requests, which have so many tokens now; None where they are too many to keep."""

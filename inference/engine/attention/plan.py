@@ -128,6 +128,7 @@ class Plan:
             start += share.query
         reads.begin_step()
         decodes = [Decodes.of(group, start, allocator, reads) for group in alike.values()]
+        reads.drop_rest()
         return cls(write_index, (*decodes, *parts))
 
     def attend(self, layer: int, query: Tensor, new: Pair, cached: Pair, mix: Mix) -> Tensor:
