@@ -128,12 +128,13 @@ def test_running_answers_finish_before_a_switch(server: Server, api_key: str, fo
     other = LanguageModel.objects.register(str(tiny), name="second", anywhere=True)
     model.load()
     eventually(lambda: status(model) == "ready")
-    bias = {"logit_bias": {"1": -100}, "max_tokens": 300}
+    tokens = 1000  # a fast machine needs several heartbeats for them
+    bias = {"logit_bias": {"1": -100}, "max_tokens": tokens}
     with ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(ask, server, api_key, "first", **bias) for _ in range(6)]
         eventually(lambda: any(beat.running >= 6 for beat in heartbeats.live_workers()))
         other.load()
-        assert [answer.result().json()["usage"]["completion_tokens"] for answer in answers] == [300] * 6
+        assert [answer.result().json()["usage"]["completion_tokens"] for answer in answers] == [tokens] * 6
     eventually(lambda: status(other) == "ready")
     assert ask(server, api_key, "second").status_code == 200
 
