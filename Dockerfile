@@ -10,7 +10,7 @@ FROM python:${PYTHON}-slim-bookworm AS packages
 ARG TORCH=cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/${TORCH}
 RUN python -m venv /venv
-COPY requirements.txt /
+COPY requirements.txt requirements-web.txt /
 # PyTorch's builds have local versions, such as 2.13.0+cpu. The install names the local version: without it pip would take
 # PyPI's build, which is for CUDA, if the index lacks the wanted one.
 RUN --mount=type=cache,target=/root/.cache/pip \

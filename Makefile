@@ -4,16 +4,33 @@ BIN := $(VENV)/bin
 BIOME := $(BIN)/node node_modules/@biomejs/biome/bin/biome
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint audit format hooks screenshots bench
+.PHONY: help run test vllm test-vllm coverage lint audit format hooks screenshots bench
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: $(VENV)/.installed  ## serve, with embedded PostgreSQL and Redis unless they are set
 	@exec $(BIN)/python manage.py run
 
 test: lint .clients/.installed .clients/saelibs/.installed  ## lint, types, all tests
 	$(BIN)/python -m pytest
+
+# The build for CPUs. For GPUs: `make vllm VLLM=requirements-vllm.txt`.
+VLLM ?= requirements-vllm-cpu.txt
+vllm: .venv-vllm/.installed  ## an environment for workers with INFERENCE_ENGINE=vllm (.venv-vllm)
+
+test-vllm: .venv-vllm/.installed-test  ## the tests of the engine on vLLM
+	.venv-vllm/bin/python -m pytest -n 0 inference/tests/engines inference/vllm
+
+.venv-vllm/.installed: $(VLLM) requirements-web.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	.venv-vllm/bin/python -m pip uninstall --quiet --disable-pip-version-check --yes torchvision torchaudio torchcodec
+	@touch $@
+
+.venv-vllm/.installed-test: requirements-test.txt requirements-embedded.txt .venv-vllm/.installed
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -r requirements-embedded.txt
+	@touch $@
 
 # Web and worker processes that the tests start are measured too.
 coverage: .clients/.installed .clients/saelibs/.installed  ## all tests, with the share of the code that they run
@@ -54,12 +71,12 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"miLLM needs Python 3.11 or newer, got {sys.version}: set PYTHON")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements-embedded.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/.installed: requirements.txt requirements-web.txt requirements-embedded.txt | $(VENV)/bin/python
 	@echo "Installing miLLM's packages (a few minutes the first time) …"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-embedded.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-test.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -70,6 +70,16 @@ class InvalidTools(GenerationError):
     param = "tools"
 
 
+class EngineUnsupported(GenerationError):
+    """Something that the engine of this worker does not do; `what` it is, in words."""
+
+    code = "engine_unsupported"
+
+    def __init__(self, what: str, param: str | None = None) -> None:
+        super().__init__(f"The engine that serves this model does not support {what}: see docs/engines.md.")
+        self.param = param
+
+
 class EngineBusy(GenerationError):
     code = "engine_busy"
 

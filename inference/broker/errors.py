@@ -9,6 +9,7 @@ STATUSES = {
     "context_length_exceeded": 400,
     "invalid_messages": 400,
     "invalid_request": 400,
+    "engine_unsupported": 400,
     "client_too_slow": 408,
     "sae_unavailable": 409,
     "engine_busy": 429,

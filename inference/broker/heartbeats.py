@@ -51,6 +51,10 @@ class Heartbeat:
     """True where the worker takes requests for `model`, also while it loads another one; None from older workers."""
     open_load: str = ""
     """The load of `model` where the worker takes requests for it, also while `load` is another one."""
+    engine: str = "transformers"
+    """The worker's engine, by its name in INFERENCE_ENGINE; older workers have this one."""
+    lacks: tuple[str, ...] = ()
+    """What its engine does not do, of the names in `inference.capabilities`."""
     is_pinned: bool = False
     """True where INFERENCE_MODEL names its model: the worker serves it, whichever model is current."""
 
@@ -65,7 +69,8 @@ class Heartbeat:
     def parse(cls, text: str) -> Self:
         """Read a heartbeat, also that of an older or newer worker, as during an upgrade."""
         values = json.loads(text)
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**known | {"lacks": tuple(known.get("lacks", ()))})
 
 
 def write_heartbeat(heartbeat: Heartbeat) -> None:

@@ -6,13 +6,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from inference.engine.detokenizer import AnswerText, GrowingText, TokenRecord, TokenTexts
 from inference.engine.forms.parser import AnswerParser, Part, joined, tokens_in_use
 from inference.engine.sampling.constraints import Constraint
 from inference.engine.steering.seat import UNSTEERED, Seat
-from inference.interface import EngineClosed, Event, GenerationRequest
+from inference.interface import Event, GenerationRequest
+
+
+def end_tokens(config: GenerationConfig | None, tokenizer: PreTrainedTokenizerFast, vocab: int) -> list[int]:
+    """The tokens that end an answer: the model's and the tokenizer's, since either may be a base model's; else [-1].
+
+    The model has `vocab` logits.
+    """
+    configured = config.eos_token_id if config else None
+    own = configured if isinstance(configured, list) else [configured]
+    found = {one for one in (*own, tokenizer.eos_token_id) if one is not None and 0 <= one < vocab}
+    return sorted(found) or [-1]
 
 
 @dataclass
@@ -27,11 +38,13 @@ class Answer:
     text: AnswerText
     record: TokenRecord
     eos: Collection[int]
-    slot: int
+    slot: int = -1
     constraint: Constraint | None = None
     seat: Seat = UNSTEERED
     parser: AnswerParser | None = None
     seen: int = 0
+    generated: list[int] = field(default_factory=list)
+    """The tokens so far, where the engine itself does not keep them."""
     reasoning_tokens: int = 0
     undecided: int = 0
     """The last tokens of the content that may begin another part, such as the tag of the reasoning."""
@@ -48,9 +61,9 @@ class Answer:
         request: GenerationRequest,
         texts: TokenTexts,
         eos: Collection[int],
-        slot: int,
-        constraint: Constraint | None,
-        seat: Seat,
+        slot: int = -1,
+        constraint: Constraint | None = None,
+        seat: Seat = UNSTEERED,
     ) -> "Answer":
         """The answer before its first token."""
         before = () if request.opens_text else request.prompt_ids
@@ -60,22 +73,11 @@ class Answer:
         parser = AnswerParser.after(request.parsing, texts, request.prompt_ids) if request.parsing else None
         return cls(request, text, record, eos, slot, constraint, seat, parser)
 
-    def failure(self, output: GenerationOutput, is_closed: bool) -> tuple[str, str] | None:
-        """The code and the message of what went wrong by `output`; None where nothing did.
-
-        `is_closed` is true once the engine has been closed, which fails all that is left.
-        """
-        if output.status == RequestStatus.FAILED and is_closed:
-            return EngineClosed.code, "The worker was stopped before the answer was complete: try again."
-        if output.status == RequestStatus.FAILED:
-            code = "out_of_memory" if "out of memory" in str(output.error) else "engine_error"
-            return code, str(output.error)
-        if self.is_lost.is_set():  # a logit is NaN or infinite, as of float16 beyond 65504: no token is the largest
-            under = " under this steering: try smaller strengths" if self.request.steering else ""
-            return "engine_error", f"the model's logits are not finite{under}"
-        if self.constraint and self.constraint.error:
-            return "engine_error", f"no token can follow in this schema: {self.constraint.error}"
-        return None
+    @property
+    def lost(self) -> tuple[str, str]:
+        """The code and the message of a failure by a logit that is NaN or infinite, as of float16 beyond 65504."""
+        under = " under this steering: try smaller strengths" if self.request.steering else ""
+        return "engine_error", f"the model's logits are not finite{under}"  # no token is the largest
 
     def started(self) -> Event:
         tokens = {"prompt_tokens": len(self.request.prompt_ids), "cached_tokens": self.cached}

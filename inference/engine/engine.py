@@ -18,13 +18,14 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from inference.engine import background
-from inference.engine.answer import Answer
+from inference.engine.answer import Answer, end_tokens
 from inference.engine.batch_entry import ENTRY_KEYWORD, BatchEntry
 from inference.engine.batching import forget_graphs, max_request_tokens, steered_manager
 from inference.engine.detokenizer import TokenTexts
+from inference.engine.failure import failure_of
 from inference.engine.forms.regions import FormRegions
 from inference.engine.limits import EngineLimits as EngineLimits
-from inference.engine.loading import eos_token_ids, vocabulary
+from inference.engine.loading import vocabulary
 from inference.engine.sampling.constraints import Grammars
 from inference.engine.sampling.token_tables import TokenTables
 from inference.engine.steering.hooks import SteeringHooks
@@ -64,7 +65,8 @@ class ContinuousEngine:
     """The text before each message of the assistant in a prompt; empty where it is unknown."""
 
     def __post_init__(self) -> None:
-        self._eos = eos_token_ids(self.model, self.tokenizer)
+        vocab = vocabulary(self.model)
+        self._eos = end_tokens(self.model.generation_config, self.tokenizer, vocab)
         self.texts = TokenTexts(self.tokenizer.backend_tokenizer)
         self.regions = FormRegions(self.tokenizer, self.texts, self._eos, self.begins)
         # Requests wait inside the engine too; each may have a steering of its own.
@@ -78,7 +80,6 @@ class ContinuousEngine:
         self._generated_tokens = 0
         self._closed = False
         self._outputs: queue.SimpleQueue[list[GenerationOutput] | None] = queue.SimpleQueue()
-        vocab = vocabulary(self.model)
         self._tables = TokenTables(self._capacity + 1, vocab, self.model.device)
         self._grammars = Grammars(self.tokenizer, vocab, self._eos)
         # Without sampling by transformers: the argmax of the perturbed scores is the sample, see `sampling`.
@@ -266,7 +267,7 @@ class ContinuousEngine:
         answer = self._answers.get(output.request_id)
         if answer is None or answer.is_over:
             return []  # it was cancelled while this output was on its way
-        if failure := answer.failure(output, self._closed):
+        if failure := failure_of(answer, output, is_closed=self._closed):
             return self._fail(output, *failure)
         started = [] if answer.seen else [answer.started()]
         delta = answer.take(output.generated_tokens)

@@ -159,11 +159,3 @@ def vocabulary(model: PreTrainedModel) -> int:
 def embedded_tokens(model: PreTrainedModel) -> int:
     """The number of tokens that the model can read, which may be smaller than the number of its tokenizer's tokens."""
     return int(model.get_input_embeddings().weight.size(0))
-
-
-def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that end an answer: the model's and the tokenizer's, since either may be a base model's; else [-1]."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    own = configured if isinstance(configured, list) else [configured]
-    found = {one for one in (*own, tokenizer.eos_token_id) if one is not None and 0 <= one < vocabulary(model)}
-    return sorted(found) or [-1]

@@ -8,6 +8,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from inference import capabilities
 from inference.measuring.corpus import CorpusFile, InvalidCorpus, Prompt, corpus_lines
 from profiles.current import NoCurrentModel
 from steering.errors import NothingToCancel, Refused
@@ -48,13 +49,15 @@ class MeasurementManager(models.Manager["Measurement"]):
     def start(self, sae: SAE, files: list[CorpusFile]) -> "Measurement":
         """Store the texts of `files`, all or none, and ask a worker that serves the current model to measure `sae`.
 
-        Raises NoEncoder, NoCurrentModel, BeingMeasured, InvalidCorpus, or what `LanguageModel.check_fits` raises.
+        Raises NoEncoder, NoCurrentModel, BeingMeasured, InvalidCorpus, Unsupported, or what
+        `LanguageModel.check_fits` raises.
         """
         sae.check_encoder()
         model = LanguageModel.objects.current()
         if model is None:
             raise NoCurrentModel("no model is current: load the model that the SAE reads, then measure")
         model.check_fits(sae)
+        capabilities.check(capabilities.MEASUREMENTS, model.name)
         try:
             with transaction.atomic():
                 may_take_long()

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pydantic import TypeAdapter
 
+from inference import capabilities
 from inference.broker.messages import Prompt
 from inference.sweeps.effects import Effects, effects
 from inference.sweeps.plan import InvalidSweep, Plan, as_prompt
@@ -58,11 +59,12 @@ class SweepManager(models.Manager["Sweep"]):
     def start(self, subject: Subject, plan: Plan) -> "Sweep":
         """Ask a worker that serves the current model for the answers of `plan`; 0 is among its values then.
 
-        Raises NoCurrentModel, InvalidSweep, or what `Subject.specs` raises.
+        Raises NoCurrentModel, InvalidSweep, Unsupported, or what `Subject.specs` raises.
         """
         model = LanguageModel.objects.current()
         if model is None:
             raise NoCurrentModel("no model is current: load a model, then sweep")
+        capabilities.check(capabilities.SWEEPS, model.name)
         plan.check()
         plan = plan.with_reference()
         plan.check_size()

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from inference.engine.loading import eos_token_ids
+from inference.engine.answer import end_tokens
+from inference.engine.loading import vocabulary
 from inference.interface import SamplingParams
 from inference.tests.scripted import after, byte_level, ids_of, scripted_engine, scripted_model
 
@@ -17,7 +18,9 @@ def test_the_tokenizers_end_ends_an_answer_where_the_model_names_another(configu
     script = after(TOKENIZER, "Ċ", "Hello", "Ġthere", "<|im_end|>", "<|im_start|>", "Ċ")
     model = scripted_model(TOKENIZER, script, eos=BASE)
     model.generation_config.eos_token_id = configured
-    assert eos_token_ids(model, TOKENIZER) == ([END] if configured is None else [BASE, END])
+    assert end_tokens(model.generation_config, TOKENIZER, vocabulary(model)) == (
+        [END] if configured is None else [BASE, END]
+    )
 
 
 def test_an_answer_ends_by_either_also_by_a_schema() -> None:
@@ -36,4 +39,4 @@ def test_an_answer_ends_by_either_also_by_a_schema() -> None:
 
 def test_an_end_token_that_the_model_does_not_have_is_none() -> None:
     model = scripted_model(TOKENIZER, {}, eos=BASE, rows=END)
-    assert eos_token_ids(model, TOKENIZER) == [BASE]
+    assert end_tokens(model.generation_config, TOKENIZER, vocabulary(model)) == [BASE]

@@ -33,7 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> ModelServer:
     server.jobs = JobTable("w", lambda choice: None)
     server.engine = cast(Any, SimpleNamespace(texts=None, submit=lambda request: None, context_length=30))
     tokenizer = cast(Any, SimpleNamespace(chat_template=None))
-    server._builder = RequestBuilder(tokenizer, 2, server.engine, no_model)
+    server._builder = RequestBuilder(tokenizer, 2, server.engine, no_model, no_model)
     server._embedder = Embedder(no_model, 2, no_model)
     server._embeddings = SideQueue("embeddings", waiting=1)
     return server

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 import weakref
+from typing import Self
 
 import psutil
 import torch
@@ -31,6 +32,14 @@ class NotEnoughMemory(Refused):
     code = "not_enough_memory"
     status = 409
 
+    @classmethod
+    def of(cls, row: LanguageModel, needed: int, free: int, where: str, after: str = "") -> Self:
+        """The refusal of a load that needs `needed` bytes where `free` are, in some circumstances."""
+        return cls(
+            f"{row} needs about {gib(needed)} on {where}, and {gib(free)} are free{after}: "
+            "unload another model, choose a smaller dtype, or set INFERENCE_CACHE_TOKENS lower"
+        )
+
 
 def check_memory(row: LanguageModel, in_place_of: PreTrainedModel | None = None) -> None:
     """Raise NotEnoughMemory where a model does not fit once `in_place_of` is unloaded. Raises BrokenWeights."""
@@ -40,10 +49,7 @@ def check_memory(row: LanguageModel, in_place_of: PreTrainedModel | None = None)
         if needed > free:
             where = device if device == pick_device(row.device) else "the host, to load it,"
             after = " when the model that is served now is unloaded" if freed else ""
-            raise NotEnoughMemory(
-                f"{row} needs about {gib(needed)} on {where}, and {gib(free)} are free{after}: "
-                "unload another model, choose a smaller dtype, or set INFERENCE_CACHE_TOKENS lower"
-            )
+            raise NotEnoughMemory.of(row, needed, free, str(where), after)
 
 
 def fits_beside(row: LanguageModel, served: PreTrainedModel) -> bool:

@@ -1,82 +1,50 @@
 """A loaded model with its engine, which answers the tasks of a worker."""
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 from django.conf import settings
 from redis.client import PubSubWorkerThread
+from transformers import PreTrainedModel
 
 from inference.broker import claims
 from inference.broker.events import write_events
 from inference.broker.messages import EmbedMessage, GenerateMessage, Message
-from inference.engine.continuations import Continuations
 from inference.engine.cores import with_all
-from inference.engine.engine import ContinuousEngine, EngineLimits
-from inference.engine.loading import embedded_tokens, load, vocabulary
-from inference.engine.prompt_reader import PromptReader
-from inference.engine.reading.sinks import plain_text_has_sink
-from inference.engine.steering.passes import PassSteering
-from inference.engine.steering.weights import SteeringWeights
-from inference.interface import EngineBusy, EngineClosed, Event, GenerationRequest, TimedOut
+from inference.engine.limits import EngineLimits
+from inference.interface import Engine, EngineClosed, EngineUnsupported, Event, GenerationRequest, TimedOut
 from inference.models import LanguageModel
-from inference.sweeps.models import Place
-from inference.worker.embedder import Embedder
-from inference.worker.job import Job
 from inference.worker.job_table import JobTable
-from inference.worker.measuring.measurings import Measurings
-from inference.worker.measuring.run import MeasuringModel
 from inference.worker.reading.answers import AnswersToRead
-from inference.worker.reading.encoder_cache import EncoderCache
-from inference.worker.reading.readings import Readings
-from inference.worker.reading.texts import ReadTexts
 from inference.worker.requests.builder import RequestBuilder
-from inference.worker.requests.prompts import answer_beginning
-from inference.worker.saes.preparation import config_at
-from inference.worker.side_queue import SideQueue
-from inference.worker.sweeping.answers import BackgroundAnswers
-from inference.worker.sweeping.run import SweepModel
-from inference.worker.sweeping.sweeps import Sweeps
 
 M = TypeVar("M", bound=Message)
 
 
 class ModelServer:
-    """A loaded model with its engine; answers the tasks of the worker with the id `worker`."""
+    """A loaded model with its engine; answers the tasks of the worker with the id `worker`.
+
+    A subclass makes the engine and the builder of its requests, and does what more its engine can.
+    """
+
+    KIND: ClassVar[str]
+    """The engine, by its name in INFERENCE_ENGINE."""
+    LACKS: ClassVar[tuple[str, ...]] = ()
+    """What the engine does not do, of the names in `inference.capabilities`."""
+    engine: Engine
+    device: str
+    _builder: RequestBuilder
 
     def __init__(self, worker: str, model: LanguageModel) -> None:
         self.model = model
-        loaded, tokenizer = load(model.path, model.dtype, model.device)
-        rows = embedded_tokens(loaded)
-        self.device = str(loaded.device)
         self.jobs = JobTable(worker, lambda choice: self.engine.cancel(choice))
-        reader = PromptReader(loaded)  # before the engine, which takes the model over
-        encoders = EncoderCache(reader.model.device)
-        weights = SteeringWeights(config_at, encoders.get)
-        self._background: BackgroundAnswers[Place] = BackgroundAnswers(lambda: self.engine)
-        limits, begins = limits_from_settings(), answer_beginning(tokenizer)
-        self.engine = ContinuousEngine(loaded, tokenizer, self._report, weights, limits, begins)
-        self._builder = RequestBuilder(tokenizer, rows, self.engine, reader)
-        self._embedder = Embedder(tokenizer, rows, reader)
-        self._embeddings = SideQueue("embeddings", settings.INFERENCE_MAX_EMBEDDING_REQUESTS)
-        is_sink = plain_text_has_sink(reader.model, tokenizer, rows, reader.context_length)
-        texts = ReadTexts(tokenizer, self.engine.texts, rows, reader.context_length, first_is_sink=is_sink)
-        tokens = min(vocabulary(loaded), len(tokenizer))
-        regions = self.engine.regions
-        self.readings = Readings(texts, reader, encoders, weights, tokens, regions)
-        self._readings = SideQueue("readings", settings.INFERENCE_MAX_READING_REQUESTS)
-        measured = MeasuringModel(texts, reader.model, tokens, reader.context_length, self.readings.reader)
-        self._measurings = Measurings(model.name, measured)
-        sweeping = SweepModel(
-            model.version,
-            self._builder,
-            self._background,
-            Continuations(reader),
-            lambda spec, form: PassSteering(spec, weights, texts.special, regions.of(form)),
-            lambda word: list(tokenizer(word, add_special_tokens=False)["input_ids"]),
-        )
-        self._sweeps = Sweeps(model.name, sweeping)
         self._cancellations: PubSubWorkerThread | None = None
+
+    @property
+    def loaded(self) -> PreTrainedModel | None:
+        """The model, where it is in this process."""
+        return None
 
     def listen_for_cancellations(self) -> None:
         """Cancel requests from now on as Redis says. Raises RedisError; may be called again."""
@@ -85,20 +53,21 @@ class ModelServer:
 
     def close(self) -> None:
         """Let the jobs finish, within INFERENCE_DRAIN_S, then end. The worker takes no more tasks by now."""
-        self._measurings.close()
-        self._sweeps.close()
+        self._end_background()
         deadline = time.monotonic() + settings.INFERENCE_DRAIN_S
         while self.jobs and self.engine.is_alive() and time.monotonic() < deadline:
             time.sleep(0.05)
         if self._cancellations is not None:
             self._cancellations.stop()
         self.engine.close()
-        self._embeddings.close()
-        self._readings.close()
+        self._end_queues()
         self.jobs.end_all(EngineClosed("the engine was stopped"))  # an engine that died reports nothing
 
-    def _report(self, events: list[Event]) -> None:
-        self.jobs.report(self._background.take(events))
+    def _end_background(self) -> None:
+        """End the work for which no user waits: another worker goes on with it."""
+
+    def _end_queues(self) -> None:
+        """End the work beside the batch."""
 
     def answer(self, message: GenerateMessage) -> None:
         """Answer a request and return after its last event; a cancelled request gets none, since nobody reads it."""
@@ -107,7 +76,7 @@ class ModelServer:
             return
         with self.jobs.ending(job):
             requests = self._builder.requests(message, job)
-            to_read = AnswersToRead(message.reading, self.readings, requests) if message.reading else None
+            to_read = self._to_read(message, requests) if message.reading else None
             if to_read:
                 job.holds = to_read.holds
             if message.max_tokens == 0:
@@ -124,28 +93,23 @@ class ModelServer:
             if to_read and not job.failed:
                 write_events([(job.inbox, event) for event in with_all(to_read.finished)])
 
+    def _to_read(self, message: GenerateMessage, requests: Sequence[GenerationRequest]) -> AnswersToRead:
+        """The reading of the features in the answers. Raises EngineUnsupported where there is none."""
+        raise EngineUnsupported("the features of answers", "return_sae_activations")
+
     def embed(self, message: EmbedMessage) -> None:
-        """Queue a request for embeddings, which are computed one request after another; returns at once."""
-        self._queue(self._embeddings, message, self._embedder.embed)
+        """Answer a request for embeddings, or queue it; where the engine makes none, it fails."""
+        self._refuse(message, "embeddings")
 
     def read(self, message: Message) -> None:
-        """Queue a request for a reading, which are made one request after another; returns at once."""
-        self._queue(self._readings, message, self.readings.answer)
+        """Answer a request for a reading, or queue it; where the engine makes none, it fails."""
+        self._refuse(message, "readings of features")
 
-    def _queue(self, queue: SideQueue, message: M, work: Callable[[M, Job], None]) -> None:
+    def _refuse(self, message: Message, what: str) -> None:
         job = self.jobs.claim(message, choices=1)
-        if job is None:
-            return
-
-        def run() -> None:
+        if job is not None:
             with self.jobs.ending(job):
-                work(message, job)
-
-        try:
-            queue.submit(run)
-        except EngineBusy as error:
-            with self.jobs.ending(job):
-                raise error
+                raise EngineUnsupported(what)
 
 
 def _only_echoes(requests: list[GenerationRequest]) -> list[Event]:

@@ -21,14 +21,14 @@ from inference.broker.events import report_failure
 from inference.broker.heartbeats import clear_heartbeat
 from inference.broker.messages import Message
 from inference.engine.cores import compute_alone
-from inference.engine.loading import rehearse
 from inference.interface import EngineStatistics
 from inference.models import LanguageModel
 from inference.outages import outage_of
+from inference.worker.engines import engine
 from inference.worker.expiry import Expiry
 from inference.worker.files import Unwanted, fetch
 from inference.worker.leases.threads import LeaseThreads
-from inference.worker.memory import check_memory, fits_beside, free_memory
+from inference.worker.memory import free_memory
 from inference.worker.model_server import ModelServer
 from inference.worker.saes.preparation import prepare_next
 from inference.worker.servers import Servers
@@ -164,7 +164,7 @@ class Worker:
         self._status.change("loading", model)
         if not self._succeeds(model, self._prepare):
             return
-        if self.servers.open is not None and not fits_beside(model, self.servers.open.engine.model):
+        if self.servers.open is not None and not engine().fits_beside(model, self.servers.open):
             self._tried = ""  # where Redis does not answer, all of this is done again
             self._drop(take_no_more=True)
             self._tried = model.load_id
@@ -177,14 +177,12 @@ class Worker:
             model, lambda: self._is_wanted(model), lambda done: self._status.change("downloading", model, done)
         )
         self._status.change("loading", model)
-        rehearse(model.path, model.dtype, model.device)
-        check_memory(model, in_place_of=self.servers.open.engine.model if self.servers.open else None)
+        engine().prepare(model, self.servers.open)
 
     def _bring_up(self, model: LanguageModel) -> None:
         beside = f" beside {self.servers.open.model}" if self.servers.open else ""
         logger.info("loading %s from %s%s", model, model.local_path, beside)
-        check_memory(model)
-        self.servers.coming = ModelServer(self.id, model)
+        self.servers.coming = engine().server(self.id, model)
         if not self._is_wanted(model):
             self.servers.end_coming()
             raise Unwanted(f"{model} was loaded, and is not wanted any more")

@@ -75,10 +75,11 @@ class Servers:
             return
         server.close()
         self.count_tokens()
-        loaded = weakref.ref(server.engine.model)
+        loaded = weakref.ref(server.loaded) if server.loaded is not None else None
         self.leaving = None
         del server
-        free_memory_of(loaded)
+        if loaded:
+            free_memory_of(loaded)
 
     def count_tokens(self) -> None:
         """Count the tokens that each server has generated since the last time."""

@@ -70,6 +70,8 @@ class WorkerStatus:
             progress=self._progress,
             error=self._error,
             open_load=server.model.load_id if server and self.is_open else "",
+            engine=settings.INFERENCE_ENGINE,
+            lacks=server.LACKS if server else (),
             is_pinned=bool(settings.INFERENCE_MODEL),
         )
 

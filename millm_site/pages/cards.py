@@ -18,6 +18,7 @@ from inference.admin.progress import VARIANTS, render_badge
 from inference.admin.setups import offered, setup_url
 from inference.broker import counters, heartbeats
 from inference.broker.queues import waiting_in
+from inference.capabilities import CAPABILITIES
 from inference.models import LanguageModel
 from inference.setups.models import Setup
 from inference.states import Workers
@@ -193,12 +194,17 @@ def steering_card(now: Snapshot) -> dict[str, Any] | None:
 
 
 def workers_card(now: Snapshot) -> dict[str, Any] | None:
-    """`table` for Unfold's component, and the number of `waiting` requests of each model."""
+    """`table` for Unfold's component, the number of `waiting` requests of each model, and what an engine `lacks`."""
     if now.broker is None or not now.may["model"]:
         return None
-    headers = ["worker", "state", "model", "device", "memory", "batch", "waiting"]
+    headers = ["worker", "state", "model", "engine", "device", "memory", "batch", "waiting"]
     table = {"headers": headers, "rows": [_worker_row(worker) for worker in now.broker.workers]}
-    return {"table": table, "waiting": now.broker.waiting}
+    lacks = {
+        worker.engine: [CAPABILITIES[name] for name in worker.lacks if name in CAPABILITIES]
+        for worker in now.broker.workers
+        if worker.lacks
+    }
+    return {"table": table, "waiting": now.broker.waiting, "lacks": lacks}
 
 
 def _worker_row(worker: heartbeats.Heartbeat) -> list[Any]:
@@ -207,6 +213,7 @@ def _worker_row(worker: heartbeats.Heartbeat) -> list[Any]:
         worker.worker.rpartition(":")[0],
         format_html("{} {}", render_badge(worker.status, VARIANTS.get(worker.status, "info")), worker.error),
         worker.model or "-",
+        worker.engine,
         worker.device or "-",
         filesizeformat(worker.memory_bytes) + gpu,
         f"{worker.running} of {worker.max_requests}" if worker.max_requests else "-",

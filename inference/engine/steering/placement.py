@@ -53,6 +53,15 @@ class Placement:
         return {parts for segment in self._segments for parts in segment.values()}
 
     @property
+    def segments(self) -> list[tuple[int, Parts, Parts]]:
+        """(first position, parts at a plain token, parts at a special token), in order, of a text without regions."""
+        assert self._reader is None
+        plain = [
+            (start, kinds[False, CONTENT], kinds) for start, kinds in zip(self._starts, self._segments, strict=True)
+        ]
+        return [(start, parts, kinds.get((True, CONTENT), parts)) for start, parts, kinds in plain]
+
+    @property
     def is_uniform(self) -> bool:
         """True where one set of parts steers every token."""
         return len(self.sets) == 1

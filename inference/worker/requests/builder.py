@@ -4,19 +4,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from transformers import PreTrainedTokenizerFast
 
 from inference.broker.messages import GenerateMessage, Prompt
-from inference.engine.detokenizer import GrowingText, TokenRecord
-from inference.engine.engine import ContinuousEngine
-from inference.engine.prompt_reader import PromptReader
+from inference.engine.detokenizer import GrowingText, TokenRecord, TokenTexts
 from inference.engine.steering.passes import PassSteering
 from inference.interface import (
     ContextLengthExceeded,
+    Engine,
     EngineBusy,
+    EngineUnsupported,
     GenerationError,
     GenerationRequest,
     SamplingParams,
@@ -25,6 +25,10 @@ from inference.worker.job import Job, choice_id
 from inference.worker.requests.chat_parts import ChatParts
 from inference.worker.requests.prompts import added_before, echo_text, field_of, prompt_ids
 from steering.spec import SteeringSpec
+
+if TYPE_CHECKING:  # they load what an engine on vLLM does not need
+    from inference.engine.engine import ContinuousEngine
+    from inference.engine.prompt_reader import PromptReader
 
 ECHO_ENTRIES = 2**18
 """Log-probabilities and alternatives in the echoes of one request: some 25 MB in Redis, and 100 MB in the web."""
@@ -40,19 +44,49 @@ class EchoTooLarge(GenerationError):
         super().__init__(f"{expected}: send fewer prompts at once, or ask for fewer logprobs")
 
 
-class RequestBuilder:
-    """Builds the requests of `engine`; `reader` computes the log-probabilities of prompts that are echoed.
+class PromptScores:
+    """The log-probabilities of the tokens of prompts, which `reader` computes beside the batch of `engine`."""
 
-    The model reads tokens below `rows`. Runs in the threads of tasks.
+    def __init__(self, engine: "ContinuousEngine", reader: "PromptReader") -> None:
+        self._engine, self._reader = engine, reader
+        # Few of the threads of tasks may wait for them: the others answer chats.
+        self._places = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
+
+    def of(self, ids: list[int], message: GenerateMessage) -> list[Any]:
+        """Those of a prompt's tokens but the first, as `PromptReader.prompt_logprobs` has them. Raises EngineBusy."""
+        assert message.top_logprobs is not None
+        spec, engine = message.steering, self._engine
+        with self._place():
+            regions = engine.regions.of(message.answer_form)
+            steering = PassSteering(spec, engine.weights, engine.texts.special, regions) if spec else None
+            return list(self._reader.prompt_logprobs(ids, steering, message.top_logprobs))
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise EngineBusy("enough requests wait for the log-probabilities of their prompts: try again later")
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
+class RequestBuilder:
+    """Builds the requests of `engine`; `scores` are the log-probabilities of prompts that are echoed, if it has them.
+
+    The model reads tokens below `rows`; these have the texts `texts`. Runs in the threads of tasks.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, rows: int, engine: ContinuousEngine, reader: PromptReader
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        rows: int,
+        engine: Engine,
+        texts: TokenTexts,
+        scores: PromptScores | None = None,
     ) -> None:
-        self._tokenizer, self._rows, self._engine, self._reader = tokenizer, rows, engine, reader
-        self._chats = ChatParts(tokenizer, rows, engine.texts)
-        # Few of the threads of tasks may wait for log-probabilities of prompts: the others answer chats.
-        self._scoring = threading.BoundedSemaphore(max(1, settings.INFERENCE_BATCH_SIZE // 4))
+        self._tokenizer, self._rows, self._engine, self._texts, self._scores = tokenizer, rows, engine, texts, scores
+        self._chats = ChatParts(tokenizer, rows, texts)
 
     def requests(self, message: GenerateMessage, job: Job) -> list[GenerationRequest]:
         """One request for each choice of each prompt; `job` gets the echoes.
@@ -131,26 +165,13 @@ class RequestBuilder:
 
     def _echo(self, prompt: Prompt, ids: list[int], message: GenerateMessage) -> dict[str, Any]:
         """The prompt as the beginning of its answer, with log-probabilities where the message asks for them."""
-        spec, top = message.steering, message.top_logprobs
-        texts, added = self._engine.texts, added_before(self._tokenizer, ids)
+        texts, top, added = self._texts, message.top_logprobs, added_before(self._tokenizer, ids)
         echo: dict[str, Any] = {"echo": echo_text(texts, prompt, ids[added:])}
         if top is not None:
-            with self._scoring_place():
-                regions = self._engine.regions.of(message.answer_form)
-                steering = PassSteering(spec, self._engine.weights, texts.special, regions) if spec else None
-                known = self._reader.prompt_logprobs(ids, steering, top)
-            every = [(None, None), *known]  # nothing is before the first token
+            if self._scores is None:
+                raise EngineUnsupported("the log-probabilities of prompts (`echo` with `logprobs`)", "logprobs")
+            every = [(None, None), *self._scores.of(ids, message)]  # nothing is before the first token
             own = TokenRecord(texts, top, GrowingText(texts)).entries(ids[:added], every[:added])
             given = TokenRecord(texts, top, GrowingText(texts, names=True)).entries(ids[added:], every[added:])
             echo |= {name: [*own[name], *given[name]] for name in own}
         return echo
-
-    @contextmanager
-    def _scoring_place(self) -> Iterator[None]:
-        """A place among the few threads that may wait for log-probabilities of prompts. Raises EngineBusy."""
-        if not self._scoring.acquire(blocking=False):
-            raise EngineBusy("enough requests wait for the log-probabilities of their prompts: try again later")
-        try:
-            yield
-        finally:
-            self._scoring.release()

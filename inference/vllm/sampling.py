@@ -1,0 +1,44 @@
+"""vLLM's parameters of a request."""
+
+from collections.abc import Sequence
+
+from vllm import SamplingParams
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+from inference.interface import GenerationRequest
+from inference.vllm.names import ARGUMENT
+from inference.vllm.steering.payload import Payload
+
+
+def sampling_params(request: GenerationRequest, eos: Sequence[int], payload: Payload | None) -> SamplingParams:
+    """The parameters of `request`, whose answer ends with one of `eos`.
+
+    vLLM makes tokens only: their texts and stop strings are ours, as of the transformers engine. A steered request
+    asks for the log-probabilities of its tokens, which tell where the logits are not finite.
+    """
+    rule = request.sampling
+    return SamplingParams(
+        temperature=rule.temperature,
+        top_p=rule.top_p,
+        top_k=rule.top_k,
+        min_p=rule.min_p,
+        seed=rule.seed,
+        presence_penalty=rule.presence_penalty,
+        frequency_penalty=rule.frequency_penalty,
+        repetition_penalty=rule.repetition_penalty,
+        logit_bias=dict(rule.logit_bias) or None,
+        max_tokens=request.max_new_tokens,
+        stop_token_ids=[one for one in eos if one >= 0],
+        ignore_eos=True,  # `stop_token_ids` has them all
+        logprobs=request.top_logprobs if request.top_logprobs is not None or payload is None else 0,
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+        structured_outputs=_structured(request),
+        extra_args={ARGUMENT: payload.to_bytes()} if payload else None,
+    )
+
+
+def _structured(request: GenerationRequest) -> StructuredOutputsParams | None:
+    if request.grammar is not None:
+        return StructuredOutputsParams(grammar=request.grammar)
+    return StructuredOutputsParams(json=request.schema) if request.schema is not None else None

@@ -1,0 +1,75 @@
+"""The steering that a request carries to the processes that run the model."""
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from inference.engine.steering.placement import Placement, key_of
+from inference.engine.steering.program import Program, program_of
+from inference.engine.steering.weights import SteeringWeights
+from inference.interface import EngineUnsupported
+from steering.spec import SteeringSpec
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What steers the tokens of one text: `programs` by key, and the key of each token; "" is unsteered.
+
+    `segments` are (first position, key of a plain token, key of a special token), in the order of the text.
+    """
+
+    segments: list[tuple[int, str, str]]
+    programs: dict[str, Program]
+
+    @classmethod
+    def of(cls, spec: SteeringSpec, prompt_tokens: int, special: Collection[int], weights: SteeringWeights) -> Self:
+        """The payload of a request whose prompt has `prompt_tokens` tokens; `special` are ids of special tokens.
+
+        Raises EngineUnsupported, and what reading the weights raises.
+        """
+        _check(spec)
+        segments = Placement(spec, prompt_tokens, special).segments
+        sets = {parts for _, plain, at_special in segments for parts in (plain, at_special)}
+        programs = {key_of(parts): _checked(program_of(parts, {}, weights)) for parts in sets if parts}
+        return cls([(start, key_of(plain), key_of(at)) for start, plain, at in segments], programs)
+
+    def to_bytes(self) -> bytes:
+        """The payload for `from_bytes`."""
+        # torch writes a storage once, however many tensors are views of it; pickle would write it for each of them.
+        stream = io.BytesIO()
+        torch.save((self.segments, self.programs), stream)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The payload that `to_bytes` wrote, in another process of the same engine."""
+        return cls(*torch.load(io.BytesIO(data), weights_only=False))
+
+
+def salt_of(spec: SteeringSpec, prompt_tokens: int) -> str:
+    """The salt of a steered request's KV blocks in vLLM's prefix cache: the fingerprint of the steering.
+
+    Where the steering counts from the end of the prompt, equal beginnings of texts are steered alike only if their
+    prompts are of one length: the length is a part of the salt then.
+    """
+    counts = any(part.positions.of == "answer" or part.positions.last is not None for part in spec.parts)
+    ends = any(part.positions.of == "prompt" for part in spec.parts)
+    return f"{spec.fingerprint}:{prompt_tokens}" if counts or ends else spec.fingerprint
+
+
+def _check(spec: SteeringSpec) -> None:
+    if any(part.when for part in spec.parts):
+        raise EngineUnsupported("a steering under a condition (`when`)", "steering")
+    if spec.has_regions:
+        raise EngineUnsupported("a steering that leaves out tool calls or reasoning (`tools`, `thinking`)", "steering")
+
+
+def _checked(program: Program) -> Program:
+    for columns in program.columns.values():
+        if any(column.encoder and column.encoder.index is not None for column in columns):
+            what = "clamp and scale with an SAE whose features compete (TopK and its kin)"
+            raise EngineUnsupported(what, "steering")
+    return program

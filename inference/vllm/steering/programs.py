@@ -1,0 +1,173 @@
+"""The steerings of the requests in one process that runs the model, and the rows of the tokens of a step."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inference.engine.steering.columns import Columns
+from inference.engine.steering.conditions import Conditions
+from inference.engine.steering.program import HookPlace, Program
+from inference.vllm.steering.payload import Payload
+
+FIRST_ROWS = 64
+
+
+@dataclass
+class Place:
+    """What steers at one hook point: `table`, (rows, d_model), is added; `columns` are further changes.
+
+    `rows` are those that change anything here.
+    """
+
+    table: Tensor
+    columns: Columns
+    rows: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rows of the tokens of one forward pass, (tokens,) int64, with those that occur."""
+
+    rows: Tensor
+    used: frozenset[int]
+
+
+class Programs:
+    """The programs of the requests in this process; row 0 is that of unsteered tokens.
+
+    Requests of equal steerings share a row, by its key. vLLM calls all of it in the thread that runs the model, so that
+    nothing changes during a forward pass.
+    """
+
+    def __init__(self, d_model: int, special: Collection[int], like: Mapping[str, Any]) -> None:
+        """`like` has the dtype and the device of the residual stream; `special` are ids of special tokens."""
+        self._d_model, self._like = d_model, dict(like)
+        self._special = torch.tensor(sorted(special), device=self._like["device"])
+        self._requests: dict[str, Payload] = {}
+        self._row_of: dict[str, int] = {}
+        self._users: dict[str, int] = {}
+        self._rows = FIRST_ROWS
+        self._free = list(range(FIRST_ROWS - 1, 0, -1))
+        self._places: dict[HookPlace, Place] = {}
+        self._no_conditions = Conditions(1, torch.device(self._like["device"]))
+        self.step: Step | None = None
+        """The rows of the next forward pass; None steers no token."""
+
+    def add(self, request_id: str, payload: Payload) -> None:
+        """Take up a request, before its first forward pass."""
+        self.remove(request_id)
+        for key, program in payload.programs.items():
+            self._users[key] = self._users.get(key, 0) + 1
+            if key not in self._row_of:
+                self._row_of[key] = self._written(program)
+        self._requests[request_id] = payload
+
+    def remove(self, request_id: str) -> None:
+        """Forget a request that has ended; an unsteered one is no error."""
+        payload = self._requests.pop(request_id, None)
+        for key in payload.programs if payload else ():
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+                self._forget(self._row_of.pop(key))
+
+    def begin(
+        self,
+        request_ids: Sequence[str],
+        starts: NDArray[np.int32],
+        computed: NDArray[np.int32],
+        token_ids: Tensor | None,
+    ) -> None:
+        """Set the rows of a step: tokens `starts[i]` to `starts[i + 1]` are of the i-th request.
+
+        `computed[i]` is the position in its text of its first one; `token_ids` are the tokens, (tokens,) or more.
+        """
+        steered = [(index, own) for index, one in enumerate(request_ids) if (own := self._requests.get(one))]
+        if not steered:
+            self.step = None
+            return
+        plain = np.zeros(int(starts[len(request_ids)]), dtype=np.int64)
+        special = plain.copy()
+        for index, payload in steered:
+            first, end = int(starts[index]), int(starts[index + 1])
+            self._fill(payload, int(computed[index]), plain[first:end], special[first:end])
+        rows = torch.from_numpy(plain).to(self._like["device"], non_blocking=True)
+        if len(self._special) and not np.array_equal(plain, special):
+            assert token_ids is not None, "a steering that leaves out special tokens needs the tokens"
+            is_special = torch.isin(token_ids[: len(plain)], self._special)
+            rows = torch.where(is_special, torch.from_numpy(special).to(rows.device), rows)
+        self.step = Step(rows, frozenset(plain.tolist()) | frozenset(special.tolist()))
+
+    def begin_test(self, program: Program, tokens: int) -> None:
+        """Steer the next forward passes, of `tokens` tokens, by `program`: for the test at the start."""
+        self.add("test", Payload([(0, "test", "test")], {"test": program}))
+        self.begin(["test"], np.array([0, tokens], np.int32), np.array([0], np.int32), None)
+
+    def end_test(self) -> None:
+        """Steer no token any more."""
+        self.remove("test")
+        self.step = None
+
+    def change(self, place: HookPlace, hidden: Tensor, residual: Tensor | None) -> None:
+        """Change the residual stream at a hook point in place: `hidden`, or where it is given `hidden + residual`.
+
+        Both are (tokens, d_model), with padding at the end. The change is made in `hidden`.
+        """
+        step, own = self.step, self._places.get(place)
+        if step is None or own is None or step.used.isdisjoint(own.rows):
+            return
+        tokens = len(step.rows)
+        mine = hidden[:tokens]
+        added = own.table[step.rows]
+        stream = mine if residual is None else mine + residual[:tokens]
+        further = own.columns.change(stream, step.rows, step.used, self._no_conditions.step(step.rows))
+        if further is None:
+            mine += added
+        else:
+            mine.copy_(mine.float() + added.float() + further)
+
+    def _fill(self, payload: Payload, first: int, plain: NDArray[np.int64], special: NDArray[np.int64]) -> None:
+        """Write the rows of tokens from the position `first` on."""
+        row = {key: self._row_of[key] for key in payload.programs} | {"": 0}
+        for start, plain_key, special_key in payload.segments:
+            at = max(0, start - first)  # later segments overwrite the rest
+            plain[at:], special[at:] = row[plain_key], row[special_key]
+
+    def _written(self, program: Program) -> int:
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
+        for place in program.places:
+            own = self._places.get(place) or self._new_place(place)
+            if (vector := program.vectors.get(place)) is not None:
+                own.table[row] = vector.to(**self._like)
+            if columns := program.columns.get(place):
+                own.columns.add(row, columns)
+            own.rows.add(row)
+        return row
+
+    def _forget(self, row: int) -> None:
+        for place in self._places.values():
+            if row in place.rows:
+                place.table[row] = 0
+                place.columns.remove(row)
+                place.rows.remove(row)
+        self._free.append(row)
+
+    def _new_place(self, place: HookPlace) -> Place:
+        table = torch.zeros(self._rows, self._d_model, **self._like)
+        self._places[place] = Place(table, Columns(self._rows, self._d_model, table.device))
+        return self._places[place]
+
+    def _grow(self) -> None:
+        """Double the number of rows."""
+        for place in self._places.values():
+            place.table = torch.cat([place.table, torch.zeros_like(place.table)])
+            place.columns.rows *= 2
+        self._free += range(2 * self._rows - 1, self._rows - 1, -1)
+        self._rows *= 2

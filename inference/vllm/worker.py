@@ -1,0 +1,68 @@
+"""vLLM's worker, the process that runs the model on one device, with steering."""
+
+from typing import Any
+
+import torch
+from numpy import int32
+from vllm.platforms import current_platform
+from vllm.v1.core.sched.output import SchedulerOutput
+
+from inference.engine.steering.program import HookPlace
+from inference.vllm.names import ARGUMENT, CONFIG
+from inference.vllm.steering import check, hooks
+from inference.vllm.steering.payload import Payload
+from inference.vllm.steering.programs import Programs
+
+if current_platform.is_cpu():
+    from vllm.v1.worker.cpu_worker import CPUWorker as PlatformWorker
+else:
+    from vllm.v1.worker.gpu_worker import Worker as PlatformWorker
+
+
+class SteeredWorker(PlatformWorker):
+    """Runs a model whose requests may carry a `Payload`; vLLM makes one for each device (`worker_cls`).
+
+    It does not serve where the test of its steering fails.
+    """
+
+    programs: Programs
+    places: list[HookPlace]
+
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        """Load the model, and hook it before vLLM compiles it."""
+        super().load_model(*args, **kwargs)
+        if self.use_v2_model_runner:
+            raise NotImplementedError("miLLM steers vLLM's model runner V1: set VLLM_USE_V2_MODEL_RUNNER=0")
+        runner = self.model_runner
+        self._d_model = int(self.model_config.get_hidden_size())
+        special = self.vllm_config.additional_config[CONFIG]["special"]
+        self.programs = Programs(self._d_model, special, {"dtype": self.model_config.dtype, "device": self.device})
+        self.places = hooks.install(runner.get_model(), self.programs)
+        self._forward, runner._model_forward = runner._model_forward, self._steered_forward
+
+    def compile_or_warm_up_model(self) -> Any:
+        """Make the model ready, and check that what steers reaches it. Raises SteeringLost."""
+        times = super().compile_or_warm_up_model()
+        runner = self.model_runner
+        check.check(
+            lambda tokens: runner._dummy_run(tokens, force_attention=True), self.places, self.programs, self._d_model
+        )
+        return times
+
+    def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
+        """Take up the new requests of a step, forget those that ended, and run it."""
+        for request_id in scheduler_output.finished_req_ids:
+            self.programs.remove(request_id)
+        for new in scheduler_output.scheduled_new_reqs:
+            data = (new.sampling_params.extra_args or {}).get(ARGUMENT) if new.sampling_params else None
+            if data is not None:
+                self.programs.add(new.req_id, Payload.from_bytes(data))
+        return super().execute_model(scheduler_output)
+
+    def _steered_forward(self, input_ids: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        runner = self.model_runner
+        batch = runner.input_batch
+        ids = batch.req_ids
+        starts = runner.query_start_loc.np[: len(ids) + 1].astype(int32)
+        self.programs.begin(ids, starts, batch.num_computed_tokens_cpu[: len(ids)], input_ids)
+        return self._forward(input_ids=input_ids, **kwargs)
