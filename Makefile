@@ -19,8 +19,12 @@ test: lint .clients/.installed .clients/saelibs/.installed  ## lint, types, all 
 VLLM ?= requirements-vllm-cpu.txt
 vllm: .venv-vllm/.installed  ## an environment for workers with INFERENCE_ENGINE=vllm (.venv-vllm)
 
+# Behaviour of both engines; `make test` has them on transformers.
+ENGINE_TESTS := $(addprefix inference/tests/test_,engine_steering.py steering_in_full.py control_vectors_steer.py \
+	penalties.py response_format.py held_calls.py lost_logits.py stopped_engine.py)
+
 test-vllm: .venv-vllm/.installed-test  ## the tests of the engine on vLLM
-	.venv-vllm/bin/python -m pytest -n 0 inference/tests/engines inference/vllm
+	.venv-vllm/bin/python -m pytest -n 0 -o filterwarnings=default $(ENGINE_TESTS) inference/vllm
 
 .venv-vllm/.installed: $(VLLM) requirements-web.txt
 	$(PYTHON) -m venv .venv-vllm

@@ -1,23 +1,30 @@
-"""An engine under test whose events are collected per request."""
+"""An engine under test whose events are collected per request: of transformers, or of vLLM where that is installed."""
 
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pytest
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from inference.engine.engine import ContinuousEngine, EngineLimits
 from inference.engine.steering.weights import SteeringWeights
-from inference.interface import Event, GenerationRequest, SamplingParams
+from inference.interface import Event, GenerationRequest, Listener, SamplingParams
 from steering.formats import read_config
 from steering.spec import SteeringPart, SteeringSpec
 
 GREEDY = SamplingParams(temperature=0.0)
+ON_VLLM = find_spec("vllm") is not None
+"""True in the environment of `make test-vllm`."""
+not_on_vllm = pytest.mark.skipif(ON_VLLM, reason="the engine on vLLM does it in another way, or not: docs/engines.md")
 
 
 class GivenDirections(SteeringWeights):
@@ -37,7 +44,8 @@ class Collected:
     events: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     arrived: threading.Condition = field(default_factory=threading.Condition)
     ids: Iterator[int] = field(default_factory=count)
-    engine: ContinuousEngine = field(init=False)
+    engine: Any = field(init=False)
+    """A ContinuousEngine, or a VllmEngine."""
 
     def listen(self, events: list[Event]) -> None:
         with self.arrived:
@@ -86,14 +94,31 @@ def run_engine(
 ) -> Iterator[Collected]:
     collected = collected or Collected()
     config = read_config(sae)
-    collected.engine = ContinuousEngine(
-        model=model,
-        tokenizer=tokenizer,
-        listener=collected.listen,
-        weights=weights or SteeringWeights(lambda _place: config),
-        limits=limits,
-    )
+    weights = weights or SteeringWeights(lambda _place: config)
+    start = start_vllm if ON_VLLM else ContinuousEngine
+    collected.engine = start(model, tokenizer, collected.listen, weights, limits)
     try:
         yield collected
     finally:
         collected.engine.close()
+
+
+def start_vllm(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    listener: Listener,
+    weights: SteeringWeights,
+    limits: EngineLimits,
+    **options: Any,
+) -> Any:
+    """The engine on vLLM with the model, from a folder, not compiled."""
+    from inference.vllm.arguments import set_environment
+
+    set_environment(compiled=False)
+    from inference.vllm.engine import VllmEngine
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        dtype = str(model.dtype).removeprefix("torch.")
+        return VllmEngine(Path(folder), tokenizer, listener, weights, limits, dtype, **{"compiled": False} | options)

@@ -16,9 +16,11 @@ NO_ROOM = "TEST_NO_ROOM"
 def hold_loads() -> None:
     from inference.broker import connections
     from inference.worker import process
+    from inference.worker.engines import on_transformers
 
     worker_module: Any = process
-    make = worker_module.ModelServer
+    engine: Any = on_transformers
+    make = engine.server
 
     def held(worker: str, model: Any) -> Any:
         made = make(worker, model)
@@ -28,7 +30,7 @@ def hold_loads() -> None:
         connections.connection.srem(WAITING, model.name)
         return made
 
-    worker_module.ModelServer = held
+    engine.server = held
     is_wanted = worker_module.Worker._is_wanted
 
     def wanted(self: Any, model: Any) -> bool:
@@ -37,7 +39,7 @@ def hold_loads() -> None:
 
     worker_module.Worker._is_wanted = wanted
     if os.environ.get(NO_ROOM):
-        worker_module.fits_beside = lambda row, served: False
+        engine.fits_beside = lambda row, served: False
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ SMALL: dict[str, Any] = {
     "bos_token_id": 0,
     "pad_token_id": 1,
 }
+ONE_HEAD: dict[str, Any] = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": D_MODEL}
+"""The smallest head that vLLM computes on a CPU has 32 dimensions."""
 OWN: dict[str, dict[str, Any]] = {
     "gpt2": {"n_positions": 256, "scale_attn_by_inverse_layer_idx": True},
     "granite": {"attention_multiplier": 0.2, "residual_multiplier": 0.7, "logits_scaling": 2.0},

@@ -17,19 +17,19 @@ from inference.interface import EngineClosed, SamplingParams
 from inference.tests.test_load import wait_for
 from inference.worker import job_table
 from inference.worker.embedder import Embedder
+from inference.worker.engines.on_transformers import TransformersServer
 from inference.worker.job_table import JobTable
-from inference.worker.model_server import ModelServer
 from inference.worker.requests import builder
 from inference.worker.requests.builder import RequestBuilder
 from inference.worker.side_queue import SideQueue
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> ModelServer:
+def server(monkeypatch: pytest.MonkeyPatch) -> TransformersServer:
     """One with an engine that never answers."""
     monkeypatch.setattr(builder, "echo_text", lambda texts, prompt, ids: "")
     monkeypatch.setattr(builder, "added_before", lambda tokenizer, ids: 0)
-    server, no_model = object.__new__(ModelServer), cast(Any, None)
+    server, no_model = object.__new__(TransformersServer), cast(Any, None)
     server.jobs = JobTable("w", lambda choice: None)
     server.engine = cast(Any, SimpleNamespace(texts=None, submit=lambda request: None, context_length=30))
     tokenizer = cast(Any, SimpleNamespace(chat_template=None))
@@ -85,7 +85,9 @@ def failure_of(message: dict[str, Any]) -> str:
     return cast(str, last(message)[1]["code"])
 
 
-def test_a_request_whose_taker_died_before_it_said_so_fails(server: ModelServer, message: dict[str, Any]) -> None:
+def test_a_request_whose_taker_died_before_it_said_so_fails(
+    server: TransformersServer, message: dict[str, Any]
+) -> None:
     assert claims.claim(message["request_id"], "dead")
     server.answer(generate(message))
     kind, data = last(message)
@@ -97,7 +99,7 @@ def test_a_request_whose_taker_died_before_it_said_so_fails(server: ModelServer,
     assert not server.jobs
 
 
-def begin(task: Callable[[Any], None], message: Message, server: ModelServer) -> threading.Thread:
+def begin(task: Callable[[Any], None], message: Message, server: TransformersServer) -> threading.Thread:
     thread = threading.Thread(target=task, args=[message])
     thread.start()
     wait_for(lambda: message.request_id in server.jobs, 10)
@@ -105,7 +107,7 @@ def begin(task: Callable[[Any], None], message: Message, server: ModelServer) ->
 
 
 def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_failed(
-    server: ModelServer, message: dict[str, Any]
+    server: TransformersServer, message: dict[str, Any]
 ) -> None:
     closing = threading.Event()
 
@@ -124,7 +126,7 @@ def test_embeddings_that_a_change_of_the_model_interrupts_are_told_to_have_faile
 
 
 def test_a_web_that_was_unheard_for_long_is_told_that_its_requests_failed(
-    server: ModelServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: TransformersServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_table, "ORPHAN_S", 0.05)
     answering = begin(server.answer, generate(message), server)
@@ -139,7 +141,7 @@ def test_a_web_that_was_unheard_for_long_is_told_that_its_requests_failed(
 
 @pytest.mark.parametrize(("tokens", "choices", "top", "fits"), [(20, 1, 4, True), (21, 1, 4, False), (11, 2, 4, False)])
 def test_more_log_probabilities_of_prompts_than_fit_into_the_web_are_refused(
-    server: ModelServer,
+    server: TransformersServer,
     message: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     tokens: int,
@@ -161,7 +163,7 @@ def test_more_log_probabilities_of_prompts_than_fit_into_the_web_are_refused(
 
 @pytest.mark.parametrize(("tokens", "fits"), [(30, True), (31, False)])
 def test_an_echo_is_within_the_context(
-    server: ModelServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tokens: int, fits: bool
+    server: TransformersServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tokens: int, fits: bool
 ) -> None:
     asked = {"echo": True, "max_tokens": 0, "prompts": [prompt(tokens)]}
     server.answer(generate(message | asked))
@@ -173,7 +175,7 @@ def test_an_echo_is_within_the_context(
 
 
 def test_a_prompt_is_echoed_once_however_many_choices_it_has(
-    server: ModelServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: TransformersServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builder, "echo_text", lambda texts, prompt, ids: f"of {len(ids)}")
     asked = {"echo": True, "max_tokens": 0, "choices": 3, "prompts": [prompt(1), prompt(2)]}
@@ -196,7 +198,7 @@ def test_a_prompt_is_echoed_once_however_many_choices_it_has(
 
 @pytest.mark.parametrize("left_s", [0.2, -1])
 def test_a_request_that_its_deadline_ends_is_told_so(
-    server: ModelServer, message: dict[str, Any], left_s: float
+    server: TransformersServer, message: dict[str, Any], left_s: float
 ) -> None:
     server.answer(generate(message | {"deadline": time.time() + left_s}))
     kind, data = last(message)
@@ -206,7 +208,7 @@ def test_a_request_that_its_deadline_ends_is_told_so(
 
 @pytest.mark.parametrize("jump_s", [-3600, 3600])
 def test_a_worker_whose_clock_jumps_ends_a_request_neither_earlier_nor_later(
-    server: ModelServer, message: dict[str, Any], jump_s: float, monkeypatch: pytest.MonkeyPatch
+    server: TransformersServer, message: dict[str, Any], jump_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + jump_s)
@@ -216,7 +218,7 @@ def test_a_worker_whose_clock_jumps_ends_a_request_neither_earlier_nor_later(
     assert 0.4 < time.monotonic() - began < 60
 
 
-def test_embeddings_that_their_deadline_ends_are_told_so(server: ModelServer, message: dict[str, Any]) -> None:
+def test_embeddings_that_their_deadline_ends_are_told_so(server: TransformersServer, message: dict[str, Any]) -> None:
     def embeddings(texts: Any) -> Iterator[list[Any]]:
         time.sleep(0.3)
         yield [(0, "x")]

@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from inference.engine.loading import load
 from inference.engine.saes.encoders import Encoder, load_encoder
 from inference.engine.steering.weights import SteeringWeights
-from inference.tests.engines import Collected, run_engine
-from inference.tests.test_architectures import plain_model, save_small_model
+from inference.tests.engines import ON_VLLM, Collected, not_on_vllm, run_engine
+from inference.tests.test_architectures import ONE_HEAD, plain_model, save_small_model
 from inference.tests.tiny import D_SAE, tiny_sae
 from steering.formats import read_config
 from steering.spec import Change, Condition, Positions, SAEPlace, SteeringPart, SteeringSpec
@@ -84,10 +84,10 @@ def write_saes(folder: Path) -> Written:
     return made
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2"] if ON_VLLM else ["llama", "gpt2", "gemma2"])
 def model(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, PreTrainedModel]:
     """A model as the engine loads it, and the same as transformers has it."""
-    row = save_small_model(request.param, tmp_path_factory.mktemp("model"))
+    row = save_small_model(request.param, tmp_path_factory.mktemp("model"), **(ONE_HEAD if ON_VLLM else {}))
     return load(row.path, row.dtype, row.device), plain_model(row)
 
 
@@ -200,13 +200,13 @@ def prompt_of(length: int, seed: int = 0) -> list[int]:
 
 
 def steerings(w: Written) -> list[list[SteeringPart]]:
-    """One of each kind, and mixtures."""
+    """One of each kind, and mixtures; without those that the engine refuses."""
     add, clamp = Change(3, 9.0), Change(7, 6.0, "clamp")
     scale, project = Change(11, -1.5, "scale"), Change(5, 1.0, "project")
     ablated = [Change(index, 0.0, "clamp") for index in range(20)]
     prompt, answer, first_two = Positions("prompt"), Positions("answer"), Positions("answer", first=2)
     late = w.when("jumprelu", 6, 1.0, so_far=True)
-    return [
+    every = [
         [],
         [w.part("standard", add)],
         [w.part("jumprelu", clamp, Change(9, 0.5, "clamp", weight=0.5))],
@@ -227,6 +227,7 @@ def steerings(w: Written) -> list[list[SteeringPart]]:
         [w.part("jumprelu", add, clamp, when=w.when("standard", 2, 0.5))],
         [w.part("late", clamp, replace(add, value=6.0), when=late, positions=answer)],
     ]
+    return [parts for parts in every if not (ON_VLLM and any(part.when or part.sae_id == "topk" for part in parts))]
 
 
 def test_16_requests_of_every_kind_get_in_one_batch_what_each_gets_alone(
@@ -237,13 +238,13 @@ def test_16_requests_of_every_kind_get_in_one_batch_what_each_gets_alone(
     references = [PlainHooks(written, parts, ids, plain) for ids, parts in jobs]
     expected = [reference.generate(plain) for reference in references]
     unsteered = [PlainHooks(written, [], ids, plain).generate(plain) for ids, _ in jobs]
-    assert sum(steered != plainly for steered, plainly in zip(expected, unsteered, strict=True)) >= 10
+    assert sum(steered != plainly for steered, plainly in zip(expected, unsteered, strict=True)) >= len(jobs) - 6
     submitted = [collected.submit(ids, SteeringSpec.of(parts), max_new_tokens=NEW) for ids, parts in jobs]
     assert [collected.tokens(one) for one in submitted] == expected
     for one, reference in zip(submitted, references, strict=True):
         data = collected.wait(one)[-1].data
         assert data.get("conditions", []) == [reference.first[part.when] for part in reference.parts if part.when]
-    assert any(position is not None for reference in references for position in reference.first.values())
+    assert ON_VLLM or any(position is not None for reference in references for position in reference.first.values())
 
 
 def test_one_long_prompt_under_all_steerings_in_turn_shares_no_block_that_another_steering_wrote(
@@ -256,6 +257,7 @@ def test_one_long_prompt_under_all_steerings_in_turn_shares_no_block_that_anothe
         assert collected.tokens(collected.submit(ids, SteeringSpec.of(parts), max_new_tokens=NEW)) == expected
 
 
+@not_on_vllm
 def test_a_steering_of_the_answer_alone_shares_its_prompt_with_unsteered_requests(
     collected: Collected, written: Written
 ) -> None:
@@ -269,6 +271,7 @@ def test_a_steering_of_the_answer_alone_shares_its_prompt_with_unsteered_request
     assert collected.cached_tokens(collected.submit(ids, everywhere, max_new_tokens=2)) == 0
 
 
+@not_on_vllm
 def test_a_condition_holds_at_all_tokens_of_a_request_that_has_several_rows(
     collected: Collected, model: Any, written: Written
 ) -> None:

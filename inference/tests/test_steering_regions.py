@@ -66,7 +66,7 @@ def collected(model: Any, written: Written) -> Iterator[Collected]:
 def started(model: Any, written: Written, **options: Any) -> Iterator[Collected]:
     (served, tokenizer), _ = model
     with run_engine(served, tokenizer, written.folder / "standard", weights=written.weights(), **options) as engine:
-        engine.engine.regions = OneForm(letters(tokenizer))  # type: ignore[assignment]
+        engine.engine.regions = OneForm(letters(tokenizer))
         yield engine
 
 

@@ -61,7 +61,7 @@ def engine_arguments(
     compiled: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The arguments for vLLM's `AsyncEngineArgs`; `config` is the language model's, `special` are ids of special tokens."""
+    """The arguments for `AsyncEngineArgs`; `config` is the language model's, `special` are ids of special tokens."""
     from vllm.platforms import current_platform
 
     block = 128 if current_platform.is_cpu() else 16

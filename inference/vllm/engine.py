@@ -76,6 +76,7 @@ class VllmEngine:
         )
         self._eos = end_tokens(generation_config(path), tokenizer, config.vocab_size)
         self._grammars = Grammars(tokenizer, config.vocab_size, self._eos)
+        self._layers = int(config.num_hidden_layers)
         self._capacity = engine_capacity(limits.max_requests)
         self.context_length: int = arguments["max_model_len"]
         self._answers: dict[str, Answer] = {}
@@ -107,6 +108,8 @@ class VllmEngine:
         self._grammars.of_request(request)  # so that it is refused by the same words as elsewhere
         prompt_tokens, spec = len(request.prompt_ids), request.steering
         payload = Payload.of(spec, prompt_tokens, self.texts.special, self.weights) if spec else None
+        if payload and (beyond := max((layer for layer, _ in payload.places), default=0)) >= self._layers:
+            raise IndexError(f"block {beyond} is not there: the model has {self._layers}")
         prompt = TokensPrompt(prompt_token_ids=list(request.prompt_ids))
         if spec:
             prompt["cache_salt"] = salt_of(spec, prompt_tokens)
@@ -197,7 +200,8 @@ class VllmEngine:
         except asyncio.CancelledError:
             pass  # `_end` has told the listener
         except Exception as error:
-            logger.exception("vLLM failed on %s", request_id)
+            if not answer.is_over:
+                logger.exception("vLLM failed on %s", request_id)
             self._tell_end(answer, [_failed(request_id, "engine_error", f"vLLM failed on this request: {error}")])
         finally:
             with self._lock:
@@ -208,13 +212,12 @@ class VllmEngine:
         """Make events of an output; True where the answer has ended with it."""
         [choice] = output.outputs
         request_id = answer.request.request_id
+        if not _note_logprobs(answer, choice):
+            return self._tell_end(answer, [_failed(request_id, *answer.lost)])
         events = []
         if not answer.generated:
             answer.cached = output.num_cached_tokens or 0
             events.append(answer.started())
-        if not _note_logprobs(answer, choice):
-            self._tell_end(answer, [*events, _failed(request_id, *answer.lost)])
-            return True
         answer.generated += choice.token_ids
         delta = answer.take(answer.generated)
         self._generated_tokens += len(choice.token_ids)

@@ -61,7 +61,7 @@ def test_it_shows_what_is_served_and_what_steers(admin_client: Client, profile: 
     assert "3: +4 — whales" in told
     assert "7: -1.5" in told
     assert "Requests are steered by 2 features of tiny-sae, at layer 2 of tiny, as set by profile ocean." in told
-    assert "one@host ready tiny cuda:0 3.0" in told
+    assert "one@host ready tiny transformers cuda:0 3.0" in told
     assert "2.0 GB on the GPU 3 of 16 2" in told.replace("\xa0", " ")
     assert "4 requests for tiny are waiting for a free worker" in told
     assert "http://testserver/v1" in told

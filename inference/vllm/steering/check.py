@@ -30,7 +30,7 @@ def check(run: Callable[[int], Any], places: list[HookPlace], programs: Programs
     At the end of a block the stream differs by the vector that is added there; the streams after it differ, those
     before it do not. Raises SteeringLost.
     """
-    before = _streams(run, programs)
+    before = _streams(run)
     if missing := [place for place in places if place not in before]:
         raise SteeringLost(f"the model passes {len(before)} of {len(places)} hook points, not {missing[0]}: {_ADVICE}")
     # Attention reads no keys and values in such a pass: what it adds is the same in all of them.
@@ -41,7 +41,7 @@ def check(run: Callable[[int], Any], places: list[HookPlace], programs: Programs
         vector = torch.randn(d_model) * like.float().norm(dim=-1).mean().item() / d_model**0.5
         programs.begin_test(Program(vectors={place: vector}), TOKENS)
         try:
-            after = _streams(run, programs)
+            after = _streams(run)
         finally:
             programs.end_test()
         _compare(place, blocks[:at], blocks[at + 1 :], before, after, vector)
@@ -68,12 +68,9 @@ def _compare(
         raise SteeringLost(f"a vector added at {place} does not change the stream at {same[0]}, after it: {_ADVICE}")
 
 
-def _streams(run: Callable[[int], Any], programs: Programs) -> dict[HookPlace, Tensor]:
+def _streams(run: Callable[[int], Any]) -> dict[HookPlace, Tensor]:
     """The stream at each hook point that a pass comes to, (tokens, d_model)."""
     seen: dict[HookPlace, Tensor] = {}
-    hooks.watch(programs, lambda place, stream: seen.update({place: stream[:TOKENS]}))
-    try:
+    with hooks.watch(lambda place, stream: seen.update({place: stream[:TOKENS]})):
         run(TOKENS)
-    finally:
-        hooks.unwatch(programs)
     return seen

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 
 from inference.engine.steering.placement import Placement, key_of
-from inference.engine.steering.program import Program, program_of
+from inference.engine.steering.program import HookPlace, Program, program_of
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import EngineUnsupported
 from steering.spec import SteeringSpec
@@ -35,6 +35,11 @@ class Payload:
         sets = {parts for _, plain, at_special in segments for parts in (plain, at_special)}
         programs = {key_of(parts): _checked(program_of(parts, {}, weights)) for parts in sets if parts}
         return cls([(start, key_of(plain), key_of(at)) for start, plain, at in segments], programs)
+
+    @property
+    def places(self) -> set[HookPlace]:
+        """The hook points at which it steers."""
+        return {place for program in self.programs.values() for place in program.places}
 
     def to_bytes(self) -> bytes:
         """The payload for `from_bytes`."""

@@ -29,12 +29,24 @@ class Place:
     rows: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
-    """The rows of the tokens of one forward pass, (tokens,) int64, with those that occur."""
+    """The tokens of one forward pass: their rows, (tokens,) int64, with those that occur, and their requests.
+
+    `request` is the number of each token's request in `request_ids`, (tokens,) int64. `lost`, (tokens,) bool, is true
+    where the stream was not finite.
+    """
 
     rows: Tensor
     used: frozenset[int]
+    request_ids: Sequence[str]
+    request: Tensor
+    lost: Tensor
+
+    def lost_requests(self) -> Tensor:
+        """True for each token of a request of which a token is lost, (tokens,)."""
+        counts = torch.zeros(len(self.request_ids), dtype=torch.int32, device=self.lost.device)
+        return counts.index_add(0, self.request, self.lost.int())[self.request] > 0
 
 
 class Programs:
@@ -55,8 +67,9 @@ class Programs:
         self._free = list(range(FIRST_ROWS - 1, 0, -1))
         self._places: dict[HookPlace, Place] = {}
         self._no_conditions = Conditions(1, torch.device(self._like["device"]))
+        self._lost: set[str] = set()
         self.step: Step | None = None
-        """The rows of the next forward pass; None steers no token."""
+        """The tokens of the next forward pass; None steers none of them."""
 
     def add(self, request_id: str, payload: Payload) -> None:
         """Take up a request, before its first forward pass."""
@@ -69,7 +82,9 @@ class Programs:
 
     def remove(self, request_id: str) -> None:
         """Forget a request that has ended; an unsteered one is no error."""
+        self._note_lost()  # before: a request of the same id may come
         payload = self._requests.pop(request_id, None)
+        self._lost.discard(request_id)
         for key in payload.programs if payload else ():
             self._users[key] -= 1
             if not self._users[key]:
@@ -87,9 +102,9 @@ class Programs:
 
         `computed[i]` is the position in its text of its first one; `token_ids` are the tokens, (tokens,) or more.
         """
+        self._note_lost()
         steered = [(index, own) for index, one in enumerate(request_ids) if (own := self._requests.get(one))]
         if not steered:
-            self.step = None
             return
         plain = np.zeros(int(starts[len(request_ids)]), dtype=np.int64)
         special = plain.copy()
@@ -101,7 +116,10 @@ class Programs:
             assert token_ids is not None, "a steering that leaves out special tokens needs the tokens"
             is_special = torch.isin(token_ids[: len(plain)], self._special)
             rows = torch.where(is_special, torch.from_numpy(special).to(rows.device), rows)
-        self.step = Step(rows, frozenset(plain.tolist()) | frozenset(special.tolist()))
+        request = torch.from_numpy(np.repeat(np.arange(len(request_ids)), np.diff(starts[: len(request_ids) + 1])))
+        lost = torch.tensor([one in self._lost for one in request_ids])[request]
+        used = frozenset(plain.tolist()) | frozenset(special.tolist())
+        self.step = Step(rows, used, list(request_ids), request.to(rows.device), lost.to(rows.device))
 
     def begin_test(self, program: Program, tokens: int) -> None:
         """Steer the next forward passes, of `tokens` tokens, by `program`: for the test at the start."""
@@ -130,6 +148,32 @@ class Programs:
             mine += added
         else:
             mine.copy_(mine.float() + added.float() + further)
+
+    def guard(self, hidden: Tensor, residual: Tensor | None, *, is_end: bool) -> None:
+        """Keep numbers that are not finite out of the KV cache, in which they would reach other requests.
+
+        The stream, `hidden` or `hidden + residual`, is between two blocks. A token where it is not finite is zero from
+        here on. `is_end` is after the last block of this process: there all tokens of such a request become NaN, so
+        that its logits are, and the engine sees that it is lost.
+        """
+        step = self.step
+        if step is None:
+            return
+        tokens = len(step.rows)
+        parts = [part[:tokens] for part in (hidden, residual) if part is not None]
+        stream = parts[0] if residual is None else parts[0] + parts[1]
+        step.lost |= ~stream.float().abs().amax(dim=-1).isfinite()
+        for part in parts:
+            part.masked_fill_(step.lost.unsqueeze(1), 0)
+        if is_end:
+            parts[0].masked_fill_(step.lost_requests().unsqueeze(1), torch.nan)
+
+    def _note_lost(self) -> None:
+        """Keep in mind which requests the last step has lost: their later tokens are lost too."""
+        if self.step is not None and bool(self.step.lost.any()):
+            for number in self.step.request[self.step.lost].unique().tolist():
+                self._lost.add(self.step.request_ids[number])
+        self.step = None
 
     def _fill(self, payload: Payload, first: int, plain: NDArray[np.int64], special: NDArray[np.int64]) -> None:
         """Write the rows of tokens from the position `first` on."""
