@@ -21,10 +21,11 @@ vllm: .venv-vllm/.installed  ## an environment for workers with INFERENCE_ENGINE
 
 # Behaviour of both engines; `make test` has them on transformers.
 ENGINE_TESTS := $(addprefix inference/tests/test_,engine_steering.py steering_in_full.py control_vectors_steer.py \
-	penalties.py response_format.py held_calls.py lost_logits.py stopped_engine.py)
+	penalties.py response_format.py held_calls.py lost_logits.py stopped_engine.py chat.py completions.py \
+	selected_steering.py load.py)
 
 test-vllm: .venv-vllm/.installed-test  ## the tests of the engine on vLLM
-	.venv-vllm/bin/python -m pytest -n 0 -o filterwarnings=default $(ENGINE_TESTS) inference/vllm
+	INFERENCE_ENGINE=vllm INFERENCE_COMPILE=false .venv-vllm/bin/python -m pytest -n 0 -o filterwarnings=default $(ENGINE_TESTS) inference/vllm
 
 .venv-vllm/.installed: $(VLLM) requirements-web.txt
 	$(PYTHON) -m venv .venv-vllm

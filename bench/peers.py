@@ -1,7 +1,9 @@
 """miLLM beside `transformers serve --continuous-batching` over HTTP, streamed, greedy, 128 new tokens, in float32.
 
-One client loads each server in turn, in every round; figures are medians of the rounds. Prompts differ, and have 60 to
-110 tokens or 1,500. The steered requests have a profile each. Client and servers share the cores.
+One client loads each server in turn, in every round, and in another order than in the round before: whoever is asked
+after a pause finds cold caches. Figures are medians of the rounds. Prompts differ, and have 60 to 110 tokens or 1,500;
+in one round they are equally long for all servers. The steered requests have a profile each. Client and servers share
+the cores.
 """
 
 import argparse
@@ -44,13 +46,15 @@ class Load:
     streams: int
     tokens: tuple[int, int]
 
-    def prompts(self, seed: int) -> list[str]:
-        choose = random.Random(f"{seed} {self.streams} {self.tokens}")
-        return [self._prompt(choose) for _ in range(self.streams)]
-
-    def _prompt(self, choose: random.Random) -> str:
-        """Text of the benchmark's model, in which each character is a token."""
-        return "".join(chr(choose.randrange(33, 123)) for _ in range(choose.randint(*self.tokens)))
+    def prompts(self, round_: int, peer: int) -> list[str]:
+        """Texts of the benchmark's model, in which each character is a token; their lengths are those of the round."""
+        lengths, choose = (
+            random.Random(f"{seed} {self.streams} {self.tokens}") for seed in (round_, f"{round_} {peer}")
+        )
+        return [
+            "".join(chr(choose.randrange(33, 123)) for _ in range(lengths.randint(*self.tokens)))
+            for _ in range(self.streams)
+        ]
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,10 @@ async def _one(client: httpx.AsyncClient, model: str, prompt: str) -> tuple[floa
     return first, tokens
 
 
-async def measure(peer: Peer, load: Load, seed: int) -> Found:
+async def measure(peer: Peer, load: Load, prompts: list[str]) -> Found:
     async with httpx.AsyncClient(base_url=peer.url, headers=peer.headers, timeout=600) as client:
         began = time.perf_counter()
-        asked = [_one(client, peer.models[i % len(peer.models)], prompt) for i, prompt in enumerate(load.prompts(seed))]
+        asked = [_one(client, peer.models[i % len(peer.models)], prompt) for i, prompt in enumerate(prompts)]
         answers = await asyncio.gather(*asked)
         taken = time.perf_counter() - began
     return Found(sum(tokens for _, tokens in answers) / taken, 1000 * statistics.median(first for first, _ in answers))
@@ -160,8 +164,9 @@ def rounds(peers: list[Peer], loads: list[Load], count: int) -> dict[tuple[str, 
     found: dict[tuple[str, Load], list[Found]] = {(peer.name, load): [] for peer in peers for load in loads}
     for round_ in range(count + 1):
         for load in loads:
-            for i, peer in enumerate(peers):
-                one = asyncio.run(measure(peer, load, seed=100 * round_ + i))
+            for i in [(at + round_) % len(peers) for at in range(len(peers))]:
+                peer = peers[i]
+                one = asyncio.run(measure(peer, load, load.prompts(round_, i)))
                 if round_:  # the first round warms up
                     found[peer.name, load].append(one)
     return {

@@ -1,6 +1,7 @@
 """The sum of profiles, features and the live steering that one request asks for."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from profiles.errors import ProfileNotFound
 from profiles.models import Profile
@@ -41,19 +42,21 @@ class Chosen:
 UNSTEERED = Chosen()
 
 
-def of_profile(profile: Profile, intensity: float = 1.0, *, activates: bool = False) -> Chosen:
-    """The steering of a profile at `intensity` times its own. Raises what `Profile.spec` raises."""
+def of_profile(profile: Profile, intensity: float = 1.0, *, model: Any = None, activates: bool = False) -> Chosen:
+    """The steering of a profile at `intensity` times its own. `model` and errors are those of `Profile.spec`."""
     used = (UsedProfile.of(profile, intensity),)
-    return Chosen(profile.spec(intensity), used, is_raw(profile.document), profile.pk if activates else None)
+    return Chosen(profile.spec(intensity, model), used, is_raw(profile.document), profile.pk if activates else None)
 
 
 def of_live(intensity: float = 1.0) -> Chosen:
     """The live steering, and the active profile where it is the live steering. Raises SteeringUnavailable."""
-    state = SteeringState.objects.filter(pk=1).first() or SteeringState()
-    spec = state.current_spec(SAE.objects.attached(), intensity)
+    state = SteeringState.objects.filter(pk=1).first()
+    if state is None or not state.enabled:
+        return UNSTEERED
+    spec = state.spec(SAE.objects.attached(), intensity)
     active = Profile.objects.active()
     used = (UsedProfile.of(active, intensity),) if active and not active.differs_from(state) else ()
-    return Chosen(spec, used, is_raw(state.document) or not state.enabled)
+    return Chosen(spec, used, is_raw(state.document))
 
 
 def composed(asked: Composition, main: SAE | None, intensity: float = 1.0, field: str = "steering") -> Chosen:

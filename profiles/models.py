@@ -235,13 +235,13 @@ class Profile(models.Model):
         """What the profile steers by, as one document."""
         return Steering.join(self.strengths, self.more)
 
-    def spec(self, intensity: float = 1.0) -> SteeringSpec | None:
-        """The profile as a snapshot for one request, at `intensity` times its own. Raises what `fitting_document` does.
+    def spec(self, intensity: float = 1.0, model: Any = None) -> SteeringSpec | None:
+        """The profile as a snapshot for one request, at `intensity` times its own. Raises IncompatibleProfile.
 
-        Raises SAENotAttached, StatisticsUnknown or InvalidSteering where it cannot steer all the same.
+        `model` is the current one, where it is known. Raises what `resolve` raises where it cannot steer all the same.
         """
-        document = self.fitting_document().scaled(intensity)
-        return resolve(document, SAE.objects.attached(), field="", features_field="steering")
+        self._check_fits(model or LanguageModel.objects.current(), sae := SAE.objects.attached())
+        return resolve(self.document.scaled(intensity), sae, field="", features_field="steering")
 
     def fitting_document(self) -> Steering:
         """`document`, of a profile that fits what is here now. Raises IncompatibleProfile."""

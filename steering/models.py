@@ -77,9 +77,9 @@ class SteeringState(models.Model):
         """What steers, as one document."""
         return Steering.join(self.strengths, self.more)
 
-    def current_spec(self, sae: SAE | None, intensity: float = 1.0) -> SteeringSpec | None:
+    def current_spec(self, sae: SAE | None) -> SteeringSpec | None:
         """The snapshot for a request that names no steering, None if unsteered. Raises what `spec` raises."""
-        return self.spec(sae, intensity) if self.enabled else None
+        return self.spec(sae) if self.enabled else None
 
     def spec(self, sae: SAE | None, intensity: float = 1.0) -> SteeringSpec | None:
         """The steering as a spec, at `intensity` times its own; its own features are of `sae`. None is unsteered.

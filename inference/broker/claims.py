@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -30,12 +31,24 @@ def _cancelled_key(request_id: str) -> str:
     return f"millm:cancelled:{request_id}"
 
 
-def claim(request_id: str, worker: str) -> bool:
-    """Claim a request for this worker; False where it is claimed already.
+@dataclass(frozen=True)
+class Claim:
+    """The answer of Redis to a claim: the time there, and whether the request was cancelled, or claimed before."""
 
-    A message may be in a queue twice, and must be answered once. Raises RedisError.
-    """
-    return bool(connections.connection.set(_claim_key(request_id), worker, nx=True, ex=KEPT_S))
+    now: float
+    """Unix time in seconds: the clocks of web and worker may be hours apart."""
+    is_cancelled: bool
+    is_first: bool
+    """False where the request is claimed already: a message may be in a queue twice, and must be answered once."""
+
+
+def claim(request_id: str, worker: str) -> Claim:
+    """Claim a request for this worker, in one round trip, since its first token waits. Raises RedisError."""
+    with connections.connection.pipeline(transaction=False) as pipeline:
+        pipeline.time().exists(_cancelled_key(request_id))
+        pipeline.set(_claim_key(request_id), worker, nx=True, ex=KEPT_S)
+        now, is_cancelled, is_first = pipeline.execute()
+    return Claim(connections.unix_time(now), bool(is_cancelled), bool(is_first))
 
 
 def claimer_is_alive(request_id: str) -> bool:

@@ -35,8 +35,3 @@ def unix_time(answer: tuple[int, int]) -> float:
     """Unix time in seconds, from Redis's answer to TIME."""
     seconds, microseconds = answer
     return seconds + microseconds / 1_000_000
-
-
-def seconds_until(deadline: float) -> float:
-    """Seconds until `deadline`, Unix time by the clock of Redis: the clocks of web and worker may be hours apart."""
-    return deadline - unix_time(connection.time())

@@ -139,7 +139,7 @@ def cancel_elsewhere(inbox_key: str, request_id: str) -> None:
 
 class Destination(Protocol):
     """The model that a request selected: its name, version and queue, the profile that steers the request, if one does,
-    and the reason why no worker serves the model, as far as it is known."""
+    and a function that asks for the reason why no worker serves the model, which is empty where it is not known."""
 
     @property
     def served(self) -> str: ...
@@ -150,7 +150,7 @@ class Destination(Protocol):
     @property
     def profile(self) -> str | None: ...
     @property
-    def why_unserved(self) -> str: ...
+    def why_unserved(self) -> Callable[[], str]: ...
 
 
 @dataclass

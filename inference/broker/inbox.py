@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from inference.broker import claims, connections, heartbeats
@@ -145,8 +146,10 @@ class Inbox:
 
     # --- the state of workers and Redis ---
 
-    async def serving(self, model: str, why_not: str = "") -> list[Heartbeat]:
-        """The workers that serve `model`. Raises RequestFailed `no_worker`, with `why_not`, where none does.
+    async def serving(self, model: str, why_not: Callable[[], str] = str) -> list[Heartbeat]:
+        """The workers that serve `model`. Raises RequestFailed `no_worker`, with what `why_not` says, where none does.
+
+        `why_not` may wait for Redis, and is called in a thread.
 
         Raises RedisError where Redis does not answer.
         """
@@ -154,7 +157,7 @@ class Inbox:
         if not last or not last.serves(model) or time.monotonic() - last.began > 2 * settings.INFERENCE_HEARTBEAT_S:
             last = WorkerSnapshot(time.monotonic(), await heartbeats.async_live_workers())  # one may be ready by now
         if not last.serves(model):
-            raise RequestFailed("no_worker", why_not or NO_WORKER)
+            raise RequestFailed("no_worker", await sync_to_async(why_not)() or NO_WORKER)
         return [worker for worker in last.workers if worker.serves(model)]
 
     @property

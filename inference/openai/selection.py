@@ -7,7 +7,7 @@ when a worker has begun to answer (`activate`), so that a refused request steers
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,8 +50,8 @@ class Selection:
     profile: str | None
     activates: str | None = None
     """The id of the profile to activate when a worker has accepted the request."""
-    why_unserved: str = ""
-    """The message for the client where no worker has the model."""
+    why_unserved: Callable[[], str] = field(default=str, compare=False)
+    """Asks Redis for the message for the client where no worker has the model."""
     profiles: tuple[UsedProfile, ...] = ()
     """The profiles in the steering; `profile` is the name where it is one alone."""
     is_raw: bool = True
@@ -71,7 +71,7 @@ class Selection:
             chosen.spec,
             profile,
             chosen.activates,
-            model.why_unserved,
+            lambda: model.why_unserved,
             chosen.profiles,
             chosen.is_raw,
             model.sampling_defaults,
@@ -184,14 +184,14 @@ def _chosen(
 ) -> Chosen:
     scale = next((one for one in (found.intensity, intensity) if one is not None), 1.0)
     if found.profile is not None:
-        return of_profile(found.profile, scale)
+        return of_profile(found.profile, scale, model=found.model)
     if steering is not None:
         sae = SAE.objects.attached()
         return composed(Composition.parse(steering, d_sae=sae.d_sae if sae else None), sae, scale)
     if profile_name is None:
         return of_live(scale)
     _check_may_activate(user)
-    return of_profile(Profile.objects.named(profile_name), scale, activates=True)
+    return of_profile(Profile.objects.named(profile_name), scale, model=found.model, activates=True)
 
 
 def _check_may_activate(user: APIUser) -> None:

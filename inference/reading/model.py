@@ -36,6 +36,5 @@ class ReadingModel:
     def profile(self) -> None:
         return None
 
-    @property
     def why_unserved(self) -> str:
         return self.model.why_unserved

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inference.engine.steering.weights import SteeringWeights
-from inference.tests.engines import Collected, run_engine
+from inference.tests.engines import Collected, not_on_vllm, run_engine
 from inference.tests.tiny import D_MODEL, tiny_model, tiny_sae, tiny_tokenizer
 from steering.formats import read_config
 from steering.spec import Change, Condition, Mode, SteeringPart, SteeringSpec
@@ -64,6 +64,7 @@ def test_it_is_projected_out_at_each_of_its_layers(collected: Collected) -> None
     assert collected.greedy([(PROMPT, spec(1.0, "project"))], NEW) == [expected(without)]
 
 
+@not_on_vllm  # which steers under no condition
 def test_it_steers_only_where_the_stream_points_along_a_vector(collected: Collected) -> None:
     when = Condition("happy", "", 1, "blocks.1.hook_resid_post", 0, 0.5)
     unit = torch.from_numpy(MADE[1]) / torch.from_numpy(MADE[1]).norm()

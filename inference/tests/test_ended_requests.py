@@ -88,7 +88,7 @@ def failure_of(message: dict[str, Any]) -> str:
 def test_a_request_whose_taker_died_before_it_said_so_fails(
     server: TransformersServer, message: dict[str, Any]
 ) -> None:
-    assert claims.claim(message["request_id"], "dead")
+    assert claims.claim(message["request_id"], "dead").is_first
     server.answer(generate(message))
     kind, data = last(message)
     assert (kind, data["code"]) == ("failed", "worker_lost")
@@ -97,6 +97,24 @@ def test_a_request_whose_taker_died_before_it_said_so_fails(
     )
     assert data["message"] == silent
     assert not server.jobs
+
+
+def test_a_claim_and_its_event_take_one_round_trip_to_redis_each(
+    server: TransformersServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, trips = connections.connection.connection_pool, []
+    get = pool.get_connection
+    monkeypatch.setattr(pool, "get_connection", lambda *args, **kwargs: trips.append(args) or get(*args, **kwargs))
+    assert server.jobs.claim(generate(message), 1)
+    assert len(trips) == 2
+
+
+def test_a_request_that_was_cancelled_in_the_queue_is_dropped(
+    server: TransformersServer, message: dict[str, Any]
+) -> None:
+    claims.cancel(message["request_id"])
+    server.answer(generate(message))
+    assert not connections.connection.exists(message["inbox"])
 
 
 def begin(task: Callable[[Any], None], message: Message, server: TransformersServer) -> threading.Thread:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from redis import ConnectionError as RedisAway
 
 from inference.broker import heartbeats
@@ -28,14 +29,41 @@ def chosen(model_id: str) -> str | None:
 
 
 def test_the_current_model_and_its_profiles_are_found_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def away() -> list[heartbeats.Heartbeat]:
+        asked.append("workers")
         raise RedisAway("away")
 
     monkeypatch.setattr(heartbeats, "live_workers", away)
     assert chosen("demo") is None
     assert chosen("demo:ocean") == "ocean"
+    assert asked == []
     with pytest.raises(RedisAway):
         chosen("another")
+
+
+MODEL, SAE_ROW = "steering_languagemodel", "steering_sae"
+PROFILE, LIVE = "profiles_profile", "steering_steeringstate"
+
+
+@pytest.mark.parametrize(
+    ("active", "asked", "read"),
+    [
+        (False, ("demo",), [MODEL, LIVE]),
+        (True, ("demo",), [MODEL, LIVE, SAE_ROW, PROFILE]),
+        (True, ("demo:ocean",), [MODEL, PROFILE, SAE_ROW]),
+        (True, ("demo", "ocean"), [MODEL, PROFILE, SAE_ROW]),
+        (True, ("demo", None, {"features": {"5": 2.0}}), [MODEL, SAE_ROW]),
+    ],
+)
+def test_each_row_that_a_request_needs_is_read_once(active: bool, asked: tuple[Any, ...], read: list[str]) -> None:
+    if active:
+        Profile.objects.get(name="ocean").activate()
+    with CaptureQueriesContext(connection) as queries:
+        select(root(), *asked)
+    selects = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
+    assert [one.partition(' FROM "')[2].partition('"')[0] for one in selects] == read
 
 
 def test_no_transaction_is_open_while_redis_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from inference.engine.answer import Answer, end_tokens
 from inference.engine.detokenizer import TokenTexts
 from inference.engine.limits import EngineLimits
 from inference.engine.sampling.constraints import Grammars
+from inference.engine.sampling.token_tables import check_biases
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import (
     ContextLengthExceeded,
@@ -68,14 +69,15 @@ class VllmEngine:
         compiled: bool = True,
     ) -> None:
         """Load the model. Raises what vLLM raises, SteeringLost in words among it."""
-        self._listener, self.weights, self.limits = listener, weights, limits
+        self._listener, self.tokenizer, self.weights, self.limits = listener, tokenizer, weights, limits
         self.texts = TokenTexts(tokenizer.backend_tokenizer)
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True).get_text_config()
         arguments = engine_arguments(
             path, dtype, limits, config, self.texts.special, parallel=parallel, compiled=compiled
         )
-        self._eos = end_tokens(generation_config(path), tokenizer, config.vocab_size)
-        self._grammars = Grammars(tokenizer, config.vocab_size, self._eos)
+        self._vocab = int(config.vocab_size)
+        self._eos = end_tokens(generation_config(path), tokenizer, self._vocab)
+        self._grammars = Grammars(tokenizer, self._vocab, self._eos)
         self._layers = int(config.num_hidden_layers)
         self._capacity = engine_capacity(limits.max_requests)
         self.context_length: int = arguments["max_model_len"]
@@ -101,10 +103,11 @@ class VllmEngine:
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener.
 
-        Raises ContextLengthExceeded, InvalidSchema, InvalidTools, EngineBusy, EngineClosed or EngineUnsupported, and
+        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, InvalidTools, EngineBusy, EngineClosed or EngineUnsupported, and
         what reading the weights of SAEs raises.
         """
         self._check(request)
+        check_biases(request.sampling, self._vocab)
         self._grammars.of_request(request)  # so that it is refused by the same words as elsewhere
         prompt_tokens, spec = len(request.prompt_ids), request.steering
         payload = Payload.of(spec, prompt_tokens, self.texts.special, self.weights) if spec else None

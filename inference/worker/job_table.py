@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import redis
 
-from inference.broker import claims, connections
+from inference.broker import claims
+from inference.broker.claims import Claim
 from inference.broker.events import alive_inboxes, report_failure, write_events
 from inference.broker.heartbeats import silence_s
 from inference.broker.messages import Message
@@ -48,8 +49,9 @@ class JobTable:
         """Claim a request for this worker; None where nobody waits for it any more, or another worker has it."""
         ends_at = 0.0
         try:
-            ends_at = time.monotonic() + connections.seconds_until(message.deadline)
-            claimed = self._claim(message, ends_at)
+            claim = claims.claim(message.request_id, self._worker)
+            ends_at = time.monotonic() + message.deadline - claim.now
+            claimed = self._accept(message, claim)
         except redis.RedisError:
             report_failure(message.inbox, message.request_id, EventsLost.code, str(EventsLost()))
             claimed = False
@@ -58,14 +60,15 @@ class JobTable:
         job = self._jobs[message.request_id] = Job(message.request_id, message.inbox, choices, ends_at)
         return job
 
-    def _claim(self, message: Message, ends_at: float) -> bool:
+    def _accept(self, message: Message, claim: Claim) -> bool:
+        """Tell the web of the claim; False where the request is dropped."""
         request_id = message.request_id
-        if claims.is_cancelled(request_id):
+        if claim.is_cancelled:
             dropped = "cancelled before it began"
-        elif time.monotonic() > ends_at:
+        elif claim.now > message.deadline:
             dropped = "too late"
             report_failure(message.inbox, request_id, TimedOut.code, str(TimedOut()))
-        elif not claims.claim(request_id, self._worker):
+        elif not claim.is_first:
             dropped = "another worker has it"
             if not claims.claimer_is_alive(request_id):  # the other worker died before it could report its claim
                 report_failure(message.inbox, request_id, WorkerLost.code, str(WorkerLost(silence_s())))

@@ -12,6 +12,15 @@ from inference.interface import EngineBusy, InvalidSampling, SamplingParams
 MAX_BIASES = 300
 
 
+def check_biases(sampling: SamplingParams, vocab: int) -> None:
+    """Raise InvalidSampling where `logit_bias` is not of tokens of a model with `vocab` logits, or of too many."""
+    if len(sampling.logit_bias) > MAX_BIASES:
+        raise InvalidSampling(f"logit_bias has {len(sampling.logit_bias)} tokens: expected at most {MAX_BIASES}")
+    for token_id, _ in sampling.logit_bias:
+        if not 0 <= token_id < vocab:
+            raise InvalidSampling(f"logit_bias: token {token_id} is out of range: this model has {vocab}")
+
+
 class TokenTables:
     """Tables of fixed size and address, so that a captured CUDA graph reads later writes.
 
@@ -32,7 +41,7 @@ class TokenTables:
         """The slot of a new request. Raises InvalidSampling or EngineBusy."""
         if not (sampling.needs_tables or is_constrained):
             return 0
-        self._check(sampling)
+        check_biases(sampling, self.vocab)
         with self._lock:
             if not self._free:
                 raise EngineBusy("too many requests with penalties, biases or schemas are waiting: try again later")
@@ -44,13 +53,6 @@ class TokenTables:
         if slot:
             with self._lock:
                 self._free.append(slot)
-
-    def _check(self, sampling: SamplingParams) -> None:
-        if len(sampling.logit_bias) > MAX_BIASES:
-            raise InvalidSampling(f"logit_bias has {len(sampling.logit_bias)} tokens: expected at most {MAX_BIASES}")
-        for token_id, _ in sampling.logit_bias:
-            if not 0 <= token_id < self.vocab:
-                raise InvalidSampling(f"logit_bias: token {token_id} is out of range: this model has {self.vocab}")
 
     def _write(self, slot: int, sampling: SamplingParams, prompt_ids: list[int]) -> None:
         device = self.counts.device
