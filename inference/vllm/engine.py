@@ -103,8 +103,8 @@ class VllmEngine:
     def submit(self, request: GenerationRequest) -> None:
         """Queue a request; its events go to the listener.
 
-        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, InvalidTools, EngineBusy, EngineClosed or EngineUnsupported, and
-        what reading the weights of SAEs raises.
+        Raises ContextLengthExceeded, InvalidSampling, InvalidSchema, InvalidTools, EngineBusy, EngineClosed or
+        EngineUnsupported, and what reading the weights of SAEs raises.
         """
         self._check(request)
         check_biases(request.sampling, self._vocab)
