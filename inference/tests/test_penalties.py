@@ -58,7 +58,7 @@ def test_each_row_of_a_batch_has_its_own_penalties(collected: Collected) -> None
     ids = [collected.submit(PROMPT, sampling=params, max_new_tokens=NEW) for params in CASES]
     answers = [collected.tokens(request_id) for request_id in ids]
     assert answers == [naive(params) for params in CASES]
-    assert len({tuple(answer) for answer in answers}) >= 5
+    assert len({tuple(answer) for answer in answers}) >= 4
 
 
 def test_a_slot_is_clean_for_its_next_request(collected: Collected) -> None:

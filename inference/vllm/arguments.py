@@ -85,7 +85,7 @@ def engine_arguments(
         "logprobs_mode": "raw_logprobs",
         "worker_cls": "inference.vllm.worker.SteeredWorker",
         "additional_config": {names.CONFIG: {"special": sorted(special), "hooks": hooks_version()}},
-        "structured_outputs_config": {"backend": "guidance"},
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
         "load_format": "safetensors",
         "trust_remote_code": False,
         "generation_config": "vllm",  # sampling defaults are the web's

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from inference.engine.forms.schemas import Schema, is_text, properties_of, texts_of
@@ -18,7 +19,9 @@ MAX_CALLS = 16
 """Calls in one answer that is held to calls: a steered model might call without end."""
 WHITESPACE = r"[ \n\r\t]{1,16}"
 """Spaces between the tokens of JSON. Bounded, since a small model can repeat spaces without end."""
-OPTIONS = {"whitespace_pattern": WHITESPACE}
+# vLLM pins an older llguidance, which ignores the pattern: there JSON has no free spaces.
+BOUNDS_SPACES = tuple(map(int, version("llguidance").split(".")[:2])) >= (1, 8)
+OPTIONS: dict[str, Any] = {"whitespace_pattern": WHITESPACE} if BOUNDS_SPACES else {"whitespace_flexible": False}
 ANY, SPACE, EMPTY = "(?s:.*)", r"[ \n]", '""'
 LLAMA_CALL = r'\s*\{\s*"(name|type|function)"\s*:'
 

@@ -10,7 +10,7 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from inference.engine.forms.grammar import WHITESPACE
+from inference.engine.forms.grammar import OPTIONS
 from inference.interface import GenerationRequest, InvalidSchema, InvalidTools
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Grammars:
         """The constraint of a new answer that must be JSON of `schema` (JSON text). Raises InvalidSchema."""
         tokenizer = self._prepared()
         try:
-            grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITESPACE})
+            grammar = LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
         except ValueError as error:
             raise InvalidSchema(f"Invalid schema for response_format: {error}") from error
         matcher = LLMatcher(tokenizer, grammar, log_level=0)

@@ -17,6 +17,12 @@ TWO_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32}
 NEW = 8
 
 
+@pytest.fixture(autouse=True)
+def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks on one node of memory, which vLLM allows for tests."""
+    monkeypatch.setenv("VLLM_CPU_SIM_MULTI_NUMA", "1")
+
+
 @pytest.mark.parametrize("parallel", [Parallel(tensor=2), Parallel(pipeline=2)], ids=["tensor", "pipeline"])
 def test_two_ranks_steer_as_one(parallel: Parallel, written: Written, tmp_path: Path) -> None:  # noqa: F811
     row = save_small_model("llama", tmp_path / "model", **TWO_HEADS)
