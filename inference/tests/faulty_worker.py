@@ -51,15 +51,15 @@ def break_claims() -> None:
     from inference.broker.messages import GenerateMessage
     from inference.worker.job_table import JobTable
 
-    claim = JobTable._claim
+    claim = JobTable.claim
 
-    def stuck(jobs: JobTable, message: Any, ends_at: float) -> bool:
+    def stuck(jobs: JobTable, message: Any, choices: int) -> Any:
         is_stuck = isinstance(message, GenerateMessage) and message.sampling.seed == STUCK
         if is_stuck and connections.connection.set(STUCK_AT, os.getpid(), nx=True):
             time.sleep(600)
-        return claim(jobs, message, ends_at)
+        return claim(jobs, message, choices)
 
-    JobTable._claim = stuck  # type: ignore[method-assign, assignment]
+    JobTable.claim = stuck  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

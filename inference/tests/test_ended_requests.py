@@ -102,9 +102,14 @@ def test_a_request_whose_taker_died_before_it_said_so_fails(
 def test_a_claim_and_its_event_take_one_round_trip_to_redis_each(
     server: TransformersServer, message: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, trips = connections.connection.connection_pool, []
+    pool, trips = connections.connection.connection_pool, list[Any]()
     get = pool.get_connection
-    monkeypatch.setattr(pool, "get_connection", lambda *args, **kwargs: trips.append(args) or get(*args, **kwargs))
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        trips.append(args)
+        return get(*args, **kwargs)
+
+    monkeypatch.setattr(pool, "get_connection", counted)
     assert server.jobs.claim(generate(message), 1)
     assert len(trips) == 2
 
