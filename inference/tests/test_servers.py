@@ -17,7 +17,7 @@ class Fake:
     def __init__(self, name: str, load_id: str = "", tokens: int = 0) -> None:
         self.model = SimpleNamespace(name=name, version=name, queue=f"queue.{name}", load_id=load_id or name)
         self.tokens, self.is_closed, self.listens = tokens, False, 0
-        self.engine = SimpleNamespace(model=torch.nn.Identity(), statistics=self._statistics)
+        self.engine, self.loaded = SimpleNamespace(statistics=self._statistics), torch.nn.Identity()
 
     def _statistics(self) -> Any:
         return SimpleNamespace(generated_tokens=self.tokens)
@@ -144,7 +144,8 @@ def test_a_model_that_was_to_leave_in_an_outage_leaves_afterwards(counted: list[
 
 def test_room_is_needed_for_a_switch_without_interruption(counted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     for room, dropped in ((True, False), (False, True)):
-        monkeypatch.setattr("inference.worker.process.fits_beside", lambda row, served, room=room: room)
+        on_transformers = "inference.worker.engines.on_transformers"
+        monkeypatch.setattr(f"{on_transformers}.fits_beside", lambda row, served, room=room: room)
         worker, old = Switched(wanted="new"), fake("old")
         worker.servers.open = old
         monkeypatch.setattr(worker, "_succeeds", lambda model, step: step.__name__ == "_prepare")

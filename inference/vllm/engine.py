@@ -39,6 +39,7 @@ from inference.interface import (
     engine_capacity,
 )
 from inference.vllm.arguments import Parallel, engine_arguments
+from inference.vllm.orphans import own
 from inference.vllm.sampling import sampling_params
 from inference.vllm.statistics import SchedulerReadings
 from inference.vllm.steering.payload import Payload, salt_of
@@ -176,6 +177,7 @@ class VllmEngine:
         self._loop.run_forever()
 
     async def _start(self, arguments: dict[str, Any]) -> AsyncLLM:
+        own()
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._readings.logger])
         # The first request is not to wait for what is compiled at the first use.
         params = SamplingParams(max_tokens=2, logprobs=0, ignore_eos=True, detokenize=False)

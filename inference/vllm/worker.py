@@ -9,6 +9,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 
 from inference.engine.steering.program import HookPlace
 from inference.vllm.names import ARGUMENT, CONFIG
+from inference.vllm.orphans import end_with_owner
 from inference.vllm.steering import check, hooks
 from inference.vllm.steering.payload import Payload
 from inference.vllm.steering.programs import Programs
@@ -27,6 +28,11 @@ class SteeredWorker(PlatformWorker):
 
     programs: Programs
     places: list[HookPlace]
+
+    def init_device(self) -> None:
+        """Make the device ready."""
+        end_with_owner()
+        super().init_device()
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         """Load the model, and hook it before vLLM compiles it."""
