@@ -56,7 +56,7 @@ def test_a_client_that_goes_away_frees_its_place(server: Server, api_key: str, s
 def test_of_two_workers_one_dies_and_only_its_answers_fail(server: Server, api_key: str) -> None:
     headers = {"Authorization": f"Bearer {api_key}"}
     second = server.start_worker()
-    wait_for(lambda: len(heartbeats.live_workers()) == 2, 60)
+    wait_for(lambda: [beat.serves("demo") for beat in heartbeats.live_workers()] == [True] * 2, 90)
     ends: list[str] = []
 
     def ask(_i: int) -> None:
