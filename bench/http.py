@@ -27,16 +27,16 @@ class Served:
     """Worker and web, and a client of theirs."""
 
     @classmethod
-    def of(cls, limits: dict[str, Any], *, traced: bool = False) -> Self:
-        """Of the current model; `traced` starts them by `bench.traced`."""
+    def of(cls, limits: dict[str, Any], *, traced: bool = False, python: str = sys.executable) -> Self:
+        """Of the current model; `traced` starts them by `bench.traced`, `python` runs the worker."""
         from django.contrib.auth import get_user_model
 
         from millm_site.models import APIKey
 
         owner = get_user_model().objects.create_superuser("bench")
-        return cls(str(APIKey.objects.create(owner, name="bench")[1]), limits, traced=traced)
+        return cls(str(APIKey.objects.create(owner, name="bench")[1]), limits, traced=traced, python=python)
 
-    def __init__(self, key: str, limits: dict[str, Any], *, traced: bool = False) -> None:
+    def __init__(self, key: str, limits: dict[str, Any], *, traced: bool = False, python: str = sys.executable) -> None:
         from inference.tests.conftest import free_port
 
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -47,8 +47,8 @@ class Served:
         threads = ["--pool", "threads", "--concurrency", str(limits.get("INFERENCE_BATCH_SIZE", 16))]
         commands = [[*worker, *threads, "--without-gossip", "--without-mingle"], web]
         self.processes = [
-            subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
-            for command in commands
+            subprocess.Popen([runs, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
+            for runs, command in zip((python, sys.executable), commands, strict=True)
         ]
         self._key = key
         self.client = self.new_client()

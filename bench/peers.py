@@ -13,6 +13,7 @@ import os
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -131,26 +132,30 @@ def transformers_serve(folder: Path) -> Iterator[Peer]:
 
 
 @contextmanager
-def vllm_serve(command: Path, folder: Path) -> Iterator[Peer]:
+def vllm_serve(python: Path, folder: Path) -> Iterator[Peer]:
+    """`vllm serve`, as the module that it starts: the command itself does not know vLLM's build for CPUs."""
     from inference.tests.conftest import free_port
 
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = ["--dtype", "float32", "--port", str(port), "--served-model-name", "bench", "--max-model-len", "4096"]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-    with process([str(command), "serve", str(folder), *options], url, environment):
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), *options]
+    with process(command, url, environment):
         yield Peer("vllm serve", url, ["bench"])
 
 
 @contextmanager
-def millm(folder: Path) -> Iterator[list[Peer]]:
+def millm(folder: Path, python: str = sys.executable, **settings: Any) -> Iterator[list[Peer]]:
+    """Steered and not, with a worker that `python` runs."""
     from bench.http import Served, register
     from profiles.models import Profile
 
     register(folder)
     for i in range(PROFILES):
         Profile.objects.create_from(name=f"steered-{i}", strengths={7 * i + j: 0.5 for j in range(8)})
-    served = Served.of({"INFERENCE_BATCH_SIZE": max(STREAMS), "INFERENCE_DTYPE": "float32"})
+    limits = {"INFERENCE_BATCH_SIZE": max(STREAMS), "INFERENCE_DTYPE": "float32"}
+    served = Served.of(limits | settings, python=python)
     headers = {"Authorization": served.client.headers["Authorization"]}
     steered = [f"bench:steered-{i}" for i in range(PROFILES)]
     try:
@@ -204,7 +209,7 @@ def main() -> None:
     options.add_argument("--streams", type=int, nargs="*", default=list(STREAMS))
     options.add_argument("--long", type=int, nargs="*", default=list(LONG_STREAMS), help="streams of 1,500 tokens")
     options.add_argument("--rounds", type=int, default=ROUNDS)
-    options.add_argument("--vllm", type=Path, help="the vllm command of an environment that has it")
+    options.add_argument("--vllm", type=Path, help="the Python of an environment with vLLM")
     asked = options.parse_args()
     start_django()
     from bench.subject import make

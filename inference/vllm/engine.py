@@ -7,7 +7,6 @@ are those of one step of the batch, in one call.
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Coroutine
@@ -39,6 +38,7 @@ from inference.interface import (
     engine_capacity,
 )
 from inference.vllm.arguments import Parallel, engine_arguments
+from inference.vllm.names import lost_token
 from inference.vllm.orphans import own
 from inference.vllm.sampling import sampling_params
 from inference.vllm.statistics import SchedulerReadings
@@ -217,12 +217,13 @@ class VllmEngine:
         """Make events of an output; True where the answer has ended with it."""
         [choice] = output.outputs
         request_id = answer.request.request_id
-        if not _note_logprobs(answer, choice):
+        if lost_token(self._vocab) in choice.token_ids:
             return self._tell_end(answer, [_failed(request_id, *answer.lost)])
         events = []
         if not answer.generated:
             answer.cached = output.num_cached_tokens or 0
             events.append(answer.started())
+        _note_logprobs(answer, choice)
         answer.generated += choice.token_ids
         delta = answer.take(answer.generated)
         self._generated_tokens += len(choice.token_ids)
@@ -294,13 +295,10 @@ def _failed(request_id: str, code: str, message: str) -> Event:
     return Event(request_id, "failed", {"code": code, "message": message})
 
 
-def _note_logprobs(answer: Answer, choice: CompletionOutput) -> bool:
-    """Keep the log-probabilities of an output's tokens. Returns False where one is not finite."""
+def _note_logprobs(answer: Answer, choice: CompletionOutput) -> None:
+    """Keep the log-probabilities of an output's tokens, where they were asked for."""
     top = answer.request.top_logprobs or 0
     for token_id, known in zip(choice.token_ids, choice.logprobs or [], strict=False):
         own = known[token_id].logprob
-        if not math.isfinite(own):
-            return False
         ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
         answer.logprobs.append((own, [(one, value.logprob) for one, value in ranked[:top]]))
-    return True

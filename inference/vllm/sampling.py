@@ -13,8 +13,7 @@ from inference.vllm.steering.payload import Payload
 def sampling_params(request: GenerationRequest, eos: Sequence[int], payload: Payload | None) -> SamplingParams:
     """The parameters of `request`, whose answer ends with one of `eos`.
 
-    vLLM makes tokens only: their texts and stop strings are ours, as of the transformers engine. A steered request
-    asks for the log-probabilities of its tokens, which tell where the logits are not finite.
+    vLLM makes tokens only: their texts and stop strings are ours, as of the transformers engine.
     """
     rule = request.sampling
     return SamplingParams(
@@ -30,7 +29,7 @@ def sampling_params(request: GenerationRequest, eos: Sequence[int], payload: Pay
         max_tokens=request.max_new_tokens,
         stop_token_ids=[one for one in eos if one >= 0],
         ignore_eos=True,  # `stop_token_ids` has them all
-        logprobs=request.top_logprobs if request.top_logprobs is not None or payload is None else 0,
+        logprobs=request.top_logprobs,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
         structured_outputs=_structured(request),

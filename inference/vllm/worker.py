@@ -6,18 +6,36 @@ import torch
 from numpy import int32
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.outputs import AsyncModelRunnerOutput, ModelRunnerOutput
 
 from inference.engine.steering.program import HookPlace
-from inference.vllm.names import ARGUMENT, CONFIG
+from inference.vllm.names import ARGUMENT, CONFIG, lost_token
 from inference.vllm.orphans import end_with_owner
 from inference.vllm.steering import check, hooks
 from inference.vllm.steering.payload import Payload
-from inference.vllm.steering.programs import Programs
+from inference.vllm.steering.programs import Programs, Step
 
 if current_platform.is_cpu():
     from vllm.v1.worker.cpu_worker import CPUWorker as PlatformWorker
 else:
     from vllm.v1.worker.gpu_worker import Worker as PlatformWorker
+
+
+class MarkedOutput(AsyncModelRunnerOutput):
+    """The output of a step, with the token `lost` as the next one of the requests that it has lost."""
+
+    def __init__(self, output: Any, step: Step, lost: int) -> None:
+        self._output, self._step, self._lost = output, step, lost
+
+    def get_output(self) -> ModelRunnerOutput:
+        output = self._output
+        if isinstance(output, AsyncModelRunnerOutput):
+            output = output.get_output()
+        for request_id in self._step.lost_ids():
+            index = output.req_id_to_index.get(request_id)
+            if index is not None and output.sampled_token_ids[index]:  # none while its prompt is not read to the end
+                output.sampled_token_ids[index] = [self._lost]
+        return output
 
 
 class SteeredWorker(PlatformWorker):
@@ -40,6 +58,7 @@ class SteeredWorker(PlatformWorker):
         if self.use_v2_model_runner:
             raise NotImplementedError("miLLM steers vLLM's model runner V1: set VLLM_USE_V2_MODEL_RUNNER=0")
         runner = self.model_runner
+        self._vocab = int(self.model_config.get_vocab_size())
         self._d_model = int(self.model_config.get_hidden_size())
         special = self.vllm_config.additional_config[CONFIG]["special"]
         self.programs = Programs(self._d_model, special, {"dtype": self.model_config.dtype, "device": self.device})
@@ -65,10 +84,20 @@ class SteeredWorker(PlatformWorker):
                 self.programs.add(new.req_id, Payload.from_bytes(data))
         return super().execute_model(scheduler_output)
 
+    def sample_tokens(self, grammar_output: Any) -> Any:
+        """Choose the next tokens of a step; the lost token for a request of which the step has lost a token."""
+        output, step = super().sample_tokens(grammar_output), self.programs.step
+        if output is None or step is None or step.is_sound:
+            return output
+        return MarkedOutput(output, step, lost_token(self._vocab))
+
     def _steered_forward(self, input_ids: torch.Tensor | None = None, **kwargs: Any) -> Any:
         runner = self.model_runner
         batch = runner.input_batch
         ids = batch.req_ids
         starts = runner.query_start_loc.np[: len(ids) + 1].astype(int32)
         self.programs.begin(ids, starts, batch.num_computed_tokens_cpu[: len(ids)], input_ids)
+        if input_ids is not None:
+            # The engine ends a lost request when it sees the lost token, which until then may be read.
+            input_ids.clamp_(max=self._vocab - 1)
         return self._forward(input_ids=input_ids, **kwargs)
