@@ -119,12 +119,13 @@ screenshots: $(VENV)/.installed-dev  ## write the pictures of docs/admin.md
 	.clients/serve/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: $(VENV)/.installed-dev .clients/serve/.installed  ## write the figures of docs/performance.md
+bench: $(VENV)/.installed-dev .clients/serve/.installed .venv-vllm/.installed  ## write the figures of docs/performance.md
 	$(BIN)/python -m bench.profiles
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.http
 	$(BIN)/python -m bench.stations
 	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.listing
 	$(BIN)/python -m bench.attach
 	$(BIN)/python -m bench.reading

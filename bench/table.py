@@ -13,10 +13,13 @@ Written by `make bench` (`bench/table.py`) out of `bench/results/*.json`; not by
 noisy: what can be a ratio of two things measured in turn in the same run, is one.
 """
 PEERS = "peers/prompts of 60 to 110 tokens"
+ENGINES = "engines/prompts of 60 to 110 tokens"
 # What is measured, and where its figure is: the benchmark, then the keys in its results.
 HEADLINES = {
     "1 steered stream ÷ `transformers serve` unsteered": f"{PEERS}/1 streams/steered ÷ transformers serve",
     "16 steered streams ÷ `transformers serve` unsteered": f"{PEERS}/16 streams/steered ÷ transformers serve",
+    "miLLM on vLLM, 1 steered stream ÷ `vllm serve` unsteered": f"{ENGINES}/1 streams/steered ÷ vllm serve",
+    "miLLM on vLLM, 16 steered streams ÷ `vllm serve` unsteered": f"{ENGINES}/16 streams/steered ÷ vllm serve",
     "16 streams, each steered differently, ÷ 16 unsteered": "engine/ratio/16 steered ÷ 16 unsteered",
     "16 streams ÷ a bare loop over the same model": "engine/ratio/16 ÷ bare loop of 16",
     "16 streams ÷ the same one after the other": "engine/ratio/16 at once ÷ one after the other",
