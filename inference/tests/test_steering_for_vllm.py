@@ -116,6 +116,20 @@ def test_a_number_that_is_not_finite_stays_out_of_the_cache_and_its_request_is_l
     assert hidden.isfinite().all()
 
 
+def test_what_a_lost_request_left_in_the_cache_is_not_read_as_if_it_were_sound(programs: Programs) -> None:
+    programs.add("a", payload())
+    added(programs, {"a": [7, 8]})
+    programs.guard(torch.full((2, WIDTH), torch.nan), None, is_end=False)
+    programs.add("b", payload(), cached=1)  # it came before the loss was told
+    programs.add("c", payload())
+    programs.add("d", payload(3.0), cached=1)
+    added(programs, {"b": [9], "c": [9], "d": [9]})
+    programs.guard(hidden := torch.zeros(3, WIDTH), None, is_end=True)
+    assert hidden.isnan().all(dim=1).tolist() == [True, False, False]
+    everywhere = spec(PART)
+    assert salt_of(everywhere, 5, losses=1) not in {salt_of(everywhere, 5), salt_of(everywhere, 5, losses=2)}
+
+
 def test_the_salt_is_one_of_equal_steerings_of_equal_texts() -> None:
     everywhere, other = spec(PART), spec(replace(PART, changes=(Change(3, 2.5),)))
     assert salt_of(everywhere, 5) == salt_of(everywhere, 9) == everywhere.fingerprint

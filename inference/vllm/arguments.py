@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 
 from inference.engine.limits import EngineLimits
 from inference.interface import request_tokens
@@ -102,6 +102,13 @@ def _compilation(compiled: bool) -> dict[str, Any]:
         return {}
     splits = [*CompilationConfig._attention_ops, names.OPERATOR]
     return {"compilation_config": {"splitting_ops": splits, "cudagraph_mode": "PIECEWISE"}}
+
+
+def generation_config(path: Path) -> GenerationConfig | None:
+    """The generation_config.json in a model's folder, if there is one."""
+    if not (path / "generation_config.json").is_file():
+        return None
+    return GenerationConfig.from_pretrained(path, local_files_only=True)
 
 
 def hooks_version() -> str:

@@ -9,16 +9,17 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 from vllm import SamplingParams, TokensPrompt
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from inference.engine.answer import Answer, end_tokens
@@ -37,12 +38,13 @@ from inference.interface import (
     Listener,
     engine_capacity,
 )
-from inference.vllm.arguments import Parallel, engine_arguments
+from inference.vllm.arguments import Parallel, engine_arguments, generation_config
 from inference.vllm.names import lost_token
 from inference.vllm.orphans import own
-from inference.vllm.sampling import sampling_params
+from inference.vllm.sampling import logprobs_of, sampling_params
 from inference.vllm.statistics import SchedulerReadings
-from inference.vllm.steering.payload import Payload, salt_of
+from inference.vllm.steering.payload import Payload
+from steering.spec import SteeringSpec
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ class VllmEngine:
         self._generated_tokens = 0
         self._heard_at = time.monotonic()
         self._events: list[Event] = []
+        self._losses: Counter[str] = Counter()
+        """The lost requests of each steering, by its fingerprint."""
         self._readings = SchedulerReadings()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -111,12 +115,10 @@ class VllmEngine:
         check_biases(request.sampling, self._vocab)
         self._grammars.of_request(request)  # so that it is refused by the same words as elsewhere
         prompt_tokens, spec = len(request.prompt_ids), request.steering
-        payload = Payload.of(spec, prompt_tokens, self.texts.special, self.weights) if spec else None
-        if payload and (beyond := max((layer for layer, _ in payload.places), default=0)) >= self._layers:
-            raise IndexError(f"block {beyond} is not there: the model has {self._layers}")
+        payload = self._payload(spec, prompt_tokens) if spec else None
         prompt = TokensPrompt(prompt_token_ids=list(request.prompt_ids))
-        if spec:
-            prompt["cache_salt"] = salt_of(spec, prompt_tokens)
+        if payload:
+            prompt["cache_salt"] = payload.salt
         params = sampling_params(request, self._eos, payload)
         answer = Answer.begin(request, self.texts, self._eos)
         with self._lock:
@@ -218,12 +220,14 @@ class VllmEngine:
         [choice] = output.outputs
         request_id = answer.request.request_id
         if lost_token(self._vocab) in choice.token_ids:
+            assert answer.request.steering
+            self._losses[answer.request.steering.fingerprint] += 1
             return self._tell_end(answer, [_failed(request_id, *answer.lost)])
         events = []
         if not answer.generated:
             answer.cached = output.num_cached_tokens or 0
             events.append(answer.started())
-        _note_logprobs(answer, choice)
+        answer.logprobs += logprobs_of(choice, answer.request.top_logprobs or 0)
         answer.generated += choice.token_ids
         delta = answer.take(answer.generated)
         self._generated_tokens += len(choice.token_ids)
@@ -272,6 +276,13 @@ class VllmEngine:
             was_over, answer.is_over = answer.is_over, True
         return not was_over
 
+    def _payload(self, spec: SteeringSpec, prompt_tokens: int) -> Payload:
+        losses = self._losses[spec.fingerprint]
+        payload = Payload.of(spec, prompt_tokens, self.texts.special, self.weights, losses)
+        if (beyond := max((layer for layer, _ in payload.places), default=0)) >= self._layers:
+            raise IndexError(f"block {beyond} is not there: the model has {self._layers}")
+        return payload
+
     def _check(self, request: GenerationRequest) -> None:
         if self._closed:
             raise EngineClosed("the engine is closed")
@@ -284,21 +295,5 @@ class VllmEngine:
             raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
 
 
-def generation_config(path: Path) -> GenerationConfig | None:
-    """The generation_config.json in a model's folder, if there is one."""
-    if not (path / "generation_config.json").is_file():
-        return None
-    return GenerationConfig.from_pretrained(path, local_files_only=True)
-
-
 def _failed(request_id: str, code: str, message: str) -> Event:
     return Event(request_id, "failed", {"code": code, "message": message})
-
-
-def _note_logprobs(answer: Answer, choice: CompletionOutput) -> None:
-    """Keep the log-probabilities of an output's tokens, where they were asked for."""
-    top = answer.request.top_logprobs or 0
-    for token_id, known in zip(choice.token_ids, choice.logprobs or [], strict=False):
-        own = known[token_id].logprob
-        ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
-        answer.logprobs.append((own, [(one, value.logprob) for one, value in ranked[:top]]))

@@ -1,8 +1,9 @@
-"""vLLM's parameters of a request."""
+"""What a request asks vLLM for, and the log-probabilities that it gets."""
 
 from collections.abc import Sequence
 
 from vllm import SamplingParams
+from vllm.outputs import CompletionOutput
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from inference.interface import GenerationRequest
@@ -41,3 +42,15 @@ def _structured(request: GenerationRequest) -> StructuredOutputsParams | None:
     if request.grammar is not None:
         return StructuredOutputsParams(grammar=request.grammar)
     return StructuredOutputsParams(json=request.schema) if request.schema is not None else None
+
+
+def logprobs_of(choice: CompletionOutput, top: int) -> list[tuple[float, list[tuple[int, float]]]]:
+    """For each token of an output its log-probability, and (token, log-probability) of the `top` most probable ones.
+
+    Empty where none were asked for.
+    """
+    found = []
+    for token_id, known in zip(choice.token_ids, choice.logprobs or [], strict=False):
+        ranked = sorted(known.items(), key=lambda item: item[1].rank or 0)
+        found.append((known[token_id].logprob, [(one, value.logprob) for one, value in ranked[:top]]))
+    return found

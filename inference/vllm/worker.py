@@ -81,7 +81,7 @@ class SteeredWorker(PlatformWorker):
         for new in scheduler_output.scheduled_new_reqs:
             data = (new.sampling_params.extra_args or {}).get(ARGUMENT) if new.sampling_params else None
             if data is not None:
-                self.programs.add(new.req_id, Payload.from_bytes(data))
+                self.programs.add(new.req_id, Payload.from_bytes(data), new.num_computed_tokens)
         return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:

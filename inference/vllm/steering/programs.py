@@ -75,12 +75,15 @@ class Programs:
         self._places: dict[HookPlace, Place] = {}
         self._no_conditions = Conditions(1, torch.device(self._like["device"]))
         self._lost: set[str] = set()
+        self._lost_salts: set[str] = set()
         self.step: Step | None = None
         """The tokens of the next forward pass; None steers none of them."""
 
-    def add(self, request_id: str, payload: Payload) -> None:
-        """Take up a request, before its first forward pass."""
+    def add(self, request_id: str, payload: Payload, cached: int = 0) -> None:
+        """Take up a request, before its first forward pass; the KV cache had the first `cached` of its tokens."""
         self.remove(request_id)
+        if cached and payload.salt in self._lost_salts:
+            self._lost.add(request_id)  # it reads what a lost request wrote
         for key, program in payload.programs.items():
             self._users[key] = self._users.get(key, 0) + 1
             if key not in self._row_of:
@@ -182,7 +185,9 @@ class Programs:
     def _note_lost(self) -> None:
         """Keep in mind which requests the last step has lost: their later tokens are lost too."""
         if self.step is not None and not self.step.is_sound:
-            self._lost.update(self.step.lost_ids())
+            lost = self.step.lost_ids()
+            self._lost.update(lost)
+            self._lost_salts.update(self._requests[one].salt for one in lost if one in self._requests)
         self.step = None
 
     def _fill(self, payload: Payload, first: int, plain: NDArray[np.int64], special: NDArray[np.int64]) -> None:
