@@ -48,3 +48,13 @@ def test_nothing_that_a_lost_request_left_in_the_cache_reaches_those_after_it(co
     lost = [collected.submit(prompt, spec({3: 1.0}), max_new_tokens=4) for prompt in prompts(16, 480)]
     assert {collected.wait(one)[-1].kind for one in lost} == {"failed"}  # they had nearly all blocks of the cache
     assert collected.greedy([(short, None), (long, None)], new_tokens=20) == alone
+
+
+def test_a_lost_request_that_was_held_to_a_schema_fails_alone(collected: Collected) -> None:
+    [prompt] = prompts(1, 20)
+    schema = '{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}'
+    lost = collected.submit(prompt, spec({3: 1.0}), schema=schema)
+    beside = collected.submit(prompt, spec({5: 1.0}), schema=schema, max_new_tokens=60)
+    assert collected.wait(lost)[-1].data["code"] == "engine_error"
+    assert collected.wait(beside)[-1].kind == "finished"
+    assert collected.greedy([(prompt, None)], new_tokens=4)

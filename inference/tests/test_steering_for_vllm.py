@@ -96,6 +96,23 @@ def test_the_tokens_that_are_steered_are_those_of_the_spec_however_a_prompt_is_c
     assert [value for part in parts for value in part] == expected
 
 
+def test_more_rows_are_made_beside_a_request_with_columns(programs: Programs) -> None:
+    project = replace(PART, changes=(Change(3, 1.0, "project"),))
+    programs.add("p", Payload.of(spec(project), 5, SPECIAL, ONES))
+    assert added(programs, {"p": [7]}) == [[0]]  # a stream of zeros has nothing along a direction
+    for number in range(FIRST_ROWS):
+        programs.add(str(number), payload(1.0 + number))
+    last = str(FIRST_ROWS - 1)
+    assert added(programs, {"p": [7], last: [7]}) == [[0], [float(FIRST_ROWS)]]
+
+
+def test_a_request_that_cannot_be_taken_up_is_lost_also_where_nothing_else_is_steered(programs: Programs) -> None:
+    programs.lose("a")
+    added(programs, {"a": [7], "b": [7]})
+    assert programs.step
+    assert programs.step.lost_ids() == ["a"]
+
+
 def test_a_number_that_is_not_finite_stays_out_of_the_cache_and_its_request_is_lost(programs: Programs) -> None:
     programs.add("a", payload())
     programs.add("b", payload())
@@ -120,12 +137,19 @@ def test_what_a_lost_request_left_in_the_cache_is_not_read_as_if_it_were_sound(p
     programs.add("a", payload())
     added(programs, {"a": [7, 8]})
     programs.guard(torch.full((2, WIDTH), torch.nan), None, is_end=False)
+    assert programs.step
+    assert programs.step.lost_ids() == ["a"]
     programs.add("b", payload(), cached=1)  # it came before the loss was told
     programs.add("c", payload())
     programs.add("d", payload(3.0), cached=1)
     added(programs, {"b": [9], "c": [9], "d": [9]})
     programs.guard(hidden := torch.zeros(3, WIDTH), None, is_end=True)
     assert hidden.isnan().all(dim=1).tolist() == [True, False, False]
+    programs.add("e", payload(4.0))
+    programs.add("f", payload(4.0), cached=1)  # in the same step
+    added(programs, {"e": [7], "f": [9]})
+    programs.guard(torch.tensor([[torch.nan] * WIDTH, [0.0] * WIDTH]), None, is_end=False)
+    assert programs.step.lost_ids() == ["e", "f"]
     everywhere = spec(PART)
     assert salt_of(everywhere, 5, losses=1) not in {salt_of(everywhere, 5), salt_of(everywhere, 5, losses=2)}
 

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import GenerationConfig, PreTrainedConfig
 
 from inference.engine.limits import EngineLimits
@@ -59,24 +60,23 @@ def engine_arguments(
     *,
     parallel: Parallel = Parallel(),
     compiled: bool = True,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """The arguments for `AsyncEngineArgs`; `config` is the language model's, `special` are ids of special tokens."""
     from vllm.platforms import current_platform
 
     block = 128 if current_platform.is_cpu() else 16
+    item = getattr(torch, dtype).itemsize if dtype != "auto" else LARGEST_ITEM
     blocks = -(-limits.cache_tokens // block) + 1  # vLLM keeps one block as a blank
     return {
         "model": str(path),
         "dtype": dtype,
-        "seed": seed,
         "max_model_len": request_tokens(config.max_position_embeddings, limits.cache_tokens),
         "max_num_seqs": limits.max_requests,
         "max_num_batched_tokens": max(limits.max_batch_tokens, limits.max_requests),
         "block_size": block,
         "num_gpu_blocks_override": blocks,
         # In place of a share of all memory, which vLLM would refuse to start without: the other number bounds it.
-        "kv_cache_memory_bytes": blocks * block * cache_numbers(config) * LARGEST_ITEM,
+        "kv_cache_memory_bytes": blocks * block * cache_numbers(config) * item // parallel.pipeline,
         "tensor_parallel_size": parallel.tensor,
         "pipeline_parallel_size": parallel.pipeline,
         "enforce_eager": not compiled,
@@ -89,7 +89,9 @@ def engine_arguments(
         "load_format": "safetensors",
         "trust_remote_code": False,
         "generation_config": "vllm",  # sampling defaults are the web's
-        "disable_log_stats": False,
+        "disable_log_stats": True,  # ours are read all the same
+        # With one pool for several kinds of attention, a block would not be so many tokens.
+        "disable_hybrid_kv_cache_manager": True,
     } | _compilation(compiled)
 
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerFast
-from vllm import SamplingParams, TokensPrompt
-from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm import TokensPrompt
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -40,8 +39,8 @@ from inference.interface import (
 )
 from inference.vllm.arguments import Parallel, engine_arguments, generation_config
 from inference.vllm.names import lost_token
-from inference.vllm.orphans import own
 from inference.vllm.sampling import logprobs_of, sampling_params
+from inference.vllm.start import started
 from inference.vllm.statistics import SchedulerReadings
 from inference.vllm.steering.payload import Payload
 from steering.spec import SteeringSpec
@@ -98,7 +97,7 @@ class VllmEngine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
         try:
-            self._llm: AsyncLLM = self._wait(self._start(arguments), START_S)
+            self._llm = self._wait(started(arguments, self._readings), START_S)
         except BaseException:
             self._end_loop()
             raise
@@ -165,27 +164,22 @@ class VllmEngine:
             if self._closed:
                 return
             self._closed = True
-        for request_id in [*self._answers]:
-            self._end(
-                request_id, EngineClosed.code, "The worker was stopped before the answer was complete: try again."
-            )
-        self._llm.shutdown()
-        self._end_loop()
+        try:
+            for request_id in [*self._answers]:
+                self._end(request_id, *_ENDS["abort"])
+        finally:
+            self._llm.shutdown()
+            self._end_loop()
 
     # --- the thread with the loop ---
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-
-    async def _start(self, arguments: dict[str, Any]) -> AsyncLLM:
-        own()
-        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._readings.logger])
-        # The first request is not to wait for what is compiled at the first use.
-        params = SamplingParams(max_tokens=2, logprobs=0, ignore_eos=True, detokenize=False)
-        async for _ in llm.generate(TokensPrompt(prompt_token_ids=[0]), params, "warm-up"):
-            pass
-        return llm
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, AsyncLLM], timeout_s: float) -> AsyncLLM:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=timeout_s)
@@ -223,6 +217,8 @@ class VllmEngine:
             assert answer.request.steering
             self._losses[answer.request.steering.fingerprint] += 1
             return self._tell_end(answer, [_failed(request_id, *answer.lost)])
+        if output.finished and choice.finish_reason not in ("stop", "length"):
+            return self._tell_end(answer, [_failed(request_id, *_ENDS.get(str(choice.finish_reason), _FAILED))])
         events = []
         if not answer.generated:
             answer.cached = output.num_cached_tokens or 0
@@ -264,9 +260,9 @@ class VllmEngine:
 
     def _end(self, request_id: str, code: str, message: str) -> None:
         """End a request from outside of the loop."""
-        answer, task = self._answers.get(request_id), self._tasks.get(request_id)
+        answer = self._answers.get(request_id)
         if answer is not None and self._may_end(answer):
-            if task is not None:
+            if (task := self._tasks.get(request_id)) is not None:  # of which `submit` knew before the answer was over
                 task.cancel()
             self._listener([_failed(request_id, code, message)])
 
@@ -293,6 +289,10 @@ class VllmEngine:
             field = request.prompt_field
             parts = f"({len(request.prompt_ids)} in the {field}, {request.max_new_tokens} in the completion)"
             raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
+
+
+_ENDS = {"abort": (EngineClosed.code, "The worker was stopped before the answer was complete: try again.")}
+_FAILED = "engine_error", "vLLM failed on this request; the worker's log says why."
 
 
 def _failed(request_id: str, code: str, message: str) -> Event:

@@ -22,7 +22,7 @@ def sampling_params(request: GenerationRequest, eos: Sequence[int], payload: Pay
         top_p=rule.top_p,
         top_k=rule.top_k,
         min_p=rule.min_p,
-        seed=rule.seed,
+        seed=rule.seed % 2**63,  # vLLM takes -1 for none
         presence_penalty=rule.presence_penalty,
         frequency_penalty=rule.frequency_penalty,
         repetition_penalty=rule.repetition_penalty,

@@ -1,9 +1,11 @@
 """vLLM's worker, the process that runs the model on one device, with steering."""
 
+import logging
 from typing import Any
 
 import torch
 from numpy import int32
+from vllm.distributed.parallel_state import get_pp_group
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import AsyncModelRunnerOutput, ModelRunnerOutput
@@ -19,6 +21,8 @@ if current_platform.is_cpu():
     from vllm.v1.worker.cpu_worker import CPUWorker as PlatformWorker
 else:
     from vllm.v1.worker.gpu_worker import Worker as PlatformWorker
+
+logger = logging.getLogger(__name__)
 
 
 class MarkedOutput(AsyncModelRunnerOutput):
@@ -62,17 +66,27 @@ class SteeredWorker(PlatformWorker):
         self._d_model = int(self.model_config.get_hidden_size())
         special = self.vllm_config.additional_config[CONFIG]["special"]
         self.programs = Programs(self._d_model, special, {"dtype": self.model_config.dtype, "device": self.device})
-        self.places = hooks.install(runner.get_model(), self.programs)
+        self.places = hooks.install(runner.get_model(), self.programs, is_last=get_pp_group().is_last_rank)
         self._forward, runner._model_forward = runner._model_forward, self._steered_forward
 
     def compile_or_warm_up_model(self) -> Any:
         """Make the model ready, and check that what steers reaches it. Raises SteeringLost."""
         times = super().compile_or_warm_up_model()
-        runner = self.model_runner
-        check.check(
-            lambda tokens: runner._dummy_run(tokens, force_attention=True), self.places, self.programs, self._d_model
-        )
+        check.check(self._test_pass, self.places, self.programs, self._d_model)
         return times
+
+    def _test_pass(self, tokens: int) -> None:
+        """Make a forward pass over `tokens` tokens, always of the same numbers."""
+        runner = self.model_runner
+        if not get_pp_group().is_first_rank:  # its input is zeros in a test of vLLM's, which no norm scales
+            if runner.intermediate_tensors is None:
+                runner.intermediate_tensors = runner.get_model().make_empty_intermediate_tensors(
+                    batch_size=runner.max_num_tokens, dtype=self.model_config.dtype, device=self.device
+                )
+            noise = torch.Generator().manual_seed(0)
+            for tensor in runner.intermediate_tensors.tensors.values():
+                tensor.copy_(torch.randn(tensor.shape, generator=noise))
+        runner._dummy_run(tokens, force_attention=True)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Take up the new requests of a step, forget those that ended, and run it."""
@@ -81,8 +95,15 @@ class SteeredWorker(PlatformWorker):
         for new in scheduler_output.scheduled_new_reqs:
             data = (new.sampling_params.extra_args or {}).get(ARGUMENT) if new.sampling_params else None
             if data is not None:
-                self.programs.add(new.req_id, Payload.from_bytes(data), new.num_computed_tokens)
+                self._take_up(new.req_id, data, new.num_computed_tokens)
         return super().execute_model(scheduler_output)
+
+    def _take_up(self, request_id: str, data: bytes, cached: int) -> None:
+        try:
+            self.programs.add(request_id, Payload.from_bytes(data), cached)
+        except Exception:  # uncaught, it would end the engine and all requests
+            logger.exception("the steering of %s cannot be taken up", request_id)
+            self.programs.lose(request_id)
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """Choose the next tokens of a step; the lost token for a request of which the step has lost a token."""

@@ -93,6 +93,11 @@ class Columns:
         self._of_row[row] = [*self._of_row.get(row, []), *columns]
         self._changed()
 
+    def resize(self, rows: int) -> None:
+        """Have more rows."""
+        self.rows = rows
+        self._changed()
+
     def remove(self, row: int) -> bool:
         """Take all columns from the row. Returns True where it had some."""
         had_columns = self._of_row.pop(row, None) is not None

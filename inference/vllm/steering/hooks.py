@@ -23,8 +23,8 @@ from steering.architectures import ATTN_OUT, HOOK_POINTS, MLP_OUT, RESID_POST, R
 _library = Library("millm", "FRAGMENT")  # an operator lives as long as its library
 _programs: Programs | None = None
 """What the operator calls: this process runs one model."""
-_last = 0
-"""The last block of this process."""
+_last: int | None = None
+"""The last block of this process where another process goes on."""
 _seen: Callable[[HookPlace, Tensor], None] | None = None
 """Told of each stream: see `watch`."""
 
@@ -47,8 +47,10 @@ def _steer_nothing(hidden: Tensor, residual: Tensor | None, layer: int, hook_poi
 direct_register_custom_op("steer", _steer, ["hidden", "residual"], _steer_nothing, _library)
 
 
-def install(model: nn.Module, programs: Programs) -> list[HookPlace]:
+def install(model: nn.Module, programs: Programs, *, is_last: bool) -> list[HookPlace]:
     """Hook the blocks of this process's part of `model`, before its first forward pass. Returns their hook points.
+
+    `is_last` is true where no other process has later blocks.
 
     Raises UnsupportedArchitecture.
     """
@@ -58,7 +60,7 @@ def install(model: nn.Module, programs: Programs) -> list[HookPlace]:
     blocks = model.get_submodule(known.blocks)
     assert isinstance(blocks, nn.ModuleList)
     mine = [(layer, block) for layer, block in enumerate(blocks) if not isinstance(block, PPMissingLayer)]
-    first, _last = mine[0][0], mine[-1][0]
+    first, _last = mine[0][0], None if is_last else mine[-1][0]
     # Of any other block it is the end of the block before, where one operator does both.
     mine[0][1].register_forward_pre_hook(_before(first, mine[0][1]), with_kwargs=True)
     places = _places(first, RESID_PRE)

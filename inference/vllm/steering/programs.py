@@ -34,21 +34,27 @@ class Place:
 class Step:
     """The tokens of one forward pass: their rows, (tokens,) int64, with those that occur, and their requests.
 
-    `request` is the number of each token's request in `request_ids`, (tokens,) int64. `lost`, (tokens,) bool, is true
-    where the stream was not finite.
+    `request` is the number of each token's request in `request_ids`, (tokens,) int64. `reads` are the salts of those
+    requests that began with tokens from the KV cache, "" of others; `salts` are those of all. `lost`, (tokens,) bool,
+    is true where the stream was not finite.
     """
 
     rows: Tensor
     used: frozenset[int]
     request_ids: Sequence[str]
     request: Tensor
+    salts: Sequence[str]
+    reads: Sequence[str]
     lost: Tensor
     is_sound: bool
     """True while no token is lost, on a CPU: on a GPU, to ask would be to wait."""
 
     def lost_ids(self) -> list[str]:
-        """The requests of which a token is lost."""
-        return [self.request_ids[number] for number in self.request[self.lost].unique().tolist()]
+        """The requests of which a token is lost, and those that may have read its keys and values."""
+        numbers = self.request[self.lost].unique().tolist()
+        salts = {self.salts[number] for number in numbers} - {""}
+        readers = [number for number, salt in enumerate(self.reads) if salt in salts]
+        return [self.request_ids[number] for number in sorted({*numbers, *readers})]
 
     def lost_requests(self) -> Tensor:
         """True for each token of a request of which a token is lost, (tokens,)."""
@@ -68,6 +74,7 @@ class Programs:
         self._d_model, self._like = d_model, dict(like)
         self._special = torch.tensor(sorted(special), device=self._like["device"])
         self._requests: dict[str, Payload] = {}
+        self._readers: set[str] = set()
         self._row_of: dict[str, int] = {}
         self._users: dict[str, int] = {}
         self._rows = FIRST_ROWS
@@ -82,19 +89,27 @@ class Programs:
     def add(self, request_id: str, payload: Payload, cached: int = 0) -> None:
         """Take up a request, before its first forward pass; the KV cache had the first `cached` of its tokens."""
         self.remove(request_id)
-        if cached and payload.salt in self._lost_salts:
-            self._lost.add(request_id)  # it reads what a lost request wrote
         for key, program in payload.programs.items():
-            self._users[key] = self._users.get(key, 0) + 1
             if key not in self._row_of:
                 self._row_of[key] = self._written(program)
+        for key in payload.programs:
+            self._users[key] = self._users.get(key, 0) + 1
         self._requests[request_id] = payload
+        if cached:
+            self._readers.add(request_id)
+            if payload.salt in self._lost_salts:
+                self.lose(request_id)  # it reads what a lost request wrote
+
+    def lose(self, request_id: str) -> None:
+        """Have a request end as lost at its next step."""
+        self._lost.add(request_id)
 
     def remove(self, request_id: str) -> None:
         """Forget a request that has ended; an unsteered one is no error."""
         self._note_lost()  # before: a request of the same id may come
         payload = self._requests.pop(request_id, None)
         self._lost.discard(request_id)
+        self._readers.discard(request_id)
         for key in payload.programs if payload else ():
             self._users[key] -= 1
             if not self._users[key]:
@@ -114,7 +129,7 @@ class Programs:
         """
         self._note_lost()
         steered = [(index, own) for index, one in enumerate(request_ids) if (own := self._requests.get(one))]
-        if not steered:
+        if not steered and self._lost.isdisjoint(request_ids):
             return
         plain = np.zeros(int(starts[len(request_ids)]), dtype=np.int64)
         special = plain.copy()
@@ -129,8 +144,12 @@ class Programs:
         request = torch.from_numpy(np.repeat(np.arange(len(request_ids)), np.diff(starts[: len(request_ids) + 1])))
         lost = torch.tensor([one in self._lost for one in request_ids])[request]
         used = frozenset(plain.tolist()) | frozenset(special.tolist())
+        salts = [own.salt if (own := self._requests.get(one)) else "" for one in request_ids]
+        reads = [salt if one in self._readers else "" for one, salt in zip(request_ids, salts, strict=True)]
         is_sound = rows.device.type == "cpu" and not lost.any().item()
-        self.step = Step(rows, used, list(request_ids), request.to(rows.device), lost.to(rows.device), is_sound)
+        self.step = Step(
+            rows, used, list(request_ids), request.to(rows.device), salts, reads, lost.to(rows.device), is_sound
+        )
 
     def begin_test(self, program: Program, tokens: int) -> None:
         """Steer the next forward passes, of `tokens` tokens, by `program`: for the test at the start."""
@@ -164,8 +183,8 @@ class Programs:
         """Keep numbers that are not finite out of the KV cache, in which they would reach other requests.
 
         The stream, `hidden` or `hidden + residual`, is between two blocks. A token where it is not finite is zero from
-        here on. `is_end` is after the last block of this process: there all tokens of such a request become NaN, so
-        that its logits are, and the engine sees that it is lost.
+        here on. `is_end` is after the last block of this process where another process goes on: there all tokens of
+        such a request become NaN, so that the next one knows of it.
         """
         step = self.step
         if step is None:
@@ -227,6 +246,6 @@ class Programs:
         """Double the number of rows."""
         for place in self._places.values():
             place.table = torch.cat([place.table, torch.zeros_like(place.table)])
-            place.columns.rows *= 2
+            place.columns.resize(2 * self._rows)
         self._free += range(2 * self._rows - 1, self._rows - 1, -1)
         self._rows *= 2

@@ -13,7 +13,7 @@ from inference.vllm.arguments import Parallel
 from steering.spec import SteeringSpec
 
 LIMITS = EngineLimits(max_requests=16, max_batch_tokens=40, cache_tokens=4096)
-TWO_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32}
+TWO_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32, "num_hidden_layers": 4}
 NEW = 8
 
 
