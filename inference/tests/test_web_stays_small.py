@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 
 HEAVY = {"torch", "transformers", "tokenizers"}
-FOLDERS = ("inference/engine", "inference/worker", "inference/demo")
+FOLDERS = ("inference/engine", "inference/vllm", "inference/worker", "inference/demo")
 APPS = ("steering", "profiles", "inference", "millm_site")
 
 
