@@ -25,13 +25,13 @@ from inference.engine.detokenizer import TokenTexts
 from inference.engine.failure import failure_of
 from inference.engine.forms.regions import FormRegions
 from inference.engine.limits import EngineLimits as EngineLimits
+from inference.engine.limits import check_length
 from inference.engine.loading import vocabulary
 from inference.engine.sampling.constraints import Grammars
 from inference.engine.sampling.token_tables import TokenTables
 from inference.engine.steering.hooks import SteeringHooks
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import (
-    ContextLengthExceeded,
     EngineBusy,
     EngineClosed,
     EngineStatistics,
@@ -183,11 +183,7 @@ class ContinuousEngine:
             raise EngineClosed("the engine is closed")
         if len(self._answers) >= self._capacity:
             raise EngineBusy(f"the engine holds {self._capacity} requests: try again later")
-        total = len(request.prompt_ids) + request.max_new_tokens
-        if total > self.context_length:
-            field = request.prompt_field
-            parts = f"({len(request.prompt_ids)} in the {field}, {request.max_new_tokens} in the completion)"
-            raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
+        check_length(request, self.context_length)
 
     def _add(self, answer: Answer) -> None:
         """Hand the request to the batch. Raises EngineClosed."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from inference.interface import ContextLengthExceeded, GenerationRequest
+
 
 @dataclass(frozen=True)
 class EngineLimits:
@@ -16,3 +18,12 @@ class EngineLimits:
     cache_tokens: int = 32_768
     step_timeout_s: float = 300.0
     idle_timeout_s: float = 15.0
+
+
+def check_length(request: GenerationRequest, context_length: int) -> None:
+    """Raise ContextLengthExceeded where prompt and answer may have more tokens than `context_length`."""
+    prompt, answer = len(request.prompt_ids), request.max_new_tokens
+    if prompt + answer > context_length:
+        field = request.prompt_field
+        parts = f"({prompt} in the {field}, {answer} in the completion)"
+        raise ContextLengthExceeded(context_length, f"you requested {prompt + answer} tokens {parts}", field)

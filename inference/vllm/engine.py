@@ -23,12 +23,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from inference.engine.answer import Answer, end_tokens
 from inference.engine.detokenizer import TokenTexts
-from inference.engine.limits import EngineLimits
+from inference.engine.limits import EngineLimits, check_length
 from inference.engine.sampling.constraints import Grammars
 from inference.engine.sampling.token_tables import check_biases
 from inference.engine.steering.weights import SteeringWeights
 from inference.interface import (
-    ContextLengthExceeded,
     EngineBusy,
     EngineClosed,
     EngineStatistics,
@@ -284,11 +283,7 @@ class VllmEngine:
             raise EngineClosed("the engine is closed")
         if len(self._answers) >= self._capacity:
             raise EngineBusy(f"the engine holds {self._capacity} requests: try again later")
-        total = len(request.prompt_ids) + request.max_new_tokens
-        if total > self.context_length:
-            field = request.prompt_field
-            parts = f"({len(request.prompt_ids)} in the {field}, {request.max_new_tokens} in the completion)"
-            raise ContextLengthExceeded(self.context_length, f"you requested {total} tokens {parts}", field)
+        check_length(request, self.context_length)
 
 
 _ENDS = {"abort": (EngineClosed.code, "The worker was stopped before the answer was complete: try again.")}
