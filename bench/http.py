@@ -53,6 +53,9 @@ class Served:
         self._key = key
         self.client = self.new_client()
         while not self._is_ready():
+            if any(process.poll() is not None for process in self.processes):
+                self.close()
+                raise RuntimeError("a process of the server under test ended before it was ready")
             time.sleep(0.3)
 
     def new_client(self) -> httpx.Client:

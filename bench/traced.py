@@ -31,8 +31,8 @@ WORKER = (
     ("submitted", "inference.engine.engine:ContinuousEngine.submit", RETURNED),
     ("step begun", "inference.engine.batching:StepClock.step", CALLED),
     ("step ended", "inference.engine.engine:ContinuousEngine.take_outputs", CALLED),
-    ("event made", "inference.worker.model_server:ModelServer._report", CALLED),
-    ("event written", "inference.worker.model_server:ModelServer._report", RETURNED),
+    ("event made", "inference.worker.engines.on_transformers:TransformersServer._report", CALLED),
+    ("event written", "inference.worker.engines.on_transformers:TransformersServer._report", RETURNED),
 )
 
 
