@@ -213,8 +213,8 @@ class VllmEngine:
         [choice] = output.outputs
         request_id = answer.request.request_id
         if lost_token(self._vocab) in choice.token_ids:
-            assert answer.request.steering
-            self._losses[answer.request.steering.fingerprint] += 1
+            if spec := answer.request.steering:
+                self._losses[spec.fingerprint] += 1
             return self._tell_end(answer, [_failed(request_id, *answer.lost)])
         if output.finished and choice.finish_reason not in ("stop", "length"):
             return self._tell_end(answer, [_failed(request_id, *_ENDS.get(str(choice.finish_reason), _FAILED))])
