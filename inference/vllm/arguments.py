@@ -23,9 +23,6 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
 
-LARGEST_ITEM = 4
-"""Bytes of a number of the KV cache, at most."""
-
 
 @dataclass(frozen=True)
 class Parallel:
@@ -65,7 +62,7 @@ def engine_arguments(
     from vllm.platforms import current_platform
 
     block = 128 if current_platform.is_cpu() else 16
-    item = getattr(torch, dtype).itemsize if dtype != "auto" else LARGEST_ITEM
+    token_bytes = cache_numbers(config) * getattr(torch, dtype).itemsize
     blocks = -(-limits.cache_tokens // block) + 1  # vLLM keeps one block as a blank
     return {
         "model": str(path),
@@ -76,7 +73,7 @@ def engine_arguments(
         "block_size": block,
         "num_gpu_blocks_override": blocks,
         # In place of a share of all memory, which vLLM would refuse to start without: the other number bounds it.
-        "kv_cache_memory_bytes": blocks * block * cache_numbers(config) * item // parallel.pipeline,
+        "kv_cache_memory_bytes": blocks * block * token_bytes // parallel.pipeline,
         "tensor_parallel_size": parallel.tensor,
         "pipeline_parallel_size": parallel.pipeline,
         "enforce_eager": not compiled,

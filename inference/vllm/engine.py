@@ -64,7 +64,7 @@ class VllmEngine:
         listener: Listener,
         weights: SteeringWeights,
         limits: EngineLimits = EngineLimits(),  # noqa: B008
-        dtype: str = "auto",
+        dtype: str = "float32",
         parallel: Parallel = Parallel(),  # noqa: B008
         *,
         compiled: bool = True,

@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 import torch
-from numpy import int32
 from vllm.distributed.parallel_state import get_pp_group
 from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -116,7 +115,7 @@ class SteeredWorker(PlatformWorker):
         runner = self.model_runner
         batch = runner.input_batch
         ids = batch.req_ids
-        starts = runner.query_start_loc.np[: len(ids) + 1].astype(int32)
+        starts = runner.query_start_loc.np[: len(ids) + 1]
         self.programs.begin(ids, starts, batch.num_computed_tokens_cpu[: len(ids)], input_ids)
         if input_ids is not None:
             # The engine ends a lost request when it sees the lost token, which until then may be read.

@@ -35,10 +35,10 @@ def check(run: Callable[[int], Any], places: list[HookPlace], programs: Programs
         raise SteeringLost(f"the model passes {len(before)} of {len(places)} hook points, not {missing[0]}: {_ADVICE}")
     # Attention reads no keys and values in such a pass: what it adds is the same in all of them.
     blocks = [place for place in places if place[1] == RESID_POST]
-    torch.manual_seed(0)
+    noise = torch.Generator().manual_seed(0)
     for at, place in enumerate(blocks):
         like = before[place]
-        vector = torch.randn(d_model) * like.float().norm(dim=-1).mean().item() / d_model**0.5
+        vector = torch.randn(d_model, generator=noise) * like.float().norm(dim=-1).mean().item() / d_model**0.5
         programs.begin_test(Program(vectors={place: vector}), TOKENS)
         try:
             after = _streams(run)
